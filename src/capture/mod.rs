@@ -1,0 +1,85 @@
+//! Where frames come from and go to: capture files, the live interface, evidence files.
+//! An edge: the only room left of the TUI that opens files and devices for packets.
+
+use crate::model::{Frame, Ts};
+use std::collections::BTreeMap;
+
+/// A stream of frames in the order in which they were captured.
+pub trait FrameSource {
+    /// The next frame; `Ok(None)` at the end. A file whose last record is cut gives what is
+    /// there, then ends, and says so in [`FrameSource::notes`].
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError>;
+
+    /// What the source has to say about itself, complete once it has ended.
+    fn notes(&self) -> SourceNotes;
+}
+
+/// What a source says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceNotes {
+    /// File name or interface.
+    pub name: String,
+    /// `pcap`, `pcapng`, `pcap.gz`, `live`, …
+    pub format: String,
+    /// Frames that the capture program or the kernel said it dropped; none: not said.
+    pub dropped: Option<u64>,
+    /// The file ends inside a record: at this byte offset.
+    pub cut_at: Option<u64>,
+    /// Largest snap length announced, 0 or none: unlimited.
+    pub snaplen: Option<u32>,
+    /// Anything else worth saying, by kind, with a count (`unknown-block`, …).
+    pub other: BTreeMap<String, u64>,
+    /// Time stamp of the last frame handed out.
+    pub last_ts: Option<Ts>,
+}
+
+/// What can go wrong with a source, grouped by who can mend it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
+pub enum CaptureError {
+    /// The file can't be opened or read.
+    #[error("{name}: {message}")]
+    Io {
+        /// File name.
+        name: String,
+        /// The system's words.
+        message: String,
+    },
+    /// It is no capture file.
+    #[error(
+        "{name}: not a capture file: {found}; pcap and pcapng are read, also compressed with gzip or zstd"
+    )]
+    NotACapture {
+        /// File name.
+        name: String,
+        /// What the first bytes look like.
+        found: String,
+    },
+    /// It is one, and broken.
+    #[error("{name}: broken at byte {offset}: {message}")]
+    Broken {
+        /// File name.
+        name: String,
+        /// Where, in the (decompressed) file.
+        offset: u64,
+        /// What is wrong.
+        message: String,
+    },
+    /// The live capture is not allowed.
+    #[error("no permission to capture on {device}: {message}\n  mend it with: {mend}")]
+    Permission {
+        /// Interface.
+        device: String,
+        /// The system's words.
+        message: String,
+        /// The exact command that mends it.
+        mend: String,
+    },
+    /// The live capture failed.
+    #[error("capture on {device}: {message}")]
+    Live {
+        /// Interface.
+        device: String,
+        /// The library's words.
+        message: String,
+    },
+}

@@ -1,0 +1,139 @@
+//! What the user said, and what the process answers with. One file a subcommand.
+//!
+//! Exit codes: 0 healthy or passed · 1 findings, or the demo's diagnosis was wrong · 2 could not do
+//! it · 3 inconclusive · 130 interrupted. A broken pipe is not an error.
+
+mod analyze;
+mod demo;
+mod doctor;
+mod explain;
+mod lab;
+mod serve;
+mod sync;
+mod view;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Why is this transfer slow or hung, and whose fault is it?
+#[derive(Parser, Debug)]
+#[command(name = "syncscope", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    /// When to use colour.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "SYNCSCOPE_COLOR")]
+    color: ColorWhen,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// When to use colour (`NO_COLOR` is honoured by `auto`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorWhen {
+    /// Whether text for stdout may carry colour.
+    pub fn enabled(self) -> bool {
+        use std::io::IsTerminal;
+        match self {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => {
+                std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal()
+            }
+        }
+    }
+}
+
+/// How to print a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Verdict, findings and slow reads, for people.
+    Text,
+    /// One JSON document, `syncscope.report/1`.
+    Json,
+    /// One JSON object a line, meta first.
+    Ndjson,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Show what it does: a test sync over an emulated bad link, captured and explained.
+    Demo(demo::Args),
+    /// Explain a capture file.
+    Analyze(analyze::Args),
+    /// Run a test sync against a `serve`, capture it, explain it.
+    Sync(sync::Args),
+    /// Be the peer of a test sync.
+    Serve(serve::Args),
+    /// Open a run record or a stored report again.
+    View(view::Args),
+    /// Explain a finding code at length.
+    Explain(explain::Args),
+    /// Run any command over an emulated link.
+    Lab(lab::Args),
+    /// Say what this machine allows: capture, namespaces, TUN.
+    Doctor(doctor::Args),
+}
+
+/// What a subcommand came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit 0.
+    Ok,
+    /// Exit 1: findings, or a wrong diagnosis.
+    Findings,
+    /// Exit 3: the evidence does not allow a verdict.
+    Inconclusive,
+    /// Exit 130.
+    Interrupted,
+    /// Whatever a wrapped command said.
+    Code(u8),
+}
+
+/// Why it could not be done; printed to stderr, exit 2.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A message for people: what, where, what to do.
+    #[error("{0}")]
+    Message(String),
+    /// A capture could not be read or made.
+    #[error(transparent)]
+    Capture(#[from] crate::capture::CaptureError),
+    /// Output could not be written.
+    #[error("cannot write output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// Runs the program; the only place where an outcome becomes an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Demo(a) => demo::run(a, cli.color),
+        Command::Analyze(a) => analyze::run(a, cli.color),
+        Command::Sync(a) => sync::run(a, cli.color),
+        Command::Serve(a) => serve::run(a),
+        Command::View(a) => view::run(a, cli.color),
+        Command::Explain(a) => explain::run(a),
+        Command::Lab(a) => lab::run(a),
+        Command::Doctor(a) => doctor::run(a),
+    };
+    match result {
+        Ok(Outcome::Ok) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::from(1),
+        Ok(Outcome::Inconclusive) => ExitCode::from(3),
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Ok(Outcome::Code(c)) => ExitCode::from(c),
+        Err(CliError::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("syncscope: {e}");
+            ExitCode::from(2)
+        }
+    }
+}

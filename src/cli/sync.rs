@@ -1,0 +1,12 @@
+//! `syncscope sync`.
+
+use super::{CliError, ColorWhen, Outcome};
+
+/// Arguments of `syncscope sync`.
+#[derive(clap::Args, Debug)]
+pub struct Args {}
+
+/// Runs it.
+pub fn run(_args: Args, _color: ColorWhen) -> Result<Outcome, CliError> {
+    Err(CliError::Message("sync: not built yet".to_owned()))
+}

@@ -1,0 +1,1 @@
+//! Reads joined to stream bytes joined to segments.

@@ -1,0 +1,1 @@
+//! Segments → conversations: addresses to flows, incarnations, direction of the client.

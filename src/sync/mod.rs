@@ -1,0 +1,1 @@
+//! The delta engine, sans-IO.

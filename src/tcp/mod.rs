@@ -1,0 +1,82 @@
+//! One connection: byte-interval scoreboard, segment classes, causes, holes, windows, RTT, stalls.
+//!
+//! In: the [`crate::decode::Segment`]s of one connection incarnation, in capture order.
+//! Out: one [`Connection`].
+
+use crate::model::tcp::{HalfStats, Hole, Loss, SegmentRecord, Stall, Tap};
+use crate::model::{FlowId, FrameNo, Ns, PerDir, RelSeq, Span, Ts};
+use std::net::SocketAddr;
+
+/// Everything that one capture tells about one connection incarnation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// Its number.
+    pub flow: FlowId,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// Who listened.
+    pub server: SocketAddr,
+    /// Where the tap was.
+    pub tap: Tap,
+    /// First to last segment.
+    pub span: Span,
+    /// The handshake was captured.
+    pub handshake: bool,
+    /// How it ended: `fin`, `reset`, `open`.
+    pub ended: &'static str,
+    /// Round trip of the handshake (SYN to the ACK of the SYN-ACK).
+    pub irtt: Option<Ns>,
+    /// Numbers of each direction of data.
+    pub halves: PerDir<HalfStats>,
+    /// Every data, SYN or FIN segment, in capture order, with its final class.
+    pub segments: Vec<SegmentRecord>,
+    /// Bytes that did not arrive.
+    pub losses: Vec<Loss>,
+    /// Gaps in the received bytes.
+    pub holes: Vec<Hole>,
+    /// Times without progress, in order of start.
+    pub stalls: Vec<Stall>,
+    /// For each direction of data: what its receiver acknowledged and allowed, whenever that
+    /// changed, in order of time.
+    pub acks: PerDir<Vec<AckPoint>>,
+    /// For each direction of data: round trips from the tap to its receiver and back.
+    pub rtt: PerDir<Vec<RttSample>>,
+    /// Faults of the capture that this connection shows.
+    pub quality: Vec<CaptureFault>,
+    /// Relative sequence number of the first byte that each direction was seen to carry; 1 when
+    /// the handshake was captured. Stream offsets are known only then.
+    pub offsets_known: bool,
+}
+
+/// The receiver's word at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckPoint {
+    /// When the tap saw it.
+    pub ts: Ts,
+    /// In which frame.
+    pub frame: FrameNo,
+    /// Next sequence number expected.
+    pub ack: RelSeq,
+    /// Receive window in bytes, none where the scale is unknown.
+    pub window: Option<u64>,
+}
+
+/// One round trip, measured at the tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RttSample {
+    /// When the answer was seen.
+    pub ts: Ts,
+    /// How long it took.
+    pub rtt: Ns,
+}
+
+/// A fault of the capture, as far as one connection shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureFault {
+    /// `capture-drops`, `capture-duplicates`, `no-handshake`, `one-way`, `offload`, `cut-packets`, `reordered-capture`, `zero-ip-id`.
+    pub code: &'static str,
+    /// How often.
+    pub count: u64,
+    /// One plain sentence.
+    pub message: String,
+}

@@ -1,0 +1,1 @@
+//! Views: each turns one [`crate::report::Report`] into bytes.
