@@ -3,8 +3,9 @@
 //! In: the [`crate::decode::Segment`]s of one connection incarnation, in capture order.
 //! Out: one [`Connection`].
 
+use crate::decode::Segment;
 use crate::model::tcp::{HalfStats, Hole, Loss, SegmentRecord, Stall, Tap};
-use crate::model::{FlowId, FrameNo, Ns, PerDir, RelSeq, Span, Ts};
+use crate::model::{FlowId, FrameNo, Ns, PerDir, RelSeq, Seq, Span, Ts};
 use std::net::SocketAddr;
 
 /// Everything that one capture tells about one connection incarnation.
@@ -46,6 +47,44 @@ pub struct Connection {
     /// Relative sequence number of the first byte that each direction was seen to carry; 1 when
     /// the handshake was captured. Stream offsets are known only then.
     pub offsets_known: bool,
+    /// Raw sequence number that relative 0 stands for, of each sender: lays two captures that began
+    /// in mid-stream on top of each other.
+    pub isn: PerDir<Seq>,
+    /// Every packet that each side sent, pure ACKs included, in capture order: finds the same packet
+    /// at another tap. May stay empty where there is only one capture.
+    pub packets: PerDir<Vec<PacketMark>>,
+}
+
+/// One packet's identity: equal keys at two taps (and nowhere else at either) mean the same packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketMark {
+    /// When the tap saw it.
+    pub ts: Ts,
+    /// In which frame.
+    pub frame: FrameNo,
+    /// Hash of what TCP put into it. Addresses, TTL and IP ID stay out: middleboxes change them.
+    pub key: u64,
+}
+
+impl PacketMark {
+    /// The mark of a segment.
+    pub fn of(s: &Segment) -> PacketMark {
+        let mut b = Vec::with_capacity(64);
+        b.extend_from_slice(&s.seq.0.to_le_bytes());
+        b.extend_from_slice(&s.ack.0.to_le_bytes());
+        b.extend_from_slice(&s.flags.0.to_le_bytes());
+        b.extend_from_slice(&s.window.to_le_bytes());
+        b.extend_from_slice(&s.len.to_le_bytes());
+        if let Some((val, ecr)) = s.options.timestamps {
+            b.extend_from_slice(&val.to_le_bytes());
+            b.extend_from_slice(&ecr.to_le_bytes());
+        }
+        for (left, right) in s.options.sack.as_slice() {
+            b.extend_from_slice(&left.0.to_le_bytes());
+            b.extend_from_slice(&right.0.to_le_bytes());
+        }
+        PacketMark { ts: s.ts, frame: s.frame, key: xxhash_rust::xxh3::xxh3_64(&b) }
+    }
 }
 
 /// The receiver's word at one moment.
