@@ -1,1 +1,27 @@
-//! The only code that moves bytes of a sync.
+//! The only code that moves bytes of a sync: sockets, files, the peer's control channel, one test run.
+//!
+//! ```text
+//!  client                                                          server
+//!  run_sync ─── control connection: options, clock, heartbeats ─── Server
+//!     │                                 log and capture at the end    │
+//!   pump ────── data connection: the sync, nothing else ─────────── pump
+//!     ├ sync::Session (sans-IO) · files::Disk                         ├ …
+//!     └ recorder: each read, write, stretch of work; TCP_INFO         └ …
+//! ```
+//!
+//! Threads and polled sockets, no async runtime: the time at which a read returned is then the time at
+//! which the kernel woke this thread, and nothing else.
+
+pub mod clock;
+pub mod error;
+pub mod options;
+pub mod record;
+pub mod recorder;
+pub mod run;
+pub mod tcp_info;
+
+pub use error::DriveError;
+pub use options::{Busy, Mode, SyncOptions};
+pub use record::{CaptureState, RunEnd, RunRecord};
+pub use recorder::LiveRun;
+pub use run::{Observer, Progress, run_sync};

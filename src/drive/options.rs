@@ -1,0 +1,90 @@
+//! What a run is asked to do.
+
+use crate::model::{Ns, Side};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which way the files go, as the client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// From the server to the client.
+    Pull,
+    /// From the client to the server.
+    Push,
+}
+
+/// A pause injected by a test: from `at` on, this side does not touch its socket for `lasts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busy {
+    /// Who pauses.
+    pub side: Side,
+    /// Since the start of the data connection on that side.
+    pub at: Ns,
+    /// For how long.
+    pub lasts: Ns,
+}
+
+/// One run, as the client wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncOptions {
+    /// Where the peer listens.
+    pub server: SocketAddr,
+    /// Which way.
+    pub mode: Mode,
+    /// Path below the server's root; empty: the root itself.
+    pub remote_path: String,
+    /// The folder here.
+    pub local: PathBuf,
+    /// Folder for the run record; made if missing.
+    pub record: PathBuf,
+    /// Block size of the delta engine; none: chosen by file size.
+    pub block: Option<u32>,
+    /// Seed of the strong hash; none: random.
+    pub seed: Option<u64>,
+    /// Bytes per second that each side may write; none: no limit.
+    pub bwlimit: Option<u64>,
+    /// Pauses, for both sides.
+    pub busy: Vec<Busy>,
+    /// Give up after this long without a sign of life from the peer.
+    pub timeout: Duration,
+    /// Capture packets on both sides.
+    pub capture: bool,
+    /// Interface to capture on here; none: found by the address.
+    pub device: Option<String>,
+    /// Bytes kept of each packet.
+    pub snaplen: u32,
+    /// Fetch the server's log and capture over the control connection afterwards. Not wanted where
+    /// the caller has the server's folder at hand ([`super::serve::ServeOptions::keep`]).
+    pub fetch: bool,
+}
+
+impl SyncOptions {
+    /// Defaults for everything else: capture on, 128 bytes of each packet, 30 s time-out.
+    pub fn new(
+        server: SocketAddr,
+        mode: Mode,
+        remote_path: impl Into<String>,
+        local: impl Into<PathBuf>,
+        record: impl Into<PathBuf>,
+    ) -> SyncOptions {
+        SyncOptions {
+            server,
+            mode,
+            remote_path: remote_path.into(),
+            local: local.into(),
+            record: record.into(),
+            block: None,
+            seed: None,
+            bwlimit: None,
+            busy: Vec::new(),
+            timeout: Duration::from_secs(30),
+            capture: true,
+            device: None,
+            snaplen: 128,
+            fetch: true,
+        }
+    }
+}

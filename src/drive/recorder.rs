@@ -1,0 +1,265 @@
+//! The flight recorder of one end: each read, write and stretch of work, and TCP_INFO beside them.
+//!
+//! The pump's thread owns the [`Recorder`] and writes into a preallocated vector: no lock, no
+//! allocation, two clock readings an event. Ten times a second what is new is handed to the shared
+//! [`LiveRun`], from which others take snapshots while the run goes on.
+
+use super::clock::Clock;
+use super::tcp_info;
+use crate::model::{AppEvent, AppLog, AppOp, Ns, Phase, Side, TcpSample, Ts};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Events kept of one run: about 700 MiB. A run that makes more keeps its beginning and says so.
+const MAX_EVENTS: usize = 8 << 20;
+const FIRST_EVENTS: usize = 1 << 14;
+/// How often TCP_INFO is sampled and the log is handed out.
+pub const SAMPLE_EVERY: Ns = Ns::from_millis(100);
+
+/// What the application was busy with: phase, file, block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// What.
+    pub phase: Phase,
+    /// Index of the file.
+    pub file: Option<u32>,
+    /// Block within it.
+    pub block: Option<u32>,
+}
+
+/// A log that is still growing, shared with whoever watches.
+#[derive(Debug)]
+pub struct LiveRun {
+    log: Mutex<AppLog>,
+}
+
+impl LiveRun {
+    /// An empty log of a connection.
+    pub fn new(side: Side, local: SocketAddr, peer: SocketAddr) -> LiveRun {
+        let log = AppLog {
+            side,
+            local,
+            peer,
+            events: Vec::new(),
+            files: Vec::new(),
+            samples: Vec::new(),
+            offsets_known: true,
+        };
+        LiveRun { log: Mutex::new(log) }
+    }
+
+    /// What was recorded so far; at most about 100 ms behind.
+    pub fn snapshot(&self) -> AppLog {
+        self.lock().clone()
+    }
+
+    /// The log itself, leaving an empty one.
+    pub fn take(&self) -> AppLog {
+        let mut log = self.lock();
+        let empty = AppLog { events: Vec::new(), files: Vec::new(), samples: Vec::new(), ..*log };
+        std::mem::replace(&mut log, empty)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AppLog> {
+        // A log is valid after every statement that changes it; a panic elsewhere spoils nothing.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes the record of one end of one connection.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    clock: Clock,
+    shared: &'a LiveRun,
+    on: bool,
+    fresh: Vec<AppEvent>,
+    published: usize,
+    lost: u64,
+    next_sample: Ts,
+    read: u64,
+    written: u64,
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder that hands out to `shared`.
+    pub fn new(clock: Clock, shared: &'a LiveRun) -> Recorder<'a> {
+        Recorder {
+            clock,
+            shared,
+            on: true,
+            fresh: Vec::with_capacity(FIRST_EVENTS),
+            published: 0,
+            lost: 0,
+            next_sample: Ts::MIN,
+            read: 0,
+            written: 0,
+        }
+    }
+
+    /// One that only counts bytes: to measure what recording costs.
+    pub fn off(clock: Clock, shared: &'a LiveRun) -> Recorder<'a> {
+        Recorder { on: false, fresh: Vec::new(), ..Recorder::new(clock, shared) }
+    }
+
+    /// The run's clock.
+    pub fn now(&self) -> Ts {
+        self.clock.now()
+    }
+
+    /// False when it only counts.
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Stream bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.read
+    }
+
+    /// Stream bytes written so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.written
+    }
+
+    /// A read that returned `len` bytes.
+    pub fn read(&mut self, start: Ts, ready: Option<Ts>, len: u32, queued: Option<u32>, at: Position) {
+        let offset = self.read;
+        self.read += u64::from(len);
+        self.push(AppOp::Read, start, ready, offset, len, queued, at);
+    }
+
+    /// A write that took `len` bytes.
+    pub fn write(&mut self, start: Ts, ready: Option<Ts>, len: u32, queued: Option<u32>, at: Position) {
+        let offset = self.written;
+        self.written += u64::from(len);
+        self.push(AppOp::Write, start, ready, offset, len, queued, at);
+    }
+
+    /// Something else that kept the application from its socket since `start`.
+    pub fn work(&mut self, start: Ts, at: Position) {
+        self.push(AppOp::Work, start, None, self.written, 0, None, at);
+    }
+
+    fn push(
+        &mut self,
+        op: AppOp,
+        start: Ts,
+        ready: Option<Ts>,
+        offset: u64,
+        len: u32,
+        queued: Option<u32>,
+        at: Position,
+    ) {
+        if !self.on {
+            return;
+        }
+        if self.published + self.fresh.len() >= MAX_EVENTS {
+            self.lost += 1;
+            return;
+        }
+        let end = self.clock.now();
+        let Position { phase, file, block } = at;
+        self.fresh.push(AppEvent { op, start, ready, end, offset, len, queued, phase, file, block });
+        if self.fresh.len() >= FIRST_EVENTS {
+            self.publish();
+        }
+    }
+
+    /// Samples TCP_INFO and hands out what is new, if it is time. True when it was.
+    pub fn tick(&mut self, socket: &impl AsFd, now: Ts) -> bool {
+        if now < self.next_sample {
+            return false;
+        }
+        self.next_sample = now + SAMPLE_EVERY;
+        self.sample(socket, now);
+        true
+    }
+
+    /// Samples TCP_INFO now.
+    pub fn sample(&mut self, socket: &impl AsFd, now: Ts) -> Option<TcpSample> {
+        if !self.on {
+            return None;
+        }
+        let sample = tcp_info::read(socket, now).ok().map(|i| i.sample);
+        self.publish_with(sample);
+        sample
+    }
+
+    /// Hands out what is new.
+    pub fn publish(&mut self) {
+        self.publish_with(None);
+    }
+
+    fn publish_with(&mut self, sample: Option<TcpSample>) {
+        let mut log = self.shared.lock();
+        self.published += self.fresh.len();
+        log.events.append(&mut self.fresh);
+        log.samples.extend(sample);
+    }
+
+    /// Names that events refer to by index; only what is new is copied.
+    pub fn files(&mut self, names: &[String]) {
+        let mut log = self.shared.lock();
+        let known = log.files.len();
+        if let Some(new) = names.get(known..) {
+            log.files.extend_from_slice(new);
+        }
+    }
+
+    /// Events that found no room.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> LiveRun {
+        LiveRun::new(Side::Client, "127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap())
+    }
+
+    #[test]
+    fn offsets_follow_the_stream_and_times_do_not_run_back() {
+        let live = live();
+        let mut r = Recorder::new(Clock::new(), &live);
+        let at = Position { phase: Phase::List, ..Position::default() };
+        for len in [24, 100, 0] {
+            let t = r.now();
+            r.read(t, Some(t), len, Some(len), at);
+            r.write(t, None, len * 2, None, at);
+            r.work(t, at);
+        }
+        assert!(live.snapshot().events.is_empty(), "nothing handed out yet");
+        r.publish();
+        let log = live.snapshot();
+        let offsets =
+            |op| log.events.iter().filter(|e| e.op == op).map(|e| (e.offset, e.len)).collect::<Vec<_>>();
+        assert_eq!(offsets(AppOp::Read), [(0, 24), (24, 100), (124, 0)]);
+        assert_eq!(offsets(AppOp::Write), [(0, 48), (48, 200), (248, 0)]);
+        assert_eq!(offsets(AppOp::Work), [(48, 0), (248, 0), (248, 0)]);
+        assert!(log.events.is_sorted_by_key(|e| e.end));
+        assert!(log.events.iter().all(|e| e.start <= e.end));
+    }
+
+    #[test]
+    fn off_counts_and_keeps_nothing() {
+        let live = live();
+        let mut r = Recorder::off(Clock::new(), &live);
+        r.read(r.now(), None, 10, None, Position::default());
+        r.publish();
+        assert_eq!((r.bytes_read(), live.snapshot().events.len()), (10, 0));
+    }
+
+    #[test]
+    fn file_names_are_handed_out_once() {
+        let live = live();
+        let mut r = Recorder::new(Clock::new(), &live);
+        r.files(&["a".to_owned()]);
+        r.files(&["a".to_owned(), "b".to_owned()]);
+        assert_eq!(live.take().files, ["a", "b"]);
+        assert_eq!(live.snapshot().files.len(), 0);
+    }
+}
