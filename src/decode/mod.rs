@@ -3,7 +3,38 @@
 //! ```text
 //! link (Ethernet VLAN QinQ PPPoE SLL SLL2 RAW NULL LOOP) → IPv4 / IPv6 (+ extensions) → TCP, or ICMP about TCP
 //! ```
+//!
+//! The walk is done by hand and not by a general dissector for two reasons: strict parsers reject what a
+//! snap length has cut, and the lengths that matter here are those on the wire (IP total length, jumbo
+//! payload, original frame length where offload left a zero), not those of the bytes at hand.
 
+mod bytes;
+mod checksum;
+mod icmp;
+mod ip;
+mod link;
 pub mod segment;
+mod tcp;
 
 pub use segment::{Decoded, IcmpError, SackBlocks, Segment, Skip, TcpFlags, TcpOptions};
+
+use crate::model::Frame;
+
+/// Decodes one frame. Never fails: what is not a TCP segment (or an ICMP error about one) is a
+/// [`Skip`] with its reason.
+pub fn decode(frame: &Frame<'_>) -> Decoded {
+    try_decode(frame).unwrap_or_else(Decoded::Skip)
+}
+
+fn try_decode(frame: &Frame<'_>) -> Result<Decoded, Skip> {
+    let (packet, link_key) = link::strip(frame)?;
+    let ip = ip::parse(packet)?;
+    match ip.protocol {
+        ip::TCP => tcp::segment(frame, link_key, &ip).map(Decoded::Tcp),
+        ip::ICMP | ip::ICMPV6 => icmp::error(frame, &ip).map(Decoded::Icmp),
+        _ => Err(Skip::NotTcp),
+    }
+}
+
+#[cfg(test)]
+mod tests;

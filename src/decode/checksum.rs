@@ -1,0 +1,29 @@
+//! The Internet checksum (RFC 1071) over the pseudo header of RFC 9293 §3.1 and RFC 8200 §8.1.
+
+use std::net::IpAddr;
+
+/// True when the checksum inside `payload` fits. `payload` must be the whole transport packet.
+pub(super) fn transport_ok(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> bool {
+    let addresses = match (src, dst) {
+        (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets()) + sum(&d.octets()),
+        (IpAddr::V6(s), IpAddr::V6(d)) => sum(&s.octets()) + sum(&d.octets()),
+        _ => return false,
+    };
+    let length = payload.len() as u64;
+    let total = addresses + u64::from(protocol) + (length >> 16) + (length & 0xffff) + sum(payload);
+    fold(total) == 0xffff
+}
+
+/// Sum of the 16-bit words; an odd byte counts as the high half of a last word.
+fn sum(bytes: &[u8]) -> u64 {
+    let mut words = bytes.chunks_exact(2);
+    let whole: u64 = words.by_ref().map(|w| u64::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    whole + words.remainder().first().map_or(0, |b| u64::from(*b) << 8)
+}
+
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    sum as u16
+}
