@@ -14,11 +14,13 @@
 
 pub mod clock;
 pub mod error;
+pub mod files;
 pub mod options;
 pub mod record;
 pub mod recorder;
 pub mod run;
 pub mod tcp_info;
+pub mod tree;
 
 pub use error::DriveError;
 pub use options::{Busy, Mode, SyncOptions};

@@ -1,1 +1,48 @@
-//! The delta engine, sans-IO.
+//! The delta engine, sans-IO: rsync's algorithm and the protocol around it.
+//!
+//! A [`Session`] is one end. It touches no socket, no file and no clock: whoever drives it carries
+//! bytes between two sessions and executes what they ask of the file system.
+//!
+//! ```text
+//!          client (push)                                server
+//!   Enter, List ◄─┐                                  ┌─► Enter, Stat, Sums, OpenTemp,
+//!   OpenSource    │ poll_request                     │   Write, Copy, Hash, Commit
+//!   ReadSource    │ handle_reply        poll_request │
+//!              ┌──┴──────┐  poll_output  ┌───────────┴┐
+//!              │ Session │ ────────────► │  Session   │   list, literals, copies, hash
+//!              │ sender  │ ◄──────────── │  receiver  │   requests, signatures, results
+//!              └─────────┘  handle_input └────────────┘
+//! ```
+//! A pull is the same with the two ends swapped.
+//!
+//! # How to drive one
+//!
+//! ```text
+//! loop {
+//!     if let Some(r) = s.poll_request()    { let id = r.id; s.handle_reply(id, disk.execute(r))?; }
+//!     while let Some(e) = s.poll_event()   { … }
+//!     if !s.poll_output(MAX).is_empty()    { n = write(…); s.consume_output(n); }   // where writable
+//!     if s.wants_input() && readable       { n = read(…); if n == 0 { s.handle_eof()? } else { s.handle_input(&buf[..n])? } }
+//!     if s.is_done()                       { break }
+//! }
+//! ```
+//! - **Always read when the session wants input, even while the output is blocked**: that is what
+//!   keeps the two ends from waiting for each other. The session holds its memory by not wanting
+//!   input and by not asking for work when its output queue is full.
+//! - At most one request is out at a time; each is at most 256 KiB of work.
+//! - After an `Err` the session is over, but `poll_output` may still hold the farewell that tells
+//!   the peer why: try to write it before closing.
+//! - `is_done` says that nothing is left to read or write; close then.
+
+mod error;
+pub mod fs;
+pub mod rolling;
+mod session;
+pub mod signature;
+
+pub use error::{PeerFault, SyncError};
+pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime};
+pub use session::{Config, Mode, Session, SessionEvent, Stats};
+
+/// Version of the wire format; both ends must have the same.
+pub const PROTOCOL: u16 = 1;

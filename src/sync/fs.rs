@@ -1,0 +1,235 @@
+//! What a session asks of the file system, as values: the session itself opens nothing.
+//!
+//! At most one request is out at a time. All paths are relative to the tree's root, with `/`
+//! between components; they come from the peer, so whoever executes them must confine them.
+
+use super::signature::BlockSum;
+use crate::model::Phase;
+
+/// Most bytes that one request may ask to be read, hashed or written.
+pub const MAX_WORK: u32 = 256 * 1024;
+
+/// One piece of work for the file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FsRequest {
+    /// To be handed back with the reply.
+    pub id: u64,
+    /// What it is for.
+    pub phase: Phase,
+    /// Index into [`super::Session::file_names`].
+    pub file: Option<u32>,
+    /// Block number within that file.
+    pub block: Option<u32>,
+    /// What to do.
+    pub op: FsOp,
+}
+
+/// What to do. The answer to each is named, or [`FsReply::Failed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FsOp {
+    /// Make this path the root of all later ones; empty: the given root itself. → `Done`
+    Enter {
+        /// Below the directory that this side exports.
+        path: String,
+        /// Make missing directories.
+        create: bool,
+    },
+    /// The next few hundred entries of the source tree, parents before children. → `Listed`
+    List,
+    /// What lies there; a symlink is not followed. → `Stat`
+    Stat {
+        /// Where.
+        path: String,
+    },
+    /// Make a directory that may exist already. → `Done`
+    MakeDir {
+        /// Where.
+        path: String,
+    },
+    /// Set mode and time of a file or directory. → `Done`
+    SetAttr {
+        /// Where.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// Modification time.
+        mtime: Mtime,
+    },
+    /// Make or replace a symlink. → `Done`
+    Symlink {
+        /// Where.
+        path: String,
+        /// Pointing to.
+        target: String,
+    },
+    /// Open a file of the source tree; closes the one before. → `Opened`
+    OpenSource {
+        /// Which.
+        path: String,
+    },
+    /// Read from the open source; short only at its end. → `Data`
+    ReadSource {
+        /// From.
+        offset: u64,
+        /// How many, at most [`MAX_WORK`].
+        len: u32,
+    },
+    /// Open the basis of a file for its signature; closes the one before. → `Opened`
+    OpenBasis {
+        /// Which.
+        path: String,
+    },
+    /// Sums of the open basis, block by block; the last one may be short. → `Sums`
+    Sums {
+        /// From, a multiple of the block size.
+        offset: u64,
+        /// How many bytes.
+        len: u32,
+        /// Block size.
+        block_size: u32,
+        /// Seed of the strong hash.
+        seed: u64,
+    },
+    /// Make a temporary file beside this path. → `Done`
+    OpenTemp {
+        /// The file that it will replace.
+        path: String,
+        /// Copies from that file will follow.
+        basis: bool,
+    },
+    /// Append to the temporary file. → `Done`
+    Write {
+        /// What.
+        data: Vec<u8>,
+    },
+    /// Append a piece of the basis to the temporary file. → `Done`
+    Copy {
+        /// Offset in the basis.
+        from: u64,
+        /// How many, at most [`MAX_WORK`].
+        len: u32,
+    },
+    /// BLAKE3 of all that was appended. → `Hash`
+    Hash,
+    /// Set attributes of the temporary file and rename it to its place. → `Done`
+    Commit {
+        /// Permission bits.
+        mode: u32,
+        /// Modification time.
+        mtime: Mtime,
+    },
+    /// Remove the temporary file. → `Done`
+    Discard,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FsReply {
+    /// It is done.
+    Done,
+    /// Entries of the tree.
+    Listed {
+        /// In order, parents first.
+        entries: Vec<Entry>,
+        /// What can't be synced, with the reason.
+        faults: Vec<(String, FsError)>,
+        /// There are no more.
+        last: bool,
+    },
+    /// What lies there, if anything.
+    Stat(Option<Meta>),
+    /// The open file.
+    Opened(Meta),
+    /// Bytes read.
+    Data(Vec<u8>),
+    /// Sums of blocks.
+    Sums(Vec<BlockSum>),
+    /// BLAKE3.
+    Hash([u8; 32]),
+    /// It could not be done.
+    Failed(FsError),
+}
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mtime {
+    /// Seconds, negative before 1970.
+    pub secs: i64,
+    /// 0 to 999 999 999.
+    pub nanos: u32,
+}
+
+/// What kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Symlink,
+    /// A socket, a device, …; never synced.
+    Other,
+}
+
+/// What a quick check compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: u64,
+    /// Permission bits (`0o777`).
+    pub mode: u32,
+    /// Modification time.
+    pub mtime: Mtime,
+}
+
+/// One line of the file list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the root.
+    pub path: String,
+    /// Its attributes.
+    pub meta: Meta,
+    /// For a symlink: where it points to; else empty.
+    pub target: String,
+}
+
+/// Why the file system could not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FsError {
+    /// The sort.
+    pub kind: FsErrorKind,
+    /// In words.
+    pub message: String,
+}
+
+impl FsError {
+    /// One with these words.
+    pub fn new(kind: FsErrorKind, message: impl Into<String>) -> FsError {
+        FsError { kind, message: message.into() }
+    }
+}
+
+/// Sorts of file system trouble, as far as a session or its user acts on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FsErrorKind {
+    /// It is not there (any more).
+    NotFound,
+    /// Permissions.
+    Denied,
+    /// The disk or quota is full.
+    NoSpace,
+    /// It changed under our hands; doing it again may help.
+    Changed,
+    /// The name would lead out of the tree.
+    Unsafe,
+    /// Something of another kind is there.
+    InTheWay,
+    /// Not a kind of thing that is synced.
+    Unsupported,
+    /// Anything else.
+    Other,
+}
