@@ -1,1 +1,19 @@
-//! Reads joined to stream bytes joined to segments.
+//! Several witnesses, one story: clocks laid on top of each other, connections of two captures and
+//! the applications' logs joined, every slow read tied to the bytes it waited for.
+//!
+//! ```text
+//!  captures ─┐            ┌ budget   one read → parts that add up
+//!  logs ─────┼ align ─────┼ join     read → stream bytes → segments at both taps
+//!  clock ────┘  (World)   └ incident losses, holes, stalls and reads that belong together
+//! ```
+
+mod align;
+pub mod clock;
+mod input;
+pub mod series;
+mod shift;
+mod sight;
+
+pub use align::{Flow, LogView, TapView, World, align, dir_of, sender};
+pub use input::{BuildInputs, CaptureInput, LogInput};
+pub use sight::reader;

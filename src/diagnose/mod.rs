@@ -1,1 +1,9 @@
-//! Named rules over incidents.
+//! Named rules over incidents: findings with evidence, owner, a plain sentence and a next step; and
+//! the verdict. [`build()`] is the one entry: evidence in, [`crate::report::Report`] out.
+
+mod build;
+mod flows;
+mod verdict;
+
+pub use crate::correlate::{BuildInputs, CaptureInput, LogInput};
+pub use build::build;

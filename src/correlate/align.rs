@@ -1,0 +1,482 @@
+//! Lays captures and logs on top of each other: one clock, one numbering of flows and of bytes.
+
+use super::clock::{self, Sighting};
+use super::input::{BuildInputs, CaptureInput};
+use super::{shift, sight};
+use crate::model::app::ClockOffset;
+use crate::model::tcp::TapPosition;
+use crate::model::{AppLog, Dir, FlowId, Ns, PerDir, Side, Span, Ts};
+use crate::report::{Input, InputKind, Quality, Severity};
+use crate::tcp::Connection;
+use std::net::SocketAddr;
+
+/// All evidence, on the clock of the first input.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// As the report lists them: captures, then logs.
+    pub inputs: Vec<Input>,
+    /// In order of number.
+    pub flows: Vec<Flow>,
+    /// Faults of the evidence.
+    pub quality: Vec<Quality>,
+    /// First to last event.
+    pub span: Span,
+}
+
+/// One connection, with everything that is known about it.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Its number.
+    pub id: FlowId,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// Who listened.
+    pub server: SocketAddr,
+    /// As each capture saw it, in order of input.
+    pub taps: Vec<TapView>,
+    /// The client's log, if any.
+    pub client_log: Option<LogView>,
+    /// The server's.
+    pub server_log: Option<LogView>,
+    /// Shortest time on the path, measured between two taps or estimated from round trips.
+    pub transit: PerDir<Option<Ns>>,
+}
+
+/// A connection as one capture saw it.
+#[derive(Clone, Debug)]
+pub struct TapView {
+    /// Index into the report's inputs.
+    pub input: u16,
+    /// Near whose end the capture was taken.
+    pub side: Option<Side>,
+    /// Times on the report's clock, sequence numbers on the flow's base.
+    pub conn: Connection,
+}
+
+/// One application's log.
+#[derive(Clone, Debug)]
+pub struct LogView {
+    /// Index into the report's inputs.
+    pub input: u16,
+    /// Times on the report's clock.
+    pub log: AppLog,
+}
+
+impl Flow {
+    /// The log of one end.
+    pub fn log(&self, side: Side) -> Option<&LogView> {
+        match side {
+            Side::Client => self.client_log.as_ref(),
+            Side::Server => self.server_log.as_ref(),
+        }
+    }
+
+    /// The tap near one end.
+    pub fn tap(&self, side: Side) -> Option<&TapView> {
+        self.taps.iter().find(|t| t.side == Some(side))
+    }
+
+    /// The tap near the sender of a direction.
+    pub fn sender_tap(&self, dir: Dir) -> Option<&TapView> {
+        self.tap(sender(dir))
+    }
+
+    /// The tap near the receiver of a direction.
+    pub fn receiver_tap(&self, dir: Dir) -> Option<&TapView> {
+        self.tap(sender(dir).flip())
+    }
+}
+
+/// Who sends this way.
+pub fn sender(dir: Dir) -> Side {
+    match dir {
+        Dir::C2s => Side::Client,
+        Dir::S2c => Side::Server,
+    }
+}
+
+/// The direction that an end sends in.
+pub fn dir_of(sender: Side) -> Dir {
+    match sender {
+        Side::Client => Dir::C2s,
+        Side::Server => Dir::S2c,
+    }
+}
+
+/// Joins the inputs.
+pub fn align(b: &mut BuildInputs) -> World {
+    let mut w = World::default();
+    let mut sides: Vec<Option<Side>> = Vec::new();
+    let mut clocks: Vec<Option<ClockOffset>> = Vec::new();
+    let captures = std::mem::take(&mut b.captures);
+    let pairs_needed = captures.len() > 1;
+    for (i, mut c) in captures.into_iter().enumerate() {
+        let input = u16::try_from(i).unwrap_or(u16::MAX);
+        let connections = std::mem::take(&mut c.connections);
+        let mut side = c.side.or_else(|| side_by_position(&connections));
+        if side.is_none() && !pairs_needed && b.logs.len() == 1 {
+            side = b.logs.first().map(|l| l.log.side);
+        }
+        let (mut placed, seen) = place(&mut w.flows, connections);
+        let mut clock = None;
+        if i > 0 {
+            let first_side = sides.first().copied().flatten();
+            let (estimate, near) = between(&seen, first_side, side);
+            if let Some(near) = near {
+                sides[0] = sides[0].or(Some(near));
+                side = side.or(Some(near.flip()));
+            }
+            clock = clock::tighter(estimate, control(b.clock, sides.first().copied().flatten(), side));
+            check_clocks(&mut w.quality, estimate, control(b.clock, first_side, side), input);
+            if clock.is_none() {
+                w.quality.push(clock_unknown(input, &c.name));
+            }
+        }
+        let by = clock.map_or(Ns::ZERO, |c| -c.offset);
+        for (flow, conn) in &mut placed {
+            shift::connection(conn, by, PerDir::default());
+            number(conn, *flow, input);
+        }
+        for (flow, conn) in placed {
+            let view = TapView { input, side, conn };
+            if let Some(f) = w.flows.get_mut(flow.0 as usize) {
+                f.taps.push(view);
+            }
+        }
+        sides.push(side);
+        clocks.push(if i == 0 { Some(ClockOffset::default()) } else { clock });
+        describe(&mut w, &c, side, if i == 0 { None } else { clock }, by);
+    }
+    // the first capture may have learnt its side only from the second
+    for f in &mut w.flows {
+        for t in &mut f.taps {
+            t.side = t.side.or(sides.get(usize::from(t.input)).copied().flatten());
+        }
+    }
+    for (input, side) in w.inputs.iter_mut().zip(&sides) {
+        input.side = *side;
+    }
+    logs(b, &mut w, &sides, &clocks);
+    for f in &mut w.flows {
+        for dir in Dir::BOTH {
+            f.transit[dir] = sight::transit(f, dir);
+        }
+    }
+    w
+}
+
+fn side_by_position(connections: &[Connection]) -> Option<Side> {
+    let (mut client, mut server) = (0.0, 0.0);
+    for c in connections {
+        let weight = c.tap.confidence * (c.segments.len() as f64 + 1.0);
+        match c.tap.position {
+            TapPosition::ClientHost | TapPosition::NearClient => client += weight,
+            TapPosition::ServerHost | TapPosition::NearServer => server += weight,
+            TapPosition::Middle | TapPosition::Unknown => {}
+        }
+    }
+    if client > server * 2.0 && client > 0.0 {
+        Some(Side::Client)
+    } else if server > client * 2.0 && server > 0.0 {
+        Some(Side::Server)
+    } else {
+        None
+    }
+}
+
+/// Things that both of two taps saw, per direction: near = the tap that came first.
+type Seen = PerDir<Vec<Sighting>>;
+
+/// Finds each connection's flow, or makes a new one; lays its bytes on the flow's base.
+fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, Connection)>, Seen) {
+    let mut out = Vec::with_capacity(connections.len());
+    let mut seen = Seen::default();
+    let known = flows.len();
+    let mut taken = vec![false; known];
+    let mut by_tuple: std::collections::HashMap<(SocketAddr, SocketAddr), Vec<usize>> = Default::default();
+    let mut by_base: std::collections::HashMap<(u32, u32), Vec<usize>> = Default::default();
+    for (i, f) in flows.iter().enumerate() {
+        by_tuple.entry((canonical(f.client), canonical(f.server))).or_default().push(i);
+        if let Some(t) = f.taps.first().filter(|t| t.conn.handshake) {
+            by_base.entry((t.conn.isn.c2s.0, t.conn.isn.s2c.0)).or_default().push(i);
+        }
+    }
+    for mut conn in connections {
+        let tuple = (canonical(conn.client), canonical(conn.server));
+        let base = (conn.isn.c2s.0, conn.isn.s2c.0);
+        let same_base = by_base.get(&base).into_iter().flatten().filter(|_| conn.handshake);
+        let same_tuple = by_tuple.get(&tuple).into_iter().flatten();
+        let found = same_base
+            .chain(same_tuple)
+            .copied()
+            .find(|&i| !taken[i] && flows.get(i).is_some_and(|f| can_be_same(f, &conn)));
+        let flow = if let Some(i) = found {
+            taken[i] = true;
+            let f = &mut flows[i];
+            if let Some(first) = f.taps.first_mut() {
+                rebase(&mut first.conn, &mut conn);
+                for dir in Dir::BOTH {
+                    sight::sightings(&first.conn, &conn, dir, &mut seen[dir]);
+                }
+            }
+            f.id
+        } else {
+            let id = FlowId(u32::try_from(flows.len()).unwrap_or(u32::MAX));
+            flows.push(Flow {
+                id,
+                client: conn.client,
+                server: conn.server,
+                taps: Vec::new(),
+                client_log: None,
+                server_log: None,
+                transit: PerDir::default(),
+            });
+            id
+        };
+        out.push((flow, conn));
+    }
+    (out, seen)
+}
+
+fn canonical(a: SocketAddr) -> SocketAddr {
+    SocketAddr::new(a.ip().to_canonical(), a.port())
+}
+
+/// Two incarnations of one 4-tuple differ in their bases, or lie gigabytes apart.
+fn can_be_same(f: &Flow, conn: &Connection) -> bool {
+    let Some(first) = f.taps.first() else { return true };
+    let both = first.conn.handshake && conn.handshake;
+    Dir::BOTH.iter().all(|&d| {
+        let diff = conn.isn[d].diff(first.conn.isn[d]);
+        if both { diff == 0 } else { diff.unsigned_abs() < 1 << 30 }
+    })
+}
+
+/// Gives both views the numbering of the one that saw the handshake, else of the earlier bytes.
+fn rebase(first: &mut Connection, second: &mut Connection) {
+    let mut a = PerDir::default();
+    let mut b = PerDir::default();
+    for d in Dir::BOTH {
+        let diff = i64::from(second.isn[d].diff(first.isn[d]));
+        if second.handshake && !first.handshake {
+            a[d] = -diff;
+        } else {
+            b[d] = diff;
+        }
+    }
+    if (a.c2s, a.s2c) != (0, 0) {
+        shift::connection(first, Ns::ZERO, a);
+        first.offsets_known |= second.offsets_known;
+    }
+    if (b.c2s, b.s2c) != (0, 0) {
+        shift::connection(second, Ns::ZERO, b);
+        second.offsets_known |= first.offsets_known;
+    }
+}
+
+/// The second capture's clock against the first's, and near whose end the first one was taken.
+fn between(seen: &Seen, first: Option<Side>, second: Option<Side>) -> (Option<ClockOffset>, Option<Side>) {
+    let estimate = |near: Side, slack: Ns| {
+        let there = &seen[dir_of(near)];
+        let back = &seen[dir_of(near.flip())];
+        clock::offset(there.iter().copied(), back.iter().copied(), slack)
+    };
+    let told = first.or(second.map(Side::flip));
+    let slack = Ns::from_millis(1);
+    if let Some(near) = told {
+        return (estimate(near, slack), Some(near));
+    }
+    for near in [Side::Client, Side::Server] {
+        if let Some(c) = estimate(near, Ns::ZERO) {
+            return (Some(c), Some(near));
+        }
+    }
+    (None, None)
+}
+
+/// The control connection's word on the second capture's clock against the first's.
+fn control(c: Option<ClockOffset>, first: Option<Side>, second: Option<Side>) -> Option<ClockOffset> {
+    match (c, first, second) {
+        (Some(c), Some(Side::Client), Some(Side::Server)) => Some(c),
+        (Some(c), Some(Side::Server), Some(Side::Client)) => Some(clock::flip(c)),
+        (Some(_), Some(a), Some(b)) if a == b => Some(ClockOffset::default()),
+        _ => None,
+    }
+}
+
+fn check_clocks(q: &mut Vec<Quality>, a: Option<ClockOffset>, b: Option<ClockOffset>, input: u16) {
+    if let (Some(a), Some(b)) = (a, b)
+        && !clock::agree(a, b)
+    {
+        q.push(Quality {
+            input: Some(input),
+            code: "clock-disagreement".to_owned(),
+            severity: Severity::Warning,
+            count: 1,
+            message: format!(
+                "the packets say that the clocks are {} ± {} apart, the control connection says {} ± {}; the \
+                 tighter one is used, times between the two hosts may be wrong by the difference",
+                a.offset, a.bound, b.offset, b.bound
+            ),
+        });
+    }
+}
+
+fn clock_unknown(input: u16, name: &str) -> Quality {
+    Quality {
+        input: Some(input),
+        code: "clock-unknown".to_owned(),
+        severity: Severity::Warning,
+        count: 1,
+        message: format!(
+            "nothing tells how far the clock of {} is from that of the first input; it is taken as the same",
+            crate::model::units::printable(name)
+        ),
+    }
+}
+
+fn number(conn: &mut Connection, flow: FlowId, input: u16) {
+    conn.flow = flow;
+    for s in &mut conn.segments {
+        (s.flow, s.input) = (flow, input);
+    }
+    for l in &mut conn.losses {
+        (l.flow, l.input) = (flow, input);
+    }
+    for h in &mut conn.holes {
+        (h.flow, h.input) = (flow, input);
+    }
+    for s in &mut conn.stalls {
+        (s.flow, s.input) = (flow, input);
+    }
+}
+
+fn describe(w: &mut World, c: &CaptureInput, side: Option<Side>, clock: Option<ClockOffset>, by: Ns) {
+    let input = u16::try_from(w.inputs.len()).unwrap_or(u16::MAX);
+    if let Some(s) = c.span {
+        widen(&mut w.span, Span::new(s.start + by, s.end + by));
+    }
+    w.quality.extend(c.quality.iter().cloned().map(|q| Quality { input: Some(input), ..q }));
+    w.inputs.push(Input {
+        kind: InputKind::Capture,
+        name: c.name.clone(),
+        side,
+        frames: c.frames,
+        tcp: c.tcp,
+        span: c.span,
+        clock,
+        dropped: c.dropped,
+        skipped: c.skipped.clone(),
+    });
+}
+
+fn widen(all: &mut Span, s: Span) {
+    if *all == Span::default() {
+        *all = s;
+    } else {
+        *all = Span { start: all.start.min(s.start), end: all.end.max(s.end) };
+    }
+}
+
+/// Puts each log beside its flow, on the report's clock.
+fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Option<ClockOffset>]) {
+    let mut known: [Option<ClockOffset>; 2] = [None, None];
+    for (side, clock) in sides.iter().zip(clocks) {
+        if let (Some(s), Some(c)) = (side, clock) {
+            known[index(*s)] = known[index(*s)].or(Some(*c));
+        }
+    }
+    let inputs = std::mem::take(&mut b.logs);
+    if sides.is_empty()
+        && let Some(first) = inputs.first()
+    {
+        known[index(first.log.side)] = Some(ClockOffset::default());
+    }
+    if let Some(c) = b.clock {
+        match known {
+            [Some(client), None] => known[1] = Some(add(client, c)),
+            [None, Some(server)] => known[0] = Some(add(server, clock::flip(c))),
+            [None, None] => known = [Some(ClockOffset::default()), Some(c)],
+            _ => {}
+        }
+    }
+    for l in inputs {
+        let input = u16::try_from(w.inputs.len()).unwrap_or(u16::MAX);
+        let mut log = l.log;
+        let span = span_of(&log);
+        let flow = flow_of(&mut w.flows, &log);
+        let same_host = known[index(log.side)];
+        let clock = same_host.or_else(|| w.flows.get(flow).and_then(|f| sight::log_clock(f, &log)));
+        if clock.is_none() && input > 0 && sides.iter().any(Option::is_some) {
+            w.quality.push(clock_unknown(input, &l.name));
+        }
+        let by = clock.map_or(Ns::ZERO, |c| -c.offset);
+        shift::log(&mut log, by);
+        if let Some(s) = span {
+            widen(&mut w.span, Span::new(s.start + by, s.end + by));
+        }
+        w.inputs.push(Input {
+            kind: InputKind::AppLog,
+            name: l.name,
+            side: Some(log.side),
+            frames: log.events.len() as u64,
+            tcp: 0,
+            span,
+            clock: if input == 0 { None } else { clock },
+            dropped: None,
+            skipped: Default::default(),
+        });
+        if let Some(f) = w.flows.get_mut(flow) {
+            let side = log.side;
+            let view = Some(LogView { input, log });
+            match side {
+                Side::Client => f.client_log = f.client_log.take().or(view),
+                Side::Server => f.server_log = f.server_log.take().or(view),
+            }
+        }
+    }
+}
+
+fn index(s: Side) -> usize {
+    match s {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}
+
+fn add(a: ClockOffset, b: ClockOffset) -> ClockOffset {
+    ClockOffset { offset: a.offset + b.offset, bound: a.bound + b.bound }
+}
+
+fn span_of(log: &AppLog) -> Option<Span> {
+    let start: Ts = log.events.iter().map(|e| e.start).min()?;
+    let end = log.events.iter().map(|e| e.end).max()?;
+    Some(Span::new(start, end))
+}
+
+/// The flow that a log belongs to: same addresses, else same ports (NAT), else the only one.
+fn flow_of(flows: &mut Vec<Flow>, log: &AppLog) -> usize {
+    let (client, server) = match log.side {
+        Side::Client => (log.local, log.peer),
+        Side::Server => (log.peer, log.local),
+    };
+    let same =
+        |f: &Flow| canonical(f.client) == canonical(client) && canonical(f.server) == canonical(server);
+    let ports = |f: &Flow| f.client.port() == client.port() && f.server.port() == server.port();
+    let found = flows.iter().position(|f| same(f) && f.log(log.side).is_none());
+    let found = found.or_else(|| flows.iter().position(|f| ports(f) && f.log(log.side).is_none()));
+    let found = found.or_else(|| (flows.len() == 1 && flows[0].log(log.side).is_none()).then_some(0));
+    found.unwrap_or_else(|| {
+        let id = FlowId(u32::try_from(flows.len()).unwrap_or(u32::MAX));
+        flows.push(Flow {
+            id,
+            client,
+            server,
+            taps: Vec::new(),
+            client_log: None,
+            server_log: None,
+            transit: PerDir::default(),
+        });
+        flows.len() - 1
+    })
+}

@@ -1,0 +1,40 @@
+//! One line of numbers for each connection and capture.
+
+use crate::correlate::World;
+use crate::model::tcp::{Cause, SegmentClass};
+use crate::report::FlowReport;
+use std::collections::BTreeMap;
+
+/// In order of flow, then capture.
+pub(super) fn reports(w: &World) -> Vec<FlowReport> {
+    w.flows.iter().flat_map(|f| f.taps.iter().map(move |t| (f, t))).map(report).collect()
+}
+
+fn report((f, t): (&crate::correlate::Flow, &crate::correlate::TapView)) -> FlowReport {
+    let mut segments: BTreeMap<String, u64> = BTreeMap::new();
+    let mut retransmissions: BTreeMap<String, u64> = BTreeMap::new();
+    let mut spurious = 0;
+    for s in &t.conn.segments {
+        *segments.entry(s.class.as_str().to_owned()).or_default() += 1;
+        if s.class == SegmentClass::Retransmission {
+            let cause = s.cause.unwrap_or(Cause::Unknown);
+            *retransmissions.entry(cause.as_str().to_owned()).or_default() += 1;
+        }
+        spurious += u64::from(s.spurious.is_some());
+    }
+    FlowReport {
+        flow: f.id,
+        input: t.input,
+        client: t.conn.client,
+        server: t.conn.server,
+        tap: t.conn.tap.clone(),
+        span: t.conn.span,
+        handshake: t.conn.handshake,
+        ended: t.conn.ended.to_owned(),
+        irtt: t.conn.irtt,
+        segments,
+        retransmissions,
+        spurious,
+        dirs: t.conn.halves.clone(),
+    }
+}
