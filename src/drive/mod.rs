@@ -16,6 +16,8 @@ pub mod clock;
 pub mod error;
 pub mod files;
 pub mod options;
+pub mod pace;
+pub mod pump;
 pub mod record;
 pub mod recorder;
 pub mod run;

@@ -5,10 +5,8 @@
 //! [`LiveRun`], from which others take snapshots while the run goes on.
 
 use super::clock::Clock;
-use super::tcp_info;
 use crate::model::{AppEvent, AppLog, AppOp, Ns, Phase, Side, TcpSample, Ts};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Events kept of one run: about 700 MiB. A run that makes more keeps its beginning and says so.
@@ -76,7 +74,6 @@ pub struct Recorder<'a> {
     fresh: Vec<AppEvent>,
     published: usize,
     lost: u64,
-    next_sample: Ts,
     read: u64,
     written: u64,
 }
@@ -91,7 +88,6 @@ impl<'a> Recorder<'a> {
             fresh: Vec::with_capacity(FIRST_EVENTS),
             published: 0,
             lost: 0,
-            next_sample: Ts::MIN,
             read: 0,
             written: 0,
         }
@@ -162,40 +158,18 @@ impl<'a> Recorder<'a> {
         let Position { phase, file, block } = at;
         self.fresh.push(AppEvent { op, start, ready, end, offset, len, queued, phase, file, block });
         if self.fresh.len() >= FIRST_EVENTS {
-            self.publish();
+            self.publish(None);
         }
     }
 
-    /// Samples TCP_INFO and hands out what is new, if it is time. True when it was.
-    pub fn tick(&mut self, socket: &impl AsFd, now: Ts) -> bool {
-        if now < self.next_sample {
-            return false;
-        }
-        self.next_sample = now + SAMPLE_EVERY;
-        self.sample(socket, now);
-        true
-    }
-
-    /// Samples TCP_INFO now.
-    pub fn sample(&mut self, socket: &impl AsFd, now: Ts) -> Option<TcpSample> {
-        if !self.on {
-            return None;
-        }
-        let sample = tcp_info::read(socket, now).ok().map(|i| i.sample);
-        self.publish_with(sample);
-        sample
-    }
-
-    /// Hands out what is new.
-    pub fn publish(&mut self) {
-        self.publish_with(None);
-    }
-
-    fn publish_with(&mut self, sample: Option<TcpSample>) {
+    /// Hands out what is new, with a sample of TCP_INFO if there is one.
+    pub fn publish(&mut self, sample: Option<TcpSample>) {
         let mut log = self.shared.lock();
         self.published += self.fresh.len();
         log.events.append(&mut self.fresh);
-        log.samples.extend(sample);
+        if self.on {
+            log.samples.extend(sample);
+        }
     }
 
     /// Names that events refer to by index; only what is new is copied.
@@ -233,7 +207,7 @@ mod tests {
             r.work(t, at);
         }
         assert!(live.snapshot().events.is_empty(), "nothing handed out yet");
-        r.publish();
+        r.publish(None);
         let log = live.snapshot();
         let offsets =
             |op| log.events.iter().filter(|e| e.op == op).map(|e| (e.offset, e.len)).collect::<Vec<_>>();
@@ -249,7 +223,7 @@ mod tests {
         let live = live();
         let mut r = Recorder::off(Clock::new(), &live);
         r.read(r.now(), None, 10, None, Position::default());
-        r.publish();
+        r.publish(None);
         assert_eq!((r.bytes_read(), live.snapshot().events.len()), (10, 0));
     }
 

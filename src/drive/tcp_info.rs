@@ -114,7 +114,8 @@ pub fn in_words(info: &TcpInfo, unread: u32) -> String {
     if s.state != TCP_ESTABLISHED && s.state != TCP_CLOSE_WAIT {
         return format!("the connection is no longer open (state {})", state_name(s.state));
     }
-    if s.backoff > 0 || s.retransmits > 0 {
+    // Probes of a closed window back off as retransmissions do; with nothing in flight they are probes.
+    if s.unacked > 0 && (s.backoff > 0 || s.retransmits > 0) {
         return format!(
             "TCP has sent the same segment again {} times without an answer and waits {} before the next try; \
              {} segments are unacknowledged: the network drops them, or their ACKs, or the peer's host is gone",

@@ -1,0 +1,716 @@
+//! Moves the bytes of one session over one socket, in one thread, and records every move.
+//!
+//! ```text
+//!         ┌──────────────── while there is something to do ───────────────┐
+//!   read what is there → engine → one piece of work (≤ 256 KiB) → write what fits
+//!         └───────────────────────── else ppoll ──────────────────────────┘
+//! ```
+//!
+//! What is readable is read whenever the engine wants it, also while output is stuck: two pumps facing
+//! each other cannot deadlock. A read's `start` is when this thread had nothing else to do; if it came
+//! back from a pause or from work and the bytes were already there, the read did not wait.
+
+use super::options::Busy;
+use super::pace::Pace;
+use super::record::RunEnd;
+use super::recorder::{Position, Recorder, SAMPLE_EVERY};
+use super::tcp_info::{self, TcpInfo};
+use crate::model::{Ns, Phase, Ts};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Largest read and write.
+pub const CHUNK: usize = 128 * 1024;
+/// How long to wait for the peer's FIN after the last byte.
+const LINGER: Ns = Ns::from_secs(5);
+/// Digesting what was read is recorded as work if it took this long.
+const NOTABLE: Ns = Ns::from_micros(100);
+const NAP: Ns = Ns::from_millis(50);
+
+/// What the pump moves bytes for: a sync session with its disk, or a stand-in.
+pub trait Engine {
+    /// Takes bytes that arrived.
+    fn input(&mut self, bytes: &[u8]);
+    /// Told that no more will come, once nothing else is left to do.
+    fn eof(&mut self);
+    /// Does one bounded piece of work, if there is one, and says which.
+    fn work(&mut self) -> Option<Position>;
+    /// Bytes to send, at most `max`; empty: nothing now.
+    fn output(&mut self, max: usize) -> &[u8];
+    /// The first `n` of these were sent.
+    fn sent(&mut self, n: usize);
+    /// False while it has more than it can hold.
+    fn wants_input(&self) -> bool;
+    /// Nothing is left to do but to send what `output` still holds.
+    fn is_done(&self) -> bool;
+    /// Why it cannot go on, in words.
+    fn failure(&self) -> Option<String>;
+    /// What the next bytes to arrive are about.
+    fn reading(&self) -> Position;
+    /// What the next bytes to be sent are about.
+    fn writing(&self) -> Position;
+    /// Names that positions refer to; only grows.
+    fn files(&self) -> &[String];
+}
+
+/// How one end is to be pumped.
+pub struct PumpOptions<'a> {
+    /// Since when the connection is open; `busy` counts from here.
+    pub opened: Ts,
+    /// Bytes per second to write at most.
+    pub bwlimit: Option<u64>,
+    /// This side's pauses.
+    pub busy: Vec<Busy>,
+    /// Give up after this long without a sign of life.
+    pub timeout: Ns,
+    /// Asked at least every 100 ms, when the engine does not work.
+    pub stop: &'a dyn Fn() -> bool,
+    /// Counts this end's signs of life; told to the peer by the control connection.
+    pub life: &'a AtomicU64,
+    /// The peer's counter as last heard.
+    pub peer_life: &'a AtomicU64,
+    /// Called every 100 ms.
+    pub tick: &'a mut dyn FnMut(Tick<'_>),
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick<'a> {
+    /// Since the connection was opened.
+    pub elapsed: Ns,
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// What it is busy with.
+    pub position: Position,
+    /// File names so far.
+    pub files: &'a [String],
+}
+
+/// Pumps until the engine is done, fails, the connection breaks, or `stop`. The socket is switched to
+/// non-blocking and closed for writing at the end.
+pub fn pump<'a>(
+    socket: &'a TcpStream,
+    engine: &'a mut dyn Engine,
+    recorder: &'a mut Recorder<'_>,
+    options: PumpOptions<'a>,
+) -> RunEnd {
+    if let Err(e) = socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)) {
+        return RunEnd::Failed(format!("cannot set up the data connection: {e}"));
+    }
+    let mut pump = Pump::new(socket, engine, recorder, options);
+    let end = pump.run();
+    pump.finish();
+    end
+}
+
+struct Pump<'a, 'r> {
+    socket: &'a TcpStream,
+    engine: &'a mut dyn Engine,
+    rec: &'a mut Recorder<'r>,
+    options: PumpOptions<'a>,
+    pace: Option<Pace>,
+    buf: Vec<u8>,
+    /// A read may return bytes without a poll.
+    try_read: bool,
+    /// Since when a read is all that is waited for.
+    waiting: Option<Ts>,
+    readable: Option<Ts>,
+    /// Since when the socket takes no more.
+    blocked: Option<Ts>,
+    writable: Option<Ts>,
+    eof: bool,
+    shut: bool,
+    next_tick: Ts,
+    last_life: Ts,
+    acked: u64,
+    peer_life: u64,
+}
+
+impl<'a, 'r> Pump<'a, 'r> {
+    fn new(
+        socket: &'a TcpStream,
+        engine: &'a mut dyn Engine,
+        rec: &'a mut Recorder<'r>,
+        mut options: PumpOptions<'a>,
+    ) -> Pump<'a, 'r> {
+        options.busy.sort_by_key(|b| std::cmp::Reverse(b.at));
+        let peer_life = options.peer_life.load(Ordering::Relaxed);
+        Pump {
+            pace: options.bwlimit.map(Pace::new),
+            buf: vec![0; CHUNK],
+            try_read: false,
+            waiting: None,
+            readable: None,
+            blocked: None,
+            writable: None,
+            eof: false,
+            shut: false,
+            next_tick: Ts::MIN,
+            last_life: rec.now(),
+            acked: 0,
+            peer_life,
+            socket,
+            engine,
+            rec,
+            options,
+        }
+    }
+
+    fn run(&mut self) -> RunEnd {
+        loop {
+            if (self.options.stop)() {
+                return RunEnd::Interrupted;
+            }
+            let now = self.rec.now();
+            if let Some(end) = self.tick(now) {
+                return end;
+            }
+            if let Some(end) = self.pause(now) {
+                return end;
+            }
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => {
+                    if let Some(end) = self.ending() {
+                        return end;
+                    }
+                    if let Err(e) = self.wait() {
+                        return self.broken(&e);
+                    }
+                }
+                Err(e) => return self.broken(&e),
+            }
+        }
+    }
+
+    /// One round over everything that can be done without waiting; false when that was nothing.
+    fn step(&mut self) -> io::Result<bool> {
+        let mut moved = false;
+        if self.try_read && !self.eof && self.engine.wants_input() {
+            moved |= self.read()?;
+        }
+        let start = self.rec.now();
+        if self.engine.failure().is_none()
+            && let Some(at) = self.engine.work()
+        {
+            self.rec.work(start, at);
+            self.alive(start);
+            // It kept the thread from its socket: something may have arrived.
+            self.try_read = true;
+            self.waiting = None;
+            moved = true;
+        }
+        moved |= self.write()?;
+        Ok(moved)
+    }
+
+    fn read(&mut self) -> io::Result<bool> {
+        let at = self.engine.reading();
+        let ready = self.readable.take();
+        let start = match (self.waiting, ready) {
+            (Some(since), _) => since,
+            (None, Some(ready)) => ready,
+            (None, None) => self.rec.now(),
+        };
+        let n = match self.socket.read(&mut self.buf) {
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.try_read = false;
+                return Ok(false);
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        // A read that did not fill the buffer emptied the queue: SIOCINQ need not be asked then.
+        let full = n == self.buf.len();
+        let queued = match full && self.rec.is_on() {
+            true => tcp_info::unread(self.socket).map(|rest| rest.saturating_add(n as u32)),
+            false => Some(n as u32),
+        };
+        self.rec.read(start, ready, n as u32, queued, at);
+        self.waiting = None;
+        self.try_read = full;
+        self.eof = n == 0;
+        let now = self.rec.now();
+        self.alive(now);
+        if let Some(bytes) = self.buf.get(..n)
+            && n > 0
+            && self.engine.failure().is_none()
+        {
+            self.engine.input(bytes);
+            if self.rec.now() - now >= NOTABLE {
+                self.rec.work(now, at);
+            }
+        }
+        Ok(true)
+    }
+
+    fn write(&mut self) -> io::Result<bool> {
+        if self.shut || (self.blocked.is_some() && self.writable.is_none()) {
+            return Ok(false);
+        }
+        let now = self.rec.now();
+        let room = self.pace.as_ref().map_or(CHUNK, |p| usize::try_from(p.available(now)).unwrap_or(CHUNK));
+        let at = self.engine.writing();
+        let bytes = self.engine.output(CHUNK);
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        if self.pace.as_ref().is_some_and(|p| p.wait(now, bytes.len() as u64) > Ns::ZERO) {
+            return Ok(false);
+        }
+        let bytes = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
+        let (start, ready) = (self.blocked.unwrap_or(now), self.writable.take());
+        let n = match self.socket.write(bytes) {
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.blocked.get_or_insert(now);
+                return Ok(false);
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        // A short write means that the send buffer is full.
+        self.blocked = (n < bytes.len()).then_some(now);
+        let queued = if self.rec.is_on() { tcp_info::unacknowledged(self.socket) } else { None };
+        self.rec.write(start, ready, n as u32, queued, at);
+        self.engine.sent(n);
+        if let Some(p) = &mut self.pace {
+            p.take(now, n as u64);
+        }
+        self.waiting = None;
+        Ok(true)
+    }
+
+    /// Waits for the socket, the bucket, the next pause or the next tick.
+    fn wait(&mut self) -> io::Result<()> {
+        let start = self.rec.now();
+        let pending = self.engine.output(CHUNK).len();
+        let pacing = match &self.pace {
+            Some(p) if pending > 0 && self.blocked.is_none() => p.wait(start, pending as u64),
+            _ => Ns::ZERO,
+        };
+        let mut flags = PollFlags::empty();
+        if !self.eof && self.engine.wants_input() {
+            flags |= PollFlags::POLLIN;
+        }
+        if self.blocked.is_some() {
+            flags |= PollFlags::POLLOUT;
+        }
+        if pending == 0 && flags.contains(PollFlags::POLLIN) {
+            self.waiting.get_or_insert(start);
+        }
+        let mut until = self.next_tick;
+        if let Some(b) = self.options.busy.last() {
+            until = until.min(self.options.opened + b.at);
+        }
+        let mut timeout = until - start;
+        if pacing > Ns::ZERO {
+            timeout = timeout.min(pacing);
+        }
+        let got = poll(self.socket, flags, timeout)?;
+        let now = self.rec.now();
+        if got.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+            self.readable = Some(now);
+            self.try_read = true;
+        }
+        if got.intersects(PollFlags::POLLOUT | PollFlags::POLLHUP | PollFlags::POLLERR)
+            && self.blocked.is_some()
+        {
+            self.writable = Some(now);
+        }
+        if pacing > Ns::ZERO {
+            self.rec.work(start, Position { phase: Phase::Pace, ..self.engine.writing() });
+            self.last_life = now;
+        }
+        Ok(())
+    }
+
+    /// With nothing left to do without waiting: is this the end?
+    fn ending(&mut self) -> Option<RunEnd> {
+        let flushed = self.engine.output(1).is_empty();
+        if self.eof && !self.engine.is_done() && self.engine.failure().is_none() {
+            self.engine.eof();
+            let why = self.engine.failure();
+            return Some(RunEnd::Broken(
+                why.unwrap_or_else(|| "the peer closed the connection before the sync was done".to_owned()),
+            ));
+        }
+        let over = match self.engine.failure() {
+            Some(why) => RunEnd::Failed(why),
+            None if self.engine.is_done() => RunEnd::Done,
+            None if flushed && !self.engine.wants_input() => {
+                RunEnd::Failed("the engine waits for nothing; please report this".to_owned())
+            }
+            None => return None,
+        };
+        if !flushed && !self.eof {
+            return None;
+        }
+        self.say_goodbye();
+        Some(over)
+    }
+
+    /// FIN after the last byte, then waits for the peer's: both ends' records then end alike.
+    fn say_goodbye(&mut self) {
+        self.shut = true;
+        if self.socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let until = self.rec.now() + LINGER.min(self.options.timeout);
+        while !self.eof && !(self.options.stop)() {
+            let start = self.rec.now();
+            if start >= until {
+                return;
+            }
+            self.waiting.get_or_insert(start);
+            match poll(self.socket, PollFlags::POLLIN, NAP.min(until - start)) {
+                Ok(got) if got.is_empty() => continue,
+                Ok(_) => self.readable = Some(self.rec.now()),
+                Err(_) => return,
+            }
+            if self.read().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// An injected pause, if one is due.
+    fn pause(&mut self, now: Ts) -> Option<RunEnd> {
+        let due = self.options.busy.last().is_some_and(|b| now >= self.options.opened + b.at);
+        let busy = if due { self.options.busy.pop()? } else { return None };
+        let until = now + busy.lasts;
+        let at = Position { phase: Phase::Busy, ..self.engine.reading() };
+        let mut end = None;
+        loop {
+            let t = self.rec.now();
+            if t >= until {
+                break;
+            }
+            if (self.options.stop)() {
+                end = Some(RunEnd::Interrupted);
+                break;
+            }
+            if t >= self.next_tick {
+                self.sample(t);
+            }
+            std::thread::sleep(NAP.min(until - t).to_std());
+        }
+        self.rec.work(now, at);
+        self.waiting = None;
+        self.readable = None;
+        self.try_read = true;
+        self.last_life = self.rec.now();
+        end
+    }
+
+    fn alive(&mut self, now: Ts) {
+        self.last_life = now;
+        self.options.life.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sample(&mut self, now: Ts) -> Option<TcpInfo> {
+        self.next_tick = now + SAMPLE_EVERY;
+        let info = tcp_info::read(self.socket, now).ok();
+        self.rec.files(self.engine.files());
+        self.rec.publish(info.map(|i| i.sample));
+        info
+    }
+
+    /// Ten times a second: TCP_INFO, the log so far, and whether anybody is still there.
+    fn tick(&mut self, now: Ts) -> Option<RunEnd> {
+        if now < self.next_tick {
+            return None;
+        }
+        let info = self.sample(now);
+        let tick = Tick {
+            elapsed: now - self.options.opened,
+            read: self.rec.bytes_read(),
+            written: self.rec.bytes_written(),
+            position: self.engine.reading(),
+            files: self.engine.files(),
+        };
+        (self.options.tick)(tick);
+        // What was only written into our own buffer is no sign of life; what was acknowledged is.
+        let acked = info.map_or(0, |i| i.sample.bytes_acked);
+        let peer_life = self.options.peer_life.load(Ordering::Relaxed);
+        if acked > self.acked || peer_life != self.peer_life {
+            self.last_life = now;
+        }
+        (self.acked, self.peer_life) = (acked.max(self.acked), peer_life);
+        let silent = now - self.last_life;
+        if silent < self.options.timeout {
+            return None;
+        }
+        let what = self.describe(info);
+        Some(RunEnd::TimedOut(format!("no sign of life from the peer for {silent}: {what}")))
+    }
+
+    fn describe(&self, info: Option<TcpInfo>) -> String {
+        info.map_or_else(
+            || "the kernel does not say why".to_owned(),
+            |i| tcp_info::in_words(&i, tcp_info::unread(self.socket).unwrap_or(0)),
+        )
+    }
+
+    fn broken(&self, e: &io::Error) -> RunEnd {
+        let how = match e.kind() {
+            ErrorKind::ConnectionReset => "the connection was reset by the peer or by something on the path",
+            ErrorKind::BrokenPipe => "the peer has closed the connection",
+            ErrorKind::TimedOut => "TCP gave up: its segments were not acknowledged for too long",
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                "the peer's host cannot be reached any more"
+            }
+            _ => "the data connection failed",
+        };
+        RunEnd::Broken(format!("{how} ({e})"))
+    }
+
+    fn finish(&mut self) {
+        let now = self.rec.now();
+        self.sample(now);
+        if !self.shut {
+            // Nothing more will be read: let the peer know.
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn poll(socket: &TcpStream, flags: PollFlags, timeout: Ns) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(socket.as_fd(), flags)];
+    match ppoll(&mut fds, Some(TimeSpec::from_duration(timeout.to_std())), None) {
+        Ok(_) => Ok(fds[0].revents().unwrap_or(PollFlags::empty())),
+        Err(nix::errno::Errno::EINTR) => Ok(PollFlags::empty()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clock::Clock;
+    use super::super::recorder::LiveRun;
+    use super::*;
+    use crate::model::{AppLog, AppOp, Side};
+    use std::net::TcpListener;
+    use std::sync::atomic::AtomicBool;
+
+    /// Sends `to_send` bytes and wants `to_get`; works a little for every 64 KiB that it got.
+    struct Swap {
+        to_send: usize,
+        to_get: usize,
+        owed_work: usize,
+        out: Vec<u8>,
+        failure: Option<String>,
+    }
+
+    impl Swap {
+        fn new(to_send: usize, to_get: usize) -> Swap {
+            Swap { to_send, to_get, owed_work: 0, out: vec![5; CHUNK], failure: None }
+        }
+    }
+
+    impl Engine for Swap {
+        fn input(&mut self, bytes: &[u8]) {
+            self.owed_work += 1;
+            match self.to_get.checked_sub(bytes.len()) {
+                Some(rest) => self.to_get = rest,
+                None => self.failure = Some("more than wanted".to_owned()),
+            }
+        }
+        fn eof(&mut self) {
+            self.failure = Some("too early".to_owned());
+        }
+        fn work(&mut self) -> Option<Position> {
+            self.owed_work = self.owed_work.checked_sub(1)?;
+            Some(Position { phase: Phase::Patch, file: Some(0), block: None })
+        }
+        fn output(&mut self, max: usize) -> &[u8] {
+            &self.out[..max.min(self.to_send).min(CHUNK)]
+        }
+        fn sent(&mut self, n: usize) {
+            self.to_send -= n;
+        }
+        fn wants_input(&self) -> bool {
+            self.owed_work < 4
+        }
+        fn is_done(&self) -> bool {
+            self.to_send == 0 && self.to_get == 0 && self.owed_work == 0
+        }
+        fn failure(&self) -> Option<String> {
+            self.failure.clone()
+        }
+        fn reading(&self) -> Position {
+            Position { phase: Phase::Data, ..Position::default() }
+        }
+        fn writing(&self) -> Position {
+            self.reading()
+        }
+        fn files(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    struct End {
+        engine: Swap,
+        bwlimit: Option<u64>,
+        busy: Vec<Busy>,
+        timeout: Ns,
+    }
+
+    fn end(to_send: usize, to_get: usize) -> End {
+        End {
+            engine: Swap::new(to_send, to_get),
+            bwlimit: None,
+            busy: Vec::new(),
+            timeout: Ns::from_secs(10),
+        }
+    }
+
+    fn drive(side: Side, socket: TcpStream, mut e: End, stop: &AtomicBool) -> (RunEnd, AppLog) {
+        let clock = Clock::new();
+        let live = LiveRun::new(side, socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+        let mut rec = Recorder::new(clock, &live);
+        let options = PumpOptions {
+            opened: clock.now(),
+            bwlimit: e.bwlimit,
+            busy: e.busy,
+            timeout: e.timeout,
+            stop: &|| stop.load(Ordering::Relaxed),
+            life: &AtomicU64::new(0),
+            peer_life: &AtomicU64::new(0),
+            tick: &mut |_| {},
+        };
+        let how = pump(&socket, &mut e.engine, &mut rec, options);
+        (how, live.take())
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let l = TcpListener::bind("127.0.0.1:0").unwrap();
+        let a = TcpStream::connect(l.local_addr().unwrap()).unwrap();
+        (a, l.accept().unwrap().0)
+    }
+
+    fn both(a: End, b: End) -> ((RunEnd, AppLog), (RunEnd, AppLog)) {
+        let (sa, sb) = pair();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            let t = s.spawn(|| drive(Side::Server, sb, b, &stop));
+            (drive(Side::Client, sa, a, &stop), t.join().unwrap())
+        })
+    }
+
+    fn sum(log: &AppLog, op: AppOp) -> u64 {
+        let mut next = 0;
+        for e in log.events.iter().filter(|e| e.op == op) {
+            assert_eq!(e.offset, next, "offsets are contiguous");
+            next += u64::from(e.len);
+        }
+        next
+    }
+
+    #[test]
+    fn two_that_only_want_to_send_do_not_block_each_other() {
+        let n = 40 << 20;
+        let ((ea, a), (eb, b)) = both(end(n, n), end(n, n));
+        assert_eq!((ea, eb), (RunEnd::Done, RunEnd::Done));
+        for (w, r) in [(&a, &b), (&b, &a)] {
+            assert_eq!((sum(w, AppOp::Write), sum(r, AppOp::Read)), (n as u64, n as u64));
+        }
+        for log in [&a, &b] {
+            assert!(log.events.is_sorted_by_key(|e| e.end));
+            assert!(
+                log.events
+                    .iter()
+                    .all(|e| e.start <= e.end && e.ready.is_none_or(|r| e.start <= r && r <= e.end))
+            );
+            assert_eq!(
+                log.events.iter().rev().find(|e| e.op == AppOp::Read).map(|e| e.len),
+                Some(0),
+                "ends with EOF"
+            );
+            assert!(!log.samples.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pause_is_recorded_without_any_move_in_it() {
+        let busy = Busy { side: Side::Server, at: Ns::from_millis(20), lasts: Ns::from_millis(150) };
+        let mut server = end(64 << 20, 0);
+        server.bwlimit = Some(200 << 20);
+        server.busy = vec![busy];
+        let ((_, client), (_, server)) = both(end(0, 64 << 20), server);
+        let pause = *server.events.iter().find(|e| e.phase == Phase::Busy).expect("recorded");
+        assert!(pause.end - pause.start >= busy.lasts);
+        let inside = |e: &&crate::model::AppEvent| e.end > pause.start && e.end < pause.end;
+        assert_eq!(server.events.iter().filter(inside).count(), 0);
+        let slow =
+            client.events.iter().filter(|e| e.op == AppOp::Read).max_by_key(|e| e.end - e.start).unwrap();
+        assert!(
+            slow.end - slow.start >= Ns::from_millis(120),
+            "the reader waited: {:?}",
+            slow.end - slow.start
+        );
+        assert!(slow.ready.is_some_and(|r| slow.end - r < Ns::from_millis(30)), "and says so");
+    }
+
+    #[test]
+    fn pacing_holds_the_rate_and_is_recorded() {
+        let mut client = end(2 << 20, 0);
+        client.bwlimit = Some(8 << 20);
+        let ((_, log), _) = both(client, end(0, 2 << 20));
+        let paced: Ns = log.events.iter().filter(|e| e.phase == Phase::Pace).map(|e| e.end - e.start).sum();
+        assert!(paced > Ns::from_millis(180) && paced < Ns::from_millis(600), "250 ms worth, paced {paced}");
+        let most = log.events.iter().filter(|e| e.op == AppOp::Write).map(|e| e.len).max().unwrap();
+        assert!(most <= 84_000, "10 ms worth is 83 886 bytes: {most}");
+    }
+
+    #[test]
+    fn silence_ends_in_words() {
+        let (a, _b) = pair();
+        let mut e = end(10, 10);
+        e.timeout = Ns::from_millis(300);
+        let (how, log) = drive(Side::Client, a, e, &AtomicBool::new(false));
+        let RunEnd::TimedOut(words) = how else { panic!("{how:?}") };
+        assert!(words.contains("TCP is idle"), "{words}");
+        assert_eq!(sum(&log, AppOp::Write), 10);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_named() {
+        let (a, _b) = pair();
+        let mut e = end(64 << 20, 10);
+        e.timeout = Ns::from_millis(600);
+        let (how, _) = drive(Side::Client, a, e, &AtomicBool::new(false));
+        let RunEnd::TimedOut(words) = how else { panic!("{how:?}") };
+        assert!(words.contains("does not read"), "{words}");
+    }
+
+    #[test]
+    fn a_peer_that_goes_away_breaks_the_run_not_the_record() {
+        let (a, b) = pair();
+        drop(b);
+        let (how, log) = drive(Side::Client, a, end(0, 10), &AtomicBool::new(false));
+        assert_eq!(how, RunEnd::Broken("too early".to_owned()));
+        assert_eq!(log.events.len(), 1);
+    }
+
+    #[test]
+    fn stop_is_heard_within_a_second() {
+        let (a, _b) = pair();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            let t = s.spawn(|| drive(Side::Client, a, end(0, 10), &stop));
+            std::thread::sleep(std::time::Duration::from_millis(150));
+            let asked = std::time::Instant::now();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(t.join().unwrap().0, RunEnd::Interrupted);
+            assert!(asked.elapsed() < std::time::Duration::from_millis(500));
+        });
+    }
+}
