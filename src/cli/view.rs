@@ -1,12 +1,129 @@
-//! `syncscope view`.
+//! `syncscope view`: the screens again, or the text, of a report that was stored.
 
-use super::{CliError, ColorWhen, Outcome};
+use super::{CliError, ColorWhen, Format, Outcome};
+use crate::report::{Report, Severity, VerdictKind, record};
+use crate::view::{self, TextOptions};
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 
 /// Arguments of `syncscope view`.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// A run record (folder), a report file (JSON or NDJSON), or `-` for stdin.
+    #[arg(value_name = "RECORD")]
+    path: PathBuf,
+    /// Print instead of opening the screens. Off a terminal text is printed in any case.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Exit with 1 where a finding is at least this severe, and with 3 where the report is
+    /// inconclusive. By default showing a report succeeds whatever it says.
+    #[arg(long, value_name = "SEVERITY", default_value = "never")]
+    fail_on: FailOn,
+}
+
+/// From which severity on a finding makes the exit code 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// Any finding.
+    Info,
+    /// Findings that cost time.
+    Warning,
+    /// Findings that break or hang a transfer.
+    Error,
+    /// None.
+    Never,
+}
+
+impl FailOn {
+    /// What a report comes to under this rule.
+    pub fn outcome(self, report: &Report) -> Outcome {
+        let from = match self {
+            FailOn::Info => Severity::Info,
+            FailOn::Warning => Severity::Warning,
+            FailOn::Error => Severity::Error,
+            FailOn::Never => return Outcome::Ok,
+        };
+        if report.findings.iter().any(|f| f.severity >= from) {
+            Outcome::Findings
+        } else if report.verdict.kind == VerdictKind::Inconclusive {
+            Outcome::Inconclusive
+        } else {
+            Outcome::Ok
+        }
+    }
+}
 
 /// Runs it.
-pub fn run(_args: Args, _color: ColorWhen) -> Result<Outcome, CliError> {
-    Err(CliError::Message("view: not built yet".to_owned()))
+pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    let report = load(&args.path)?;
+    print(&report, args.format.unwrap_or(Format::Text), color)?;
+    Ok(args.fail_on.outcome(&report))
+}
+
+/// Opens a stored report.
+pub fn load(path: &Path) -> Result<Report, CliError> {
+    let (name, text) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        (PathBuf::from("stdin"), read.map(|_| bytes))
+    } else if path.is_dir() {
+        let file = path.join(record::REPORT);
+        if !file.exists() {
+            return Err(CliError::Message(format!(
+                "{} is a folder without {}: name a run record or a report file",
+                path.display(),
+                record::REPORT
+            )));
+        }
+        let bytes = std::fs::read(&file);
+        (file, bytes)
+    } else {
+        (path.to_owned(), std::fs::read(path))
+    };
+    let bytes = text.map_err(|e| CliError::Message(format!("cannot read {}: {e}", name.display())))?;
+    if is_capture(&bytes) {
+        return Err(CliError::Message(format!(
+            "{} is a capture, not a report: try `syncscope analyze {}`",
+            name.display(),
+            name.display()
+        )));
+    }
+    view::load(&String::from_utf8_lossy(&bytes))
+        .map_err(|e| CliError::Message(format!("cannot show {}: {e}", name.display())))
+}
+
+/// pcapng, or pcap in either byte order and resolution.
+fn is_capture(bytes: &[u8]) -> bool {
+    matches!(
+        bytes.get(..4),
+        Some(
+            [0x0a, 0x0d, 0x0d, 0x0a]
+                | [0xa1, 0xb2, 0xc3, 0xd4]
+                | [0xd4, 0xc3, 0xb2, 0xa1]
+                | [0xa1, 0xb2, 0x3c, 0x4d]
+                | [0x4d, 0x3c, 0xb2, 0xa1]
+        )
+    )
+}
+
+/// Prints a report to stdout. Every subcommand that ends in a report ends here.
+pub fn print(report: &Report, format: Format, color: ColorWhen) -> Result<(), CliError> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match format {
+        Format::Text => view::text::write(report, &mut out, text_options(color))?,
+        Format::Json => view::json::write(report, &mut out)?,
+        Format::Ndjson => view::ndjson::write(report, &mut out)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// How text for stdout should look: as wide as the terminal, or 100 columns off one.
+pub fn text_options(color: ColorWhen) -> TextOptions {
+    let width = if std::io::stdout().is_terminal() { terminal_width() } else { None };
+    TextOptions { color: color.enabled(), width: width.unwrap_or(TextOptions::default().width) }
+}
+
+fn terminal_width() -> Option<usize> {
+    None
 }
