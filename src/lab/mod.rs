@@ -1,1 +1,18 @@
-//! An emulated link.
+//! An emulated link, and a log of what it did to every packet.
+//!
+//! ```text
+//!                 scenario.toml
+//!                      │
+//!  client ──packet──▶ machine ──packet──▶ server      one pure state machine, time is an argument
+//!         ◀─packet──  (seeded) ◀─packet──
+//!                      │
+//!                      ▼
+//!                 truth.ndjson                        one line a packet: what became of it, and why
+//! ```
+//!
+//! The machine has three fronts: [`live`] (two network namespaces and a TUN device in each, for the
+//! kernel's own TCP), [`transform`] (frames of a capture file) and [`pair`] (two endpoints in virtual
+//! time). What the analysis finds can so be checked against what really happened.
+
+pub mod scenario;
+pub mod units;
