@@ -1,1 +1,15 @@
-//! Segments → conversations: addresses to flows, incarnations, direction of the client.
+//! Segments → connections: who talked with whom, which incarnation, which way, and how far the
+//! capture itself can be trusted.
+//!
+//! ```text
+//! Decoded → Table (4-tuple, incarnation) → Trace (direction, 64-bit sequence numbers, scaled windows)
+//!         → hygiene (duplicates, IP ID order) → tap position
+//! ```
+
+pub mod hygiene;
+pub mod table;
+pub mod tap;
+pub mod trace;
+
+pub use table::{Incarnation, Table};
+pub use trace::{Packet, Trace, Twin};

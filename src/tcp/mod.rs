@@ -1,7 +1,28 @@
 //! One connection: byte-interval scoreboard, segment classes, causes, holes, windows, RTT, stalls.
 //!
-//! In: the [`crate::decode::Segment`]s of one connection incarnation, in capture order.
-//! Out: one [`Connection`].
+//! In: one [`crate::flow::Incarnation`], in capture order. Out: one [`Connection`].
+//!
+//! ```text
+//! trace → twins → tap ─→ classes → acks, holes → causes → spurious → losses → stalls
+//! ```
+//!
+//! Each step is one pass; those that need look-ahead (a DSACK labels an earlier segment) run after
+//! those that give them their input. Nothing is decided while packets arrive.
+
+mod acks;
+mod analyze;
+mod cause;
+mod cause_of_wait;
+mod classify;
+mod loss;
+mod ranges;
+mod rtt;
+mod score;
+mod spurious;
+mod stall;
+
+pub use analyze::analyze;
+pub use rtt::quantile;
 
 use crate::decode::Segment;
 use crate::model::tcp::{HalfStats, Hole, Loss, SegmentRecord, Stall, Tap};

@@ -1,0 +1,169 @@
+//! Faults of the capture, removed or measured before anything is counted.
+//!
+//! The same packet twice in a file looks like a retransmission to every tool that compares sequence
+//! numbers only. Here a copy must agree in everything that its sender wrote, the IP ID included.
+
+use super::trace::{Packet, Trace, Twin};
+use crate::model::{Dir, Ns, PerDir, StreamRange};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+/// Whether IPv4 identifications tell the order of sending, learnt for each direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdOrder {
+    useful: PerDir<bool>,
+}
+
+impl IdOrder {
+    /// Learns from consecutive packets: useful are IDs that are not zero and nearly always grow by
+    /// a little (modulo 2^16).
+    pub fn learn(trace: &Trace) -> IdOrder {
+        let mut useful = PerDir::default();
+        for dir in Dir::BOTH {
+            let mut last = None;
+            let (mut grows, mut others) = (0u64, 0u64);
+            for id in trace.packets.iter().filter(|p| p.dir == dir).filter_map(|p| p.ip_id) {
+                match last {
+                    // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
+                    _ if id == 0 => continue,
+                    Some(l) if l == id => {}
+                    Some(l) if (1..=8192).contains(&id.wrapping_sub(l)) => grows += 1,
+                    Some(_) => others += 1,
+                    None => {}
+                }
+                last = Some(id);
+            }
+            useful[dir] = grows >= 2 && grows >= 3 * others;
+        }
+        IdOrder { useful }
+    }
+
+    /// True when IDs of this direction can be compared.
+    pub fn is_useful(&self, dir: Dir) -> bool {
+        self.useful[dir]
+    }
+
+    /// How many IDs `b` was sent after `a` (negative: before); none where IDs do not tell.
+    pub fn distance(&self, a: &Packet, b: &Packet) -> Option<i16> {
+        match (self.useful[a.dir], a.ip_id, b.ip_id) {
+            (true, Some(x), Some(y)) if x != 0 && y != 0 && a.dir == b.dir => Some(y.wrapping_sub(x) as i16),
+            _ => None,
+        }
+    }
+
+    /// Order of sending by IP ID, else by TSval; a tie decides nothing.
+    pub fn sent(&self, a: &Packet, b: &Packet) -> Option<Ordering> {
+        if let Some(d) = self.distance(a, b).filter(|&d| d != 0) {
+            return Some(d.cmp(&0).reverse());
+        }
+        let ((x, _), (y, _)) = (a.timestamps?, b.timestamps?);
+        match y.wrapping_sub(x) as i32 {
+            0 => None,
+            d => Some(d.cmp(&0).reverse()),
+        }
+    }
+}
+
+/// What every true copy shares.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    dir: Dir,
+    seq: i64,
+    ack: Option<i64>,
+    len: u32,
+    flags: u16,
+    window: u16,
+    timestamps: Option<(u32, u32)>,
+    ip_id: Option<u16>,
+    checksum: u16,
+    sacks: [StreamRange; 4],
+    dsack: Option<StreamRange>,
+}
+
+impl Identity {
+    fn of(p: &Packet) -> Identity {
+        Identity {
+            dir: p.dir,
+            seq: p.seq.0,
+            ack: p.ack.map(|a| a.0),
+            len: p.len,
+            flags: p.flags.0,
+            window: p.raw_window,
+            timestamps: p.timestamps,
+            ip_id: p.ip_id,
+            checksum: p.checksum,
+            sacks: p.sack,
+            dsack: p.dsack,
+        }
+    }
+}
+
+/// Without a useful IP ID, two identical data segments this close are one: no sender repeats faster.
+const SAME_PACKET: Ns = Ns::from_millis(1);
+/// The same, where link addresses, interface or TTL prove two vantage points.
+const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
+
+/// Finds packets that are copies of earlier ones and marks them; returns how many the capture made.
+pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
+    let mut first: HashMap<Identity, usize> = HashMap::with_capacity(trace.packets.len());
+    // (copy, original, seen from another vantage point)
+    let mut twins: Vec<(usize, usize, bool)> = Vec::new();
+    for (i, p) in trace.packets.iter().enumerate() {
+        let Some(j) = first.insert(Identity::of(p), i) else { continue };
+        let o = &trace.packets[j];
+        let apart = p.ts.since(o.ts);
+        let elsewhere = p.link_key != o.link_key || p.interface != o.interface || p.ttl != o.ttl;
+        let same_id = order.is_useful(p.dir) && p.ip_id.is_some_and(|id| id != 0);
+        let close = Ns(apart.0.abs());
+        if same_id || (elsewhere && close < SAME_PACKET_ELSEWHERE) || (p.carries() && close < SAME_PACKET) {
+            twins.push((i, j, elsewhere));
+        }
+    }
+    if twins.is_empty() {
+        return 0;
+    }
+    let by_capture = made_by_capture(trace, &twins);
+    let mut count = 0;
+    for (i, j, elsewhere) in twins {
+        let of = match trace.packets[j].twin {
+            Twin::None => trace.packets[j].frame,
+            Twin::Capture(f) | Twin::Network(f) => f,
+        };
+        let capture = by_capture || elsewhere;
+        count += u64::from(capture);
+        trace.packets[i].twin = if capture { Twin::Capture(of) } else { Twin::Network(of) };
+    }
+    count
+}
+
+/// A network that duplicates makes the receiver report it (DSACK); a capture that duplicates does
+/// so in both directions, or wholesale.
+fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
+    if twins.iter().filter(|t| t.2).count() * 2 > twins.len() {
+        return true;
+    }
+    let mut copies: PerDir<u64> = PerDir::default();
+    let mut carried: Vec<(usize, StreamRange)> = Vec::new();
+    for &(i, ..) in twins {
+        let p = &trace.packets[i];
+        copies[p.dir] += 1;
+        if p.carries() {
+            carried.push((i, p.range()));
+        }
+    }
+    let reported = trace.packets.iter().enumerate().any(|(k, a)| {
+        a.dsack.is_some_and(|d| {
+            carried.iter().any(|(i, r)| *i < k && trace.packets[*i].dir == a.dir.flip() && r.overlaps(d))
+        })
+    });
+    if reported {
+        return false;
+    }
+    let total = |d: Dir| trace.packets.iter().filter(|p| p.dir == d).count() as u64;
+    let both = copies.c2s > 0 && copies.s2c > 0;
+    let wholesale = Dir::BOTH.iter().any(|&d| copies[d] * 5 > total(d) && copies[d] > 1);
+    // A receiver that can report duplicates and did not got only one.
+    let silent =
+        carried.iter().any(|(i, _)| trace.sack_permitted[trace.packets[*i].dir.flip()] == Some(true));
+    both || wholesale || silent
+}

@@ -1,0 +1,256 @@
+//! One incarnation with direction, unwrapped sequence numbers and scaled windows.
+
+use super::table::Incarnation;
+use crate::decode::{IcmpError, Segment, TcpFlags};
+use crate::model::{Dir, FlowId, FrameNo, PerDir, RelSeq, Seq, StreamRange, Ts};
+use std::net::SocketAddr;
+
+/// Whether a packet is a copy of an earlier one of the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin {
+    /// It is not.
+    None,
+    /// The file has it twice, the path had it once.
+    Capture(FrameNo),
+    /// The path carried it twice.
+    Network(FrameNo),
+}
+
+/// One packet of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Frame number.
+    pub frame: FrameNo,
+    /// When the tap saw it.
+    pub ts: Ts,
+    /// Which way.
+    pub dir: Dir,
+    /// First sequence number.
+    pub seq: RelSeq,
+    /// Payload bytes.
+    pub len: u32,
+    /// Acknowledgment number, in the numbers of the other direction.
+    pub ack: Option<RelSeq>,
+    /// Window in bytes that its sender grants; none where the scale is unknown and matters.
+    pub window: Option<u64>,
+    /// Window field as on the wire.
+    pub raw_window: u16,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    /// IPv4 identification.
+    pub ip_id: Option<u16>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// DF.
+    pub dont_fragment: bool,
+    /// SACK blocks in the numbers of the other direction, without the DSACK.
+    pub sack: [StreamRange; 4],
+    /// How many of `sack` count.
+    pub sack_len: u8,
+    /// What the receiver got twice (RFC 2883 §4).
+    pub dsack: Option<StreamRange>,
+    /// Checksum field, to compare packets.
+    pub checksum: u16,
+    /// The checksum is right.
+    pub checksum_ok: Option<bool>,
+    /// Where on the link it was seen.
+    pub link_key: u64,
+    /// On which interface.
+    pub interface: u32,
+    /// The copy of another packet.
+    pub twin: Twin,
+}
+
+impl Packet {
+    /// The sequence numbers it covers, SYN and FIN included.
+    pub fn range(&self) -> StreamRange {
+        let n = i64::from(self.len) + i64::from(self.flags.syn()) + i64::from(self.flags.fin());
+        StreamRange::new(self.seq, self.seq.plus(n))
+    }
+
+    /// It carries data, SYN or FIN.
+    pub fn carries(&self) -> bool {
+        self.len > 0 || self.flags.syn() || self.flags.fin()
+    }
+
+    /// Its SACK blocks.
+    pub fn sacks(&self) -> &[StreamRange] {
+        &self.sack[..usize::from(self.sack_len)]
+    }
+}
+
+/// One connection incarnation, ready for analysis.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Its number.
+    pub flow: FlowId,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// Who listened.
+    pub server: SocketAddr,
+    /// Packets in capture order.
+    pub packets: Vec<Packet>,
+    /// The SYN of each direction was seen.
+    pub syn: PerDir<bool>,
+    /// MSS that each direction's SYN announced (it limits the *other* direction's segments).
+    pub mss: PerDir<Option<u16>>,
+    /// Window scale that each direction's SYN announced.
+    pub wscale: PerDir<Option<u8>>,
+    /// SACK permitted by each direction's SYN; none without a SYN.
+    pub sack_permitted: PerDir<Option<bool>>,
+    /// ICMP errors about it.
+    pub icmp: Vec<IcmpError>,
+    /// Packets with cut headers.
+    pub cut: u64,
+    /// Raw sequence number that relative 0 stands for, of each sender.
+    pub isn: PerDir<Seq>,
+}
+
+/// One direction's numbering while the trace is built.
+#[derive(Clone, Copy, Default)]
+struct Numbering {
+    isn: Option<Seq>,
+    newest: RelSeq,
+}
+
+impl Numbering {
+    /// Without a SYN the first number seen is 1.
+    fn unwrap(&mut self, raw: Seq) -> RelSeq {
+        let isn = *self.isn.get_or_insert_with(|| {
+            self.newest = RelSeq(1);
+            Seq(raw.0.wrapping_sub(1))
+        });
+        RelSeq::unwrap_near(raw, isn, self.newest)
+    }
+}
+
+impl Trace {
+    /// Orients and numbers the segments of one incarnation.
+    pub fn new(inc: &Incarnation) -> Trace {
+        let dir_of = |s: &Segment| if s.src == inc.client { Dir::C2s } else { Dir::S2c };
+        let mut t = Trace {
+            flow: inc.flow,
+            client: inc.client,
+            server: inc.server,
+            packets: Vec::with_capacity(inc.segments.len()),
+            syn: PerDir::default(),
+            mss: PerDir::default(),
+            wscale: PerDir::default(),
+            sack_permitted: PerDir::default(),
+            icmp: inc.icmp.clone(),
+            cut: inc.segments.iter().filter(|s| s.cut).count() as u64,
+            isn: PerDir::default(),
+        };
+        let mut numbers: PerDir<Numbering> = PerDir::default();
+        // Handshake facts first: they hold for packets that the file has before the SYN, too.
+        for s in inc.segments.iter().filter(|s| s.flags.syn()) {
+            let d = dir_of(s);
+            t.syn[d] = true;
+            t.mss[d] = s.options.mss.or(t.mss[d]);
+            t.wscale[d] = s.options.wscale.or(t.wscale[d]);
+            t.sack_permitted[d] = Some(s.options.sack_permitted || t.sack_permitted[d] == Some(true));
+            numbers[d].isn.get_or_insert(s.seq);
+        }
+        let scaling = t.syn.c2s && t.syn.s2c;
+        let scale = |d: Dir| -> Option<u8> {
+            match (scaling, t.wscale.c2s, t.wscale.s2c) {
+                // RFC 7323 §2.2: in force only when both SYNs carry it.
+                (true, Some(_), Some(_)) => t.wscale[d],
+                (true, ..) => Some(0),
+                (false, ..) => None,
+            }
+        };
+        let scales = PerDir { c2s: scale(Dir::C2s), s2c: scale(Dir::S2c) };
+        for s in &inc.segments {
+            let dir = dir_of(s);
+            let seq = numbers[dir].unwrap(s.seq);
+            let back = &mut numbers[dir.flip()];
+            // RFC 9293 §3.5.2: a reset of an unsynchronized connection may acknowledge anything.
+            let ack = (s.flags.ack() && !(s.flags.rst() && s.ack.0 == 0)).then(|| back.unwrap(s.ack));
+            let mut p = Packet {
+                frame: s.frame,
+                ts: s.ts,
+                dir,
+                seq,
+                len: s.len,
+                ack,
+                window: match (s.flags.syn(), scales[dir], s.window) {
+                    (true, ..) => Some(u64::from(s.window)),
+                    (_, Some(k), w) => Some(u64::from(w) << k.min(14)),
+                    (_, None, 0) => Some(0),
+                    (_, None, _) => None,
+                },
+                raw_window: s.window,
+                flags: s.flags,
+                timestamps: s.options.timestamps,
+                ip_id: s.ip_id,
+                ttl: s.ttl,
+                dont_fragment: s.dont_fragment,
+                sack: [StreamRange::default(); 4],
+                sack_len: 0,
+                dsack: None,
+                checksum: s.checksum,
+                checksum_ok: s.checksum_ok,
+                link_key: s.link_key,
+                interface: s.interface,
+                twin: Twin::None,
+            };
+            if let Some(ack) = ack {
+                let near = Numbering { newest: ack.max(back.newest), ..*back };
+                let isn = near.isn.unwrap_or_default();
+                let blocks = s.options.sack.as_slice().iter().map(|&(l, r)| {
+                    let left = RelSeq::unwrap_near(l, isn, near.newest);
+                    StreamRange::new(left, left.plus(i64::from(r.diff(l).max(0))))
+                });
+                p.take_sacks(ack, blocks);
+                back.newest = back.newest.max(ack);
+            }
+            numbers[dir].newest = numbers[dir].newest.max(p.range().end);
+            t.packets.push(p);
+        }
+        t.isn = PerDir { c2s: numbers.c2s.isn.unwrap_or_default(), s2c: numbers.s2c.isn.unwrap_or_default() };
+        t
+    }
+
+    /// Payload and SYN/FIN packets of one direction that are no copies made by the capture.
+    pub fn sends(&self, dir: Dir) -> impl Iterator<Item = &Packet> {
+        self.packets.iter().filter(move |p| p.dir == dir && !matches!(p.twin, Twin::Capture(_)))
+    }
+
+    /// The largest segment that `dir` may send: the other side's MSS option, less the timestamp
+    /// option (RFC 9293 §3.7.1), or what was seen most.
+    pub fn segment_size(&self, dir: Dir) -> u32 {
+        let announced = self.mss[dir.flip()].map(u32::from).filter(|&m| m >= 64);
+        let timestamps = self.packets.iter().any(|p| p.dir == dir && p.len > 0 && p.timestamps.is_some());
+        let largest = self.packets.iter().filter(|p| p.dir == dir).map(|p| p.len).max().unwrap_or(0);
+        match announced {
+            Some(m) => m - if timestamps { 12 } else { 0 },
+            None => largest.clamp(1, 1460),
+        }
+    }
+}
+
+impl Packet {
+    /// Tells the DSACK from the SACKs (RFC 2883 §4): the first block is a duplicate when it lies
+    /// below the cumulative ACK or inside the second block.
+    fn take_sacks(&mut self, ack: RelSeq, blocks: impl Iterator<Item = StreamRange>) {
+        let mut all = [StreamRange::default(); 4];
+        let mut n = 0;
+        for b in blocks.filter(|b| !b.is_empty()).take(4) {
+            all[n] = b;
+            n += 1;
+        }
+        let first_is_dsack = n > 0 && (all[0].end <= ack || (n > 1 && all[1].covers(all[0])));
+        if first_is_dsack {
+            self.dsack = Some(all[0]);
+        }
+        for b in &all[usize::from(first_is_dsack)..n] {
+            if b.start > ack {
+                self.sack[usize::from(self.sack_len)] = *b;
+                self.sack_len += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The order of the passes, and the numbers of each direction.
+
+use super::acks::{self, Word};
+use super::classify::{self, Half};
+use super::stall::{self, Context};
+use super::{CaptureFault, Connection, PacketMark, RttSample, cause, loss, rtt, spurious};
+use crate::decode::Segment;
+use crate::flow::hygiene::{self, IdOrder};
+use crate::flow::{Incarnation, Packet, Trace, Twin, tap};
+use crate::model::tcp::{HalfStats, Owner, SegmentClass, Stall, StallCause, StallDetail};
+use crate::model::{Dir, Ns, PerDir, Span, StreamRange, Ts};
+
+/// Analyses one connection incarnation. `capture_end`: time stamp of the capture's last frame, of
+/// whatever connection; a wait that is open then is a stall, too.
+pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
+    let mut trace = Trace::new(inc);
+    let order = IdOrder::learn(&trace);
+    let capture_twins = hygiene::mark_twins(&mut trace, &order);
+
+    let rtt = both(|d| rtt::samples(&trace, d));
+    let lowest = both(|d| rtt[d].iter().map(|s| s.rtt).filter(|r| r.0 > 0).min());
+    let tap = tap::locate(&trace, lowest);
+    // The sender of `d` is the receiver of the other direction.
+    let sender_rtt = both(|d| lowest[d.flip()]);
+
+    let mut halves = both(|d| classify::classify(&trace, &order, d, sender_rtt[d]));
+    let words = both(|d| acks::listen(&trace, &halves[d], d));
+    for d in Dir::BOTH {
+        cause::assign(&trace, &mut halves[d], d, sender_rtt[d], &rtt[d]);
+        spurious::label(&trace, &mut halves[d], d);
+    }
+
+    let mut losses = Vec::new();
+    let mut holes = Vec::new();
+    for d in Dir::BOTH {
+        losses.extend(loss::find(inc.flow, &halves[d], &words[d], d, &tap));
+        // What was acknowledged without ever being seen is a hole of the capture, not of the path.
+        let missed = &words[d].unseen;
+        holes.extend(
+            halves[d]
+                .holes
+                .iter()
+                .filter(|h| h.death.is_some() || !missed.iter().any(|m| m.overlaps(h.range)))
+                .copied(),
+        );
+        holes.extend(words[d].holes.iter().copied());
+    }
+    losses.sort_by_key(|l| (l.sent.or(l.repaired), l.range.start));
+    holes.sort_by_key(|h| (h.birth, h.range.start));
+
+    let end = Ending::of(&trace);
+    let acks = both(|d| words[d].points.clone());
+    let mut stalls = Vec::new();
+    {
+        let cx = Context {
+            trace: &trace,
+            halves: &halves,
+            acks: &acks,
+            rtt: &rtt,
+            sender_rtt,
+            tap: &tap,
+            capture_end,
+            closed: end.word != "open",
+        };
+        for d in Dir::BOTH {
+            stalls.extend(stall::find(&cx, d));
+        }
+    }
+    stalls.extend(end.reset_stall(&trace, &halves, &words));
+    stalls.sort_by_key(|s| (s.start, s.end.is_none()));
+
+    let quality = faults(&trace, &halves, &words, capture_twins);
+    let offsets_known = trace.syn.c2s && trace.syn.s2c;
+    let stats = both(|d| numbers(&trace, &halves[d], &words[d], &rtt[d], d));
+    let span = Span::new(
+        trace.packets.iter().map(|p| p.ts).min().unwrap_or_default(),
+        trace.packets.iter().map(|p| p.ts).max().unwrap_or_default(),
+    );
+    let marks = both(|d| {
+        let from_client = |s: &&Segment| (s.src == inc.client) == (d == Dir::C2s);
+        inc.segments.iter().filter(from_client).map(PacketMark::of).collect()
+    });
+    let mut segments: Vec<_> = halves.c2s.records.into_iter().chain(halves.s2c.records).collect();
+    segments.sort_by_key(|r| r.frame);
+    Connection {
+        flow: inc.flow,
+        client: inc.client,
+        server: inc.server,
+        tap,
+        span,
+        handshake: offsets_known,
+        ended: end.word,
+        irtt: rtt::handshake(&trace.packets),
+        halves: stats,
+        segments,
+        losses,
+        holes,
+        stalls,
+        acks,
+        rtt,
+        quality,
+        offsets_known,
+        isn: trace.isn,
+        packets: marks,
+    }
+}
+
+fn both<T>(mut f: impl FnMut(Dir) -> T) -> PerDir<T> {
+    PerDir { c2s: f(Dir::C2s), s2c: f(Dir::S2c) }
+}
+
+/// How a connection ended.
+struct Ending<'a> {
+    word: &'static str,
+    reset: Option<&'a Packet>,
+}
+
+impl<'a> Ending<'a> {
+    fn of(trace: &'a Trace) -> Ending<'a> {
+        let fin = both(|d| trace.packets.iter().any(|p| p.dir == d && p.flags.fin()));
+        let reset = trace.packets.iter().find(|p| p.flags.rst());
+        let word = match (reset, fin.c2s && fin.s2c) {
+            (_, true) => "fin",
+            (Some(_), false) => "reset",
+            (None, false) => "open",
+        };
+        Ending { word, reset: reset.filter(|_| word == "reset") }
+    }
+
+    /// A reset that cut off bytes still on their way, or answered a SYN.
+    fn reset_stall(&self, trace: &Trace, halves: &PerDir<Half>, words: &PerDir<Word>) -> Option<Stall> {
+        let rst = self.reset?;
+        let dir = rst.dir.flip();
+        let una = words[dir].score.una.unwrap_or_default();
+        let unfinished = StreamRange::new(una, halves[dir].nxt);
+        let refused = halves[dir].nxt.0 <= 1 && words[dir].points.len() <= 1;
+        if unfinished.is_empty() && !refused {
+            return None;
+        }
+        let usual: Vec<u8> =
+            trace.packets.iter().filter(|p| p.dir == rst.dir && !p.flags.rst()).map(|p| p.ttl).collect();
+        let foreign = !usual.is_empty() && usual.iter().all(|t| t.abs_diff(rst.ttl) > 2);
+        let start = trace
+            .packets
+            .iter()
+            .take_while(|p| p.frame < rst.frame)
+            .last()
+            .map_or(rst.ts, |p| p.ts.min(rst.ts));
+        Some(Stall {
+            input: 0,
+            flow: trace.flow,
+            dir,
+            start,
+            end: Some(rst.ts),
+            owner: Owner::Network,
+            cause: StallCause::Reset,
+            detail: StallDetail {
+                outstanding: Some(unfinished.len()),
+                range: (!unfinished.is_empty()).then_some(unfinished),
+                sent_by: Some(if foreign { "middlebox" } else { "peer" }.to_owned()),
+                ..StallDetail::default()
+            },
+            evidence: vec![rst.frame],
+            confidence: if foreign || usual.is_empty() { 0.7 } else { 0.85 },
+        })
+    }
+}
+
+/// What this connection shows of the capture's own faults.
+fn faults(trace: &Trace, halves: &PerDir<Half>, words: &PerDir<Word>, twins: u64) -> Vec<CaptureFault> {
+    let mut out = Vec::new();
+    let mut fault = |code, count: u64, message: String| {
+        if count > 0 {
+            out.push(CaptureFault { code, count, message });
+        }
+    };
+    fault(
+        "capture-duplicates",
+        twins,
+        format!("{twins} packets are in the file twice; the copies are not counted"),
+    );
+    let missed: u64 = Dir::BOTH.iter().map(|&d| words[d].unseen.iter().map(|r| r.len()).sum::<u64>()).sum();
+    let intervals = Dir::BOTH.iter().map(|&d| words[d].unseen.len() as u64).sum();
+    fault(
+        "capture-drops",
+        intervals,
+        format!(
+            "{missed} bytes in {intervals} places were acknowledged and never captured: the capture lost them, not the network"
+        ),
+    );
+    let mid = u64::from(!(trace.syn.c2s && trace.syn.s2c));
+    fault(
+        "no-handshake",
+        mid,
+        "the handshake was not captured: window scale, stream offsets and the first round trip are unknown"
+            .to_owned(),
+    );
+    let seen = both(|d| trace.packets.iter().any(|p| p.dir == d));
+    fault("one-way", u64::from(seen.c2s != seen.s2c), "only one direction was captured".to_owned());
+    fault("cut-packets", trace.cut, format!("{} TCP headers were cut by the snap length", trace.cut));
+    let late = halves.c2s.after_ack + halves.s2c.after_ack;
+    fault(
+        "reordered-capture",
+        late,
+        format!("{late} segments come after their own acknowledgment: the capture's order is not the wire's"),
+    );
+    let large = |d: Dir| {
+        let mss = trace.mss[d.flip()].map_or(1460, u32::from).max(536);
+        trace.packets.iter().filter(|p| p.dir == d && p.len > mss).count() as u64
+    };
+    let oversize = large(Dir::C2s) + large(Dir::S2c);
+    fault(
+        "offload",
+        oversize,
+        format!(
+            "{oversize} segments are larger than the wire carries (TSO, GSO or GRO): bytes count here, not packets"
+        ),
+    );
+    out
+}
+
+fn numbers(trace: &Trace, half: &Half, word: &Word, samples: &[RttSample], dir: Dir) -> HalfStats {
+    let mss = u64::from(trace.segment_size(dir).max(1));
+    let mut resent = 0;
+    let mut resent_mss = 0;
+    for r in half.records.iter().filter(|r| r.class == SegmentClass::Retransmission) {
+        resent += u64::from(r.len);
+        resent_mss += u64::from(r.len).div_ceil(mss).max(1);
+    }
+    let mut rtts: Vec<Ns> = samples.iter().map(|s| s.rtt).collect();
+    rtts.sort_unstable();
+    let windows = || word.points.iter().skip(1).filter_map(|p| p.window);
+    let controls = half.records.iter().filter(|r| r.syn || r.fin);
+    let control_numbers: u64 =
+        u64::from(controls.clone().any(|r| r.syn)) + u64::from(controls.clone().any(|r| r.fin));
+    let carried: u64 = half.coverage.iter().map(|(r, _)| r.len()).sum();
+    HalfStats {
+        packets: trace.packets.iter().filter(|p| p.dir == dir && !matches!(p.twin, Twin::Capture(_))).count()
+            as u64,
+        bytes: carried.saturating_sub(control_numbers),
+        bytes_resent: resent,
+        resent_mss,
+        mss: trace.mss[dir.flip()],
+        wscale: trace.wscale[dir],
+        sack: trace.sack_permitted[dir],
+        timestamps: Some(trace.packets.iter().any(|p| p.dir == dir && p.timestamps.is_some())),
+        rtt_min: rtts.first().copied(),
+        rtt_p50: rtt::quantile(&rtts, 0.5),
+        rtt_p99: rtt::quantile(&rtts, 0.99),
+        window_min: windows().min(),
+        window_max: windows().max(),
+        zero_windows: word.zero_windows,
+        dup_acks: word.dup_acks,
+    }
+}

@@ -1,0 +1,149 @@
+//! Why bytes were sent again, judged from what the sender knew when it sent them.
+//!
+//! An ACK that the tap sees reaches the sender half the tap-to-sender round trip later, and what
+//! that triggers comes by another half later: a trigger lies at least `sender_rtt` back.
+//!
+//! ```text
+//! SACK above, or 3 duplicate ACKs, just arrived          → fast        (RFC 5681, 6675, 8985)
+//! below the recovery point, a partial ACK just arrived   → partial-ack (RFC 6582)
+//! quiet, the last segment, nothing known to be lost      → tlp         (RFC 8985 §7)
+//! quiet for an RTO, the first unacknowledged segment     → rto         (RFC 6298)
+//! below the recovery point of a time-out                 → rto-recovery
+//! ```
+
+use super::RttSample;
+use super::classify::Half;
+use super::rtt::Estimator;
+use super::score::Score;
+use crate::flow::{Trace, Twin};
+use crate::model::tcp::{Cause, SegmentClass};
+use crate::model::{Dir, Ns, RelSeq, Ts};
+
+/// Where the sender stands (RFC 5681 §3.2, RFC 6298 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Fast recovery until this number is acknowledged.
+    Recovery(RelSeq),
+    /// Recovery from a time-out until this number is acknowledged.
+    Loss(RelSeq),
+}
+
+/// Fills in `cause` and `resend` of every retransmission of `half`.
+pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, rtt: &[RttSample]) {
+    let lag = sender_rtt.unwrap_or(Ns::ZERO);
+    let sack = trace.sack_permitted[dir.flip()] != Some(false);
+    let mut answers =
+        trace.packets.iter().filter(|p| p.dir != dir && !matches!(p.twin, Twin::Capture(_))).peekable();
+    let mut rtt = rtt.iter().peekable();
+    let mut est = Estimator::default();
+    let mut score = Score::default();
+    let mut state = State::Open;
+    let mut nxt = RelSeq(0);
+    let mut last_send: Option<Ts> = None;
+    let mut last_news: Option<Ts> = None;
+    let mut last_partial: Option<Ts> = None;
+    // A tail loss probe goes out once per quiet time; the next timer is the RTO.
+    let mut probed = false;
+
+    for k in 0..half.records.len() {
+        let r = half.records[k];
+        if matches!(r.class, SegmentClass::CaptureDuplicate | SegmentClass::NetworkDuplicate) {
+            continue;
+        }
+        while let Some(p) = answers.next_if(|p| p.ts + lag <= r.ts) {
+            let news = score.take(p, nxt);
+            if news.is_progress() || news.duplicate {
+                last_news = Some(p.ts + lag);
+            }
+            if news.is_progress() {
+                probed = false;
+            }
+            if let State::Recovery(to) | State::Loss(to) = state {
+                if score.una.is_some_and(|u| u >= to) {
+                    state = State::Open;
+                } else if news.advanced {
+                    last_partial = Some(p.ts + lag);
+                }
+            }
+        }
+        while let Some(s) = rtt.next_if(|s| s.ts <= r.ts) {
+            est.take(s.rtt + lag);
+        }
+        let range = r.range();
+        if r.class == SegmentClass::Retransmission {
+            let copies = half.coverage.over(range).map(|(_, c)| {
+                c.records().filter(|&i| (i as usize) < k && is_resend(half.records[i as usize].class)).count()
+            });
+            let resend = 1 + copies.max().unwrap_or(0) as u16;
+
+            let quiet = match last_send.max(last_news) {
+                Some(t) => r.ts.since(t),
+                None => Ns::ZERO,
+            };
+            let rto = est.rto();
+            let srtt = est.srtt();
+            let is_first = score.una.is_none_or(|u| range.start <= u);
+            let is_last = range.end >= nxt;
+            let sacked_above = score.sacked_above(range.end) > 0;
+            let dup_evidence = sacked_above || score.dup_acks >= 3;
+            let timed_out = quiet.0 >= rto.0 * 7 / 10 && is_first;
+            let just = |t: Option<Ts>| {
+                t.is_some_and(|t| r.ts.since(t).0 <= srtt.map_or(10_000_000, |s| s.0 / 4).max(5_000_000))
+            };
+            // Linux: PTO = 2·SRTT, with one segment in flight also the longest delayed ACK; never
+            // later than the RTO would be. Only in the open state, once, and with SACK.
+            let probe_due = srtt.is_some_and(|s| quiet.0 >= s.0 * 3 / 2);
+            let may_probe = sack && state == State::Open && !probed && is_last && !dup_evidence && r.len > 0;
+
+            let cause = if r.syn {
+                Cause::Syn
+            } else if r.len == 0 && r.fin {
+                Cause::Fin
+            } else if may_probe && probe_due && !(timed_out && doubling_follows(half, k, quiet)) {
+                Cause::Tlp
+            } else if timed_out && !(dup_evidence && just(last_news)) {
+                Cause::Rto
+            } else if let State::Loss(to) = state
+                && range.start < to
+            {
+                Cause::RtoRecovery
+            } else if dup_evidence {
+                Cause::Fast
+            } else if let State::Recovery(to) = state
+                && range.start < to
+            {
+                if just(last_partial) { Cause::PartialAck } else { Cause::Fast }
+            } else {
+                Cause::Unknown
+            };
+            match cause {
+                Cause::Tlp => probed = true,
+                Cause::Rto => state = State::Loss(nxt.max(range.end)),
+                Cause::Fast if state == State::Open => state = State::Recovery(nxt.max(range.end)),
+                _ => {}
+            }
+            half.records[k].cause = Some(cause);
+            half.records[k].resend = Some(resend);
+        }
+        nxt = nxt.max(range.end);
+        if !matches!(r.class, SegmentClass::KeepAlive | SegmentClass::Reordered) {
+            last_send = Some(r.ts);
+        }
+    }
+}
+
+fn is_resend(class: SegmentClass) -> bool {
+    class == SegmentClass::Retransmission
+}
+
+/// After an RTO the next one comes twice as late; after a tail loss probe the first RTO comes at its
+/// normal distance. Tells the two apart where one segment was all that was in flight.
+fn doubling_follows(half: &Half, k: usize, quiet: Ns) -> bool {
+    let r = &half.records[k];
+    let again = half.records[k + 1..]
+        .iter()
+        .take(8)
+        .find(|n| n.class == SegmentClass::Retransmission && n.range().overlaps(r.range()));
+    again.is_some_and(|n| n.ts.since(r.ts).0 > quiet.0 * 17 / 10)
+}

@@ -1,0 +1,382 @@
+//! The decision list: one wait → one owner, one cause, its evidence. The first rule that holds wins;
+//! rules that need proof come before rules that merely fit.
+
+use super::AckPoint;
+use super::stall::Context;
+use crate::model::tcp::{
+    Cause, Owner, SegmentClass, SegmentRecord, Stall, StallCause, StallDetail, TapPosition,
+};
+use crate::model::{Dir, FrameNo, Ns, Span, StreamRange, Ts};
+
+/// A time without progress, before it has a name.
+pub struct Wait {
+    /// The direction that did not move.
+    pub dir: Dir,
+    /// Last progress, or the first send after a pause.
+    pub start: Ts,
+    /// First progress after; none: still open.
+    pub end: Option<Ts>,
+    /// `end`, or the end of the capture.
+    pub until: Ts,
+    /// Bytes were on their way.
+    pub outstanding: bool,
+    /// Bytes not acknowledged at its start.
+    pub range: StreamRange,
+    /// Of these, SACKed.
+    pub sacked: u64,
+    /// The frame that ended it (or the last one).
+    pub ended_by: FrameNo,
+}
+
+impl Wait {
+    /// How long it lasted.
+    pub fn len(&self) -> Ns {
+        self.until.since(self.start)
+    }
+
+    fn span(&self) -> Span {
+        Span::new(self.start, self.until)
+    }
+}
+
+/// What happened during a wait.
+struct Facts<'a> {
+    cx: &'a Context<'a>,
+    wait: &'a Wait,
+    /// Records of this direction from its start to its end.
+    records: Vec<&'a SegmentRecord>,
+    /// Resends among them.
+    resends: Vec<&'a SegmentRecord>,
+    detail: StallDetail,
+    mss: u64,
+}
+
+/// Names a wait; none where it is no stall at all.
+pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
+    let half = &cx.halves[wait.dir];
+    let from = half.records.partition_point(|r| r.ts < wait.start);
+    let records: Vec<_> = half.records[from..].iter().take_while(|r| r.ts <= wait.until).collect();
+    let resends: Vec<_> =
+        records.iter().copied().filter(|r| r.class == SegmentClass::Retransmission).collect();
+    let count = |c: Cause| resends.iter().filter(|r| r.cause == Some(c)).count() as u32;
+    let probes = records.iter().filter(|r| is_probe(r.class)).count() as u32;
+    let timeouts = count(Cause::Rto) + count(Cause::Syn);
+    let some = |n: u32| (n > 0).then_some(n);
+    let detail = StallDetail {
+        timeouts: some(timeouts),
+        backoffs: some(timeouts.saturating_sub(1)),
+        resends: some(resends.len() as u32),
+        probes: some(probes),
+        outstanding: wait.outstanding.then(|| wait.range.len().saturating_sub(wait.sacked)),
+        window: window_at(&cx.acks[wait.dir], wait.start).and_then(|a| a.window),
+        range: (!wait.range.is_empty()).then_some(wait.range),
+        ..StallDetail::default()
+    };
+    let mss = u64::from(cx.trace.segment_size(wait.dir));
+    let mut f = Facts { cx, wait, records, resends, detail, mss };
+    let (owner, cause, confidence) = f.decide()?;
+    let mut evidence: Vec<FrameNo> = Vec::new();
+    if let Some(a) = window_at(&cx.acks[wait.dir], wait.start) {
+        evidence.push(a.frame);
+    }
+    let shown = if f.resends.is_empty() { &f.records } else { &f.resends };
+    evidence.extend(shown.iter().map(|r| r.frame).take(16));
+    evidence.push(wait.ended_by);
+    evidence.sort_unstable();
+    evidence.dedup();
+    Some(Stall {
+        input: 0,
+        flow: cx.trace.flow,
+        dir: wait.dir,
+        start: wait.start,
+        end: wait.end,
+        owner,
+        cause,
+        detail: f.detail,
+        evidence,
+        confidence,
+    })
+}
+
+fn is_probe(class: SegmentClass) -> bool {
+    matches!(class, SegmentClass::WindowProbe | SegmentClass::KeepAlive)
+}
+
+/// The receiver's newest word at that moment.
+fn window_at(acks: &[AckPoint], at: Ts) -> Option<&AckPoint> {
+    acks.partition_point(|a| a.ts <= at).checked_sub(1).map(|i| &acks[i])
+}
+
+type Answer = (Owner, StallCause, f64);
+
+impl Facts<'_> {
+    fn decide(&mut self) -> Option<Answer> {
+        if let Some(a) = self.handshake() {
+            return Some(a);
+        }
+        if let Some(a) = self.window() {
+            return Some(a);
+        }
+        if self.wait.outstanding {
+            return Some(self.outstanding());
+        }
+        self.empty()
+    }
+
+    /// SYN or SYN-ACK unanswered.
+    fn handshake(&mut self) -> Option<Answer> {
+        let first = self.records.first()?;
+        if !self.wait.outstanding || !first.syn || self.wait.range.start.0 > 0 {
+            return None;
+        }
+        Some(match (self.resends.is_empty(), self.wait.end) {
+            (false, Some(_)) => (Owner::Network, StallCause::HandshakeLoss, 0.95),
+            (_, None) => {
+                self.detail.path = Some("either".to_owned());
+                self.detail.needs = Some("a capture at the server: did the SYN arrive?".to_owned());
+                (Owner::Network, StallCause::BlackHole, 0.6)
+            }
+            (true, Some(_)) => (Owner::Network, StallCause::Queueing, 0.4),
+        })
+    }
+
+    /// The receiver's window was closed, too small, or open again and not used.
+    fn window(&mut self) -> Option<Answer> {
+        let acks = &self.cx.acks[self.wait.dir];
+        let span = self.wait.span();
+        let closed = time_closed(acks, span);
+        let reopened = acks
+            .iter()
+            .skip_while(|a| a.ts < span.start)
+            .take_while(|a| a.ts < span.end)
+            .filter(|a| a.window.is_none_or(|w| w >= self.mss))
+            .map(|a| a.ts)
+            .next();
+        let was_closed = window_at(acks, span.start).is_some_and(|a| a.window == Some(0)) || closed.0 > 0;
+        if !was_closed {
+            return self.small_window();
+        }
+        if let Some(at) = reopened {
+            let later = self.records.iter().filter(|r| r.ts > at);
+            let probes = later.clone().filter(|r| is_probe(r.class)).count();
+            let sent = later.filter(|r| !is_probe(r.class)).count();
+            let unused = span.end.since(at);
+            if probes >= 2 && (sent == 0 || self.wait.end.is_some() && unused.0 > span.len().0 / 2) {
+                return Some((Owner::SenderTcp, StallCause::StuckWindow, 0.9));
+            }
+        }
+        if closed.0 * 2 < span.len().0 {
+            return None;
+        }
+        let other = time_closed(&self.cx.acks[self.wait.dir.flip()], span);
+        if other.0 * 2 > span.len().0 {
+            return Some((Owner::Both, StallCause::Deadlock, 0.9));
+        }
+        let sure = if self.detail.probes.is_some() || !self.wait.outstanding { 0.95 } else { 0.8 };
+        Some((Owner::ReceiverApp, StallCause::ZeroWindow, sure))
+    }
+
+    fn small_window(&self) -> Option<Answer> {
+        let a = window_at(&self.cx.acks[self.wait.dir], self.wait.start)?;
+        let usable = a.ack.0 + i64::try_from(a.window?).ok()? - self.wait.range.end.0;
+        let tight = a.window? < self.mss && usable < self.mss.min(i64::MAX as u64) as i64;
+        (tight && self.resends.is_empty() && a.window? > 0 && self.detail.probes.is_some()).then_some((
+            Owner::ReceiverApp,
+            StallCause::SmallWindow,
+            0.7,
+        ))
+    }
+
+    /// Bytes were on their way and nothing came back.
+    fn outstanding(&mut self) -> Answer {
+        if self.resends.is_empty() {
+            return self.outstanding_without_resend();
+        }
+        let timeouts = self.detail.timeouts.unwrap_or(0);
+        if timeouts >= 2 && self.only_large_ones_repeat() {
+            return (
+                Owner::Network,
+                StallCause::MtuBlackHole,
+                if self.cx.trace.icmp.is_empty() { 0.75 } else { 0.95 },
+            );
+        }
+        if self.wait.end.is_none() {
+            return self.open_with_resends(timeouts);
+        }
+        let needless = self.resends.iter().all(|r| r.spurious.is_some());
+        if needless {
+            return (Owner::Network, StallCause::DelaySpike, 0.9);
+        }
+        if timeouts > 0 {
+            let flight = self.wait.range.len().saturating_sub(self.wait.sacked);
+            let again: u64 = self.resends.iter().map(|r| u64::from(r.len)).sum();
+            if timeouts == 1 && flight >= 8 * self.mss && again * 10 >= flight * 9 {
+                return (Owner::Network, StallCause::BurstLoss, 0.85);
+            }
+            return (Owner::Network, StallCause::LossRto, 0.95);
+        }
+        if self.resends.iter().any(|r| r.resend.is_some_and(|n| n > 1)) {
+            return (Owner::Network, StallCause::LostRetransmission, 0.9);
+        }
+        if self.resends.iter().any(|r| r.cause == Some(Cause::Tlp)) {
+            return (Owner::Network, StallCause::LossTail, 0.95);
+        }
+        if self.resends.iter().any(|r| r.cause == Some(Cause::Unknown) || r.cause.is_none()) {
+            // A receiver's tap sees the repair, not the sender's reason.
+            let cause = if self.wait.len() >= super::rtt::RTO_MIN {
+                StallCause::LossRto
+            } else {
+                StallCause::LossFast
+            };
+            self.detail.needs = Some("a capture at the sender, for what triggered the resend".to_owned());
+            return (Owner::Network, cause, 0.6);
+        }
+        (Owner::Network, StallCause::LossFast, 0.95)
+    }
+
+    fn open_with_resends(&mut self, timeouts: u32) -> Answer {
+        let spoke =
+            |d: Dir| {
+                self.cx.trace.packets.iter().any(|p| {
+                    p.dir == d && p.ts > self.wait.start + Ns::from_millis(1) && p.ts <= self.wait.until
+                })
+            };
+        let receiver_speaks = spoke(self.wait.dir.flip());
+        let at_receiver = near_receiver(self.cx.tap.position, self.wait.dir);
+        if !receiver_speaks && at_receiver {
+            return (Owner::ReceiverHost, StallCause::PeerSilent, 0.85);
+        }
+        if timeouts >= 2 && !receiver_speaks {
+            self.detail.path = Some("either".to_owned());
+            self.detail.needs =
+                Some("a capture at the receiver: does the data arrive, do its ACKs leave?".to_owned());
+            return (Owner::Network, StallCause::BlackHole, 0.85);
+        }
+        if timeouts >= 2 && at_receiver {
+            self.detail.path = Some("ack".to_owned());
+            return (Owner::Network, StallCause::BlackHole, 0.85);
+        }
+        (Owner::Network, StallCause::LossRto, 0.7)
+    }
+
+    fn outstanding_without_resend(&mut self) -> Answer {
+        let flight = self.wait.range.len();
+        let delayed_ack = Ns::from_millis(30)..Ns::from_millis(550);
+        if self.wait.end.is_some() {
+            let hole_closed = self.cx.halves[self.wait.dir]
+                .holes
+                .iter()
+                .any(|h| h.death.is_some_and(|d| d > self.wait.start && d <= self.wait.until));
+            if hole_closed || self.wait.sacked > 0 {
+                return (Owner::Network, StallCause::Reordering, 0.6);
+            }
+            // A short segment alone in flight, its ACK late, and more data right behind it: the
+            // sender held that back (Nagle), the receiver held the ACK (RFC 1122 §4.2.3.2).
+            let next = self.next_send_after(self.wait.until);
+            if flight < self.mss
+                && delayed_ack.contains(&self.wait.len())
+                && next.is_some_and(|d| d < Ns::from_millis(2))
+            {
+                return (Owner::SenderTcp, StallCause::NagleDelayedAck, 0.85);
+            }
+            if flight < 2 * self.mss && delayed_ack.contains(&self.wait.len()) {
+                // Only the ACK was late: it costs the sender nothing unless it waits for it.
+                return (Owner::SenderApp, StallCause::Idle, 0.5);
+            }
+            return (Owner::Network, StallCause::Queueing, 0.5);
+        }
+        let rto_passed = self.wait.len() > Ns::from_secs(3);
+        if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) {
+            return (Owner::ReceiverHost, StallCause::PeerSilent, 0.6);
+        }
+        self.detail.needs = Some(if rto_passed {
+            "no timer fired although one was due: the sender or the capture stopped".to_owned()
+        } else {
+            "a longer capture: the retransmission timer had not fired yet".to_owned()
+        });
+        (Owner::Unknown, StallCause::Unknown, 0.3)
+    }
+
+    /// Everything was acknowledged and nothing new was sent.
+    fn empty(&mut self) -> Option<Answer> {
+        // The tap may have missed the first copies: what ends the pause is a resend.
+        if let Some(first) = self.records.first().filter(|r| r.class == SegmentClass::Retransmission) {
+            let _ = first;
+            self.detail.needs = Some("a capture at the sender, for what triggered the resend".to_owned());
+            let cause = if self.wait.len() >= super::rtt::RTO_MIN {
+                StallCause::LossRto
+            } else {
+                StallCause::LossTail
+            };
+            return Some((Owner::Network, cause, 0.7));
+        }
+        let other = &self.cx.halves[self.wait.dir.flip()].records;
+        let talks = |r: &&SegmentRecord| r.len > 0 && !is_probe(r.class);
+        let peer_last = other[..other.partition_point(|r| r.ts <= self.wait.until)].iter().rev().find(talks);
+        let mine = &self.cx.halves[self.wait.dir].records;
+        let my_last = mine[..mine.partition_point(|r| r.ts <= self.wait.start)].iter().rev().find(talks);
+        let peer_after = peer_last.filter(|p| my_last.is_none_or(|m| p.ts > m.ts));
+        match peer_after {
+            // The other side spoke last. It is done: was it long ago, or did it just end?
+            Some(p) => {
+                let turn = self.wait.until.since(p.ts.max(self.wait.start));
+                if turn.0 * 2 < self.wait.len().0 {
+                    Some((Owner::SenderApp, StallCause::WaitingForPeer, 0.8))
+                } else if self.wait.dir == Dir::S2c {
+                    // A server that was asked owes an answer.
+                    Some((Owner::SenderApp, StallCause::NoData, 0.7))
+                } else {
+                    Some((Owner::SenderApp, StallCause::Idle, 0.6))
+                }
+            }
+            // It had the word and stopped in the middle, with window and cwnd open.
+            None if self.wait.end.is_some() => Some((Owner::SenderApp, StallCause::NoData, 0.85)),
+            None => Some((Owner::SenderApp, StallCause::Idle, 0.5)),
+        }
+    }
+
+    fn next_send_after(&self, at: Ts) -> Option<Ns> {
+        let records = &self.cx.halves[self.wait.dir].records;
+        let next = records.get(records.partition_point(|r| r.ts < at))?;
+        Some(next.ts.since(at))
+    }
+
+    /// Segments above some size repeat and never get through, smaller ones do (RFC 4821 §1).
+    fn only_large_ones_repeat(&self) -> bool {
+        let smallest = self.resends.iter().map(|r| r.len).min().unwrap_or(0);
+        if smallest <= 500 {
+            return false;
+        }
+        if self.cx.trace.icmp.iter().any(|e| e.mtu.is_some()) {
+            return true;
+        }
+        let acked = window_at(&self.cx.acks[self.wait.dir], self.wait.until).map(|a| a.ack);
+        let half = &self.cx.halves[self.wait.dir];
+        let through = |r: &&SegmentRecord| acked.is_some_and(|a| r.range().end <= a) && r.len > 0;
+        let mut passed = half.records.iter().filter(through).peekable();
+        passed.peek().is_some() && passed.all(|r| r.len < smallest)
+    }
+}
+
+/// How long the window was closed during `span`.
+fn time_closed(acks: &[AckPoint], span: Span) -> Ns {
+    let first = acks.partition_point(|a| a.ts <= span.start).saturating_sub(1);
+    let mut sum = Ns::ZERO;
+    for (i, a) in acks.iter().enumerate().skip(first) {
+        if a.ts >= span.end {
+            break;
+        }
+        let until = acks.get(i + 1).map_or(span.end, |n| n.ts);
+        if a.window == Some(0) {
+            sum += Span::new(a.ts, until).intersect(span).map_or(Ns::ZERO, Span::len);
+        }
+    }
+    sum
+}
+
+fn near_receiver(tap: TapPosition, dir: Dir) -> bool {
+    match dir {
+        Dir::C2s => matches!(tap, TapPosition::ServerHost | TapPosition::NearServer),
+        Dir::S2c => matches!(tap, TapPosition::ClientHost | TapPosition::NearClient),
+    }
+}

@@ -1,0 +1,308 @@
+//! What each segment was: the order of sending decides, not the order of sequence numbers.
+//!
+//! A hole that fills is a late original or a retransmission. IP IDs tell which (where they are
+//! learnt to count), then timestamps (a tie decides nothing), then whether a trigger could have
+//! reached the sender and come back by then; else it stays undecided.
+
+use super::ranges::{Coverage, RangeSet};
+use super::score::Score;
+use crate::flow::hygiene::IdOrder;
+use crate::flow::{Packet, Trace, Twin};
+use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
+use crate::model::{Dir, Ns, RelSeq, StreamRange, Ts};
+use std::cmp::Ordering;
+
+/// One direction, classified.
+#[derive(Debug, Default)]
+pub struct Half {
+    /// Data, SYN, FIN segments and probes, in capture order.
+    pub records: Vec<SegmentRecord>,
+    /// For each record, its packet.
+    pub packets: Vec<usize>,
+    /// Which record carried which bytes (probes and copies left out).
+    pub coverage: Coverage,
+    /// Gaps seen in the data itself.
+    pub holes: Vec<Hole>,
+    /// One past the highest number sent.
+    pub nxt: RelSeq,
+    /// Data that came after its own acknowledgment: the capture's order is wrong.
+    pub after_ack: u64,
+}
+
+/// A gap that is still open.
+struct Open {
+    hole: usize,
+    /// Packet that showed it.
+    opener: usize,
+    left: RangeSet,
+}
+
+struct Walk<'a> {
+    trace: &'a Trace,
+    order: &'a IdOrder,
+    dir: Dir,
+    /// Round trip from the tap to the sender and back.
+    sender_rtt: Option<Ns>,
+    half: Half,
+    open: Vec<Open>,
+    score: Score,
+    started: bool,
+    window_closed: bool,
+    probing: bool,
+    /// Newest packet of this direction, and whether the other side sent data since.
+    previous: Option<usize>,
+    peer_spoke: bool,
+    last_ack: Option<Ts>,
+}
+
+/// Classifies one direction. `sender_rtt`: lowest round trip between the tap and the sender.
+pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, sender_rtt: Option<Ns>) -> Half {
+    let mut w = Walk {
+        trace,
+        order,
+        dir,
+        sender_rtt,
+        half: Half::default(),
+        open: Vec::new(),
+        score: Score::default(),
+        started: false,
+        window_closed: false,
+        probing: false,
+        previous: None,
+        peer_spoke: false,
+        last_ack: None,
+    };
+    for i in 0..trace.packets.len() {
+        if trace.packets[i].dir == dir { w.sent(i) } else { w.answered(i) }
+    }
+    w.half
+}
+
+impl Walk<'_> {
+    fn answered(&mut self, i: usize) {
+        let p = &self.trace.packets[i];
+        if matches!(p.twin, Twin::Capture(_)) {
+            return;
+        }
+        let news = self.score.take(p, self.half.nxt);
+        if news.advanced {
+            self.last_ack = Some(p.ts);
+        }
+        if !p.flags.syn() && !p.flags.rst() {
+            self.window_closed = p.raw_window == 0;
+        }
+        self.peer_spoke |= p.carries();
+    }
+
+    fn record(&mut self, i: usize, class: SegmentClass, of: Option<u32>) -> u32 {
+        let p = &self.trace.packets[i];
+        let id = self.half.records.len() as u32;
+        self.half.records.push(SegmentRecord {
+            input: 0,
+            frame: p.frame,
+            flow: self.trace.flow,
+            dir: self.dir,
+            ts: p.ts,
+            seq: p.seq,
+            len: p.len,
+            class,
+            cause: None,
+            resend: None,
+            spurious: None,
+            of: of.map(|o| self.half.records[o as usize].frame),
+            syn: p.flags.syn(),
+            fin: p.flags.fin(),
+        });
+        self.half.packets.push(i);
+        id
+    }
+
+    fn sent(&mut self, i: usize) {
+        let p = &self.trace.packets[i];
+        match p.twin {
+            Twin::Capture(f) | Twin::Network(f) => {
+                if p.carries() {
+                    let class = match p.twin {
+                        Twin::Network(_) => SegmentClass::NetworkDuplicate,
+                        _ => SegmentClass::CaptureDuplicate,
+                    };
+                    let id = self.record(i, class, None);
+                    self.half.records[id as usize].of = Some(f);
+                }
+                return;
+            }
+            Twin::None => {}
+        }
+        if p.flags.rst() {
+            return;
+        }
+        if let Some(class) = self.probe(p) {
+            self.probing = class == SegmentClass::WindowProbe;
+            self.record(i, class, None);
+            self.previous = Some(i);
+            return;
+        }
+        if p.carries() {
+            self.data(i);
+        }
+        self.previous = Some(i);
+        self.peer_spoke = false;
+    }
+
+    /// A probe repeats the last acknowledged number with no or one byte, or tries one new byte into a
+    /// closed window. A byte that is sent again *unacknowledged* is a retransmission.
+    fn probe(&self, p: &Packet) -> Option<SegmentClass> {
+        let una = self.score.una?;
+        if p.len > 1 || p.flags.syn() || p.flags.fin() || !self.started {
+            return None;
+        }
+        let old = p.seq.plus(1) == una && una <= self.half.nxt;
+        let into_closed = p.len == 1 && self.window_closed && p.seq == una && p.seq == self.half.nxt;
+        if into_closed || (old && (self.window_closed || self.probing || self.half.nxt > una)) {
+            return Some(SegmentClass::WindowProbe);
+        }
+        (old && una.0 > 1).then_some(SegmentClass::KeepAlive)
+    }
+
+    fn data(&mut self, i: usize) {
+        let p = &self.trace.packets[i];
+        let r = p.range();
+        let nxt = if self.started { self.half.nxt } else { r.start };
+        let (class, of) = if r.start >= nxt { self.fresh(i, nxt) } else { self.repeated(i) };
+        let id = self.record(i, class, of);
+        if class == SegmentClass::New || class == SegmentClass::Retransmission {
+            self.probing = false;
+        }
+        self.fill(i, r, class);
+        self.half.coverage.add(r, id);
+        self.half.nxt = nxt.max(r.end);
+        self.started = true;
+    }
+
+    /// At or beyond everything seen so far.
+    fn fresh(&mut self, i: usize, nxt: RelSeq) -> (SegmentClass, Option<u32>) {
+        let p = &self.trace.packets[i];
+        let gap = StreamRange::new(nxt, p.seq);
+        // What was acknowledged already did arrive; the capture missed it.
+        let from = self.score.una.map_or(gap.start, |u| gap.start.max(u));
+        if self.started && from < gap.end {
+            let range = StreamRange::new(from, gap.end);
+            let mut left = RangeSet::default();
+            left.insert(range);
+            self.open.push(Open { hole: self.half.holes.len(), opener: i, left });
+            self.half.holes.push(Hole {
+                input: 0,
+                flow: self.trace.flow,
+                dir: self.dir,
+                range,
+                birth: p.ts,
+                birth_frame: p.frame,
+                death: None,
+                filler_frame: None,
+                filler: None,
+                queued_behind: 0,
+                waited: None,
+            });
+        } else if self.started && gap.is_empty() && self.repeats_what_the_tap_missed(i) {
+            return (SegmentClass::Retransmission, None);
+        }
+        (SegmentClass::New, None)
+    }
+
+    /// In sequence, after a pause, and IDs are missing before it although the peer gave nothing to
+    /// acknowledge: what is missing carried these bytes and was lost before the tap.
+    fn repeats_what_the_tap_missed(&self, i: usize) -> bool {
+        let p = &self.trace.packets[i];
+        let Some(prev) = self.previous.map(|j| &self.trace.packets[j]) else { return false };
+        let pause = p.ts.since(prev.ts);
+        let patience = Ns(self.sender_rtt.unwrap_or(Ns::from_millis(100)).0.max(10_000_000));
+        !self.peer_spoke
+            && pause > patience
+            && self.half.nxt.0 > 1
+            && self.order.distance(prev, p).is_some_and(|d| (2..4096).contains(&d))
+    }
+
+    /// Starts below what was seen.
+    fn repeated(&mut self, i: usize) -> (SegmentClass, Option<u32>) {
+        let p = &self.trace.packets[i];
+        let r = p.range();
+        let before = self.half.coverage.over(r).map(|(_, c)| c.last()).max();
+        let unseen = self.half.coverage.gaps(r);
+        match (before, unseen.is_empty()) {
+            (Some(last), true) => {
+                let earlier = &self.trace.packets[self.half.packets[last as usize]];
+                if self.order.sent(p, earlier) == Some(Ordering::Less) {
+                    // The copy that overtook it was the resend.
+                    let overtaker = &mut self.half.records[last as usize];
+                    if matches!(overtaker.class, SegmentClass::New | SegmentClass::Undecided) {
+                        overtaker.class = SegmentClass::Retransmission;
+                    }
+                    (SegmentClass::Reordered, Some(last))
+                } else {
+                    (SegmentClass::Retransmission, Some(last))
+                }
+            }
+            (Some(last), false) => (SegmentClass::Retransmission, Some(last)),
+            (None, _) => (self.late_or_again(i, r), None),
+        }
+    }
+
+    /// Bytes never seen, below bytes seen.
+    fn late_or_again(&mut self, i: usize, r: StreamRange) -> SegmentClass {
+        let p = &self.trace.packets[i];
+        let gap = self.open.iter().find(|o| self.half.holes[o.hole].range.overlaps(r));
+        let Some(gap) = gap else {
+            // Below the first byte ever seen, or acknowledged before it came by.
+            let since_ack = self.last_ack.map(|t| p.ts.since(t));
+            if self.score.has(r)
+                && since_ack.is_some_and(|d| d < self.sender_rtt.unwrap_or(Ns::from_millis(5)))
+            {
+                self.half.after_ack += 1;
+                return SegmentClass::New;
+            }
+            return if self.score.has(r) { SegmentClass::Retransmission } else { SegmentClass::Undecided };
+        };
+        let opener = &self.trace.packets[gap.opener];
+        match self.order.sent(p, opener) {
+            Some(Ordering::Less) => return SegmentClass::Reordered,
+            Some(_) => return SegmentClass::Retransmission,
+            None => {}
+        }
+        let waited = p.ts.since(opener.ts);
+        match self.sender_rtt {
+            // Before any trigger could have gone to the sender and its answer come back.
+            Some(rtt) if waited.0 < rtt.0 * 7 / 10 => SegmentClass::Reordered,
+            Some(rtt) if waited >= rtt && (self.score.dup_acks > 0 || self.score.sacked_above(r.end) > 0) => {
+                SegmentClass::Retransmission
+            }
+            _ if waited >= super::rtt::RTO_MIN => SegmentClass::Retransmission,
+            _ => SegmentClass::Undecided,
+        }
+    }
+
+    /// Keeps the open gaps up to date.
+    fn fill(&mut self, i: usize, r: StreamRange, class: SegmentClass) {
+        let p = &self.trace.packets[i];
+        let end = self.half.nxt.max(r.end);
+        let holes = &mut self.half.holes;
+        self.open.retain_mut(|o| {
+            let hole = &mut holes[o.hole];
+            hole.queued_behind = hole.queued_behind.max((end.0 - hole.range.end.0).max(0) as u64);
+            if !hole.range.overlaps(r) {
+                return true;
+            }
+            o.left.remove(r);
+            if !o.left.is_empty() {
+                return true;
+            }
+            hole.death = Some(p.ts);
+            hole.filler_frame = Some(p.frame);
+            hole.filler = Some(match class {
+                SegmentClass::Retransmission => Filler::Retransmission,
+                SegmentClass::Reordered => Filler::Reordered,
+                _ => Filler::Undecided,
+            });
+            false
+        });
+    }
+}

@@ -1,0 +1,92 @@
+//! Which bytes were lost, where seen from the tap, and which frame repaired them.
+
+use super::acks::Word;
+use super::classify::Half;
+use crate::model::tcp::{Loss, LossWhere, SegmentClass, Tap, TapPosition};
+use crate::model::{Dir, FlowId, StreamRange};
+
+/// Losses of one direction, in order of bytes.
+pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<Loss> {
+    let mut out: Vec<Loss> = Vec::new();
+    let mut push = |l: Loss| {
+        // Neighbouring intervals of one segment belong together.
+        if let Some(last) = out.iter_mut().rev().take(8).find(|o| {
+            o.range.end == l.range.start
+                && (o.sent_frame, o.repair_frame, o.location) == (l.sent_frame, l.repair_frame, l.location)
+                && (l.sent_frame.is_some() || l.repair_frame.is_some())
+        }) {
+            last.range.end = l.range.end;
+        } else {
+            out.push(l);
+        }
+    };
+    // At the receiver's own tap, what was seen and had to be sent again was lost inside that host.
+    let receiving = match dir {
+        Dir::C2s => TapPosition::ServerHost,
+        Dir::S2c => TapPosition::ClientHost,
+    };
+    let seen_then_lost =
+        if tap.position == receiving { LossWhere::ReceivingHost } else { LossWhere::Downstream };
+
+    for (range, carried) in half.coverage.iter() {
+        let first = &half.records[carried.first as usize];
+        if carried.again.is_empty() && first.class != SegmentClass::Retransmission {
+            continue;
+        }
+        // In the order of sending: a late original was sent before what overtook it.
+        let mut copies: Vec<usize> = carried.records().map(|i| i as usize).collect();
+        copies.sort_by_key(|&i| half.records[i].class != SegmentClass::Reordered);
+        let delivered_known = word.score.has(range);
+        let spurious = copies.iter().position(|&i| half.records[i].spurious.is_some());
+        let delivered = match spurious {
+            Some(s) => s.saturating_sub(1),
+            None => copies.len() - 1,
+        };
+        let got_through = delivered_known.then(|| &half.records[copies[delivered]]);
+        if half.records[copies[0]].class == SegmentClass::Retransmission && spurious != Some(0) {
+            push(Loss {
+                input: 0,
+                flow,
+                dir,
+                range,
+                sent: None,
+                sent_frame: None,
+                repaired: Some(half.records[copies[0]].ts),
+                repair_frame: Some(half.records[copies[0]].frame),
+                location: LossWhere::Upstream,
+            });
+        }
+        for &lost in &copies[..delivered] {
+            let lost = &half.records[lost];
+            push(Loss {
+                input: 0,
+                flow,
+                dir,
+                range,
+                sent: Some(lost.ts),
+                sent_frame: Some(lost.frame),
+                repaired: got_through.map(|r| r.ts),
+                repair_frame: got_through.map(|r| r.frame),
+                location: seen_then_lost,
+            });
+        }
+    }
+    for &range in &word.unseen {
+        push(missed_by_capture(flow, dir, range));
+    }
+    out
+}
+
+fn missed_by_capture(flow: FlowId, dir: Dir, range: StreamRange) -> Loss {
+    Loss {
+        input: 0,
+        flow,
+        dir,
+        range,
+        sent: None,
+        sent_frame: None,
+        repaired: None,
+        repair_frame: None,
+        location: LossWhere::Capture,
+    }
+}

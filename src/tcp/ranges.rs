@@ -1,0 +1,276 @@
+//! Sets and maps of byte intervals: the arithmetic under the scoreboard. Never “same sequence
+//! number, same length”: offload and resegmentation cut the same bytes differently.
+
+use crate::model::{RelSeq, StreamRange};
+use std::collections::BTreeMap;
+
+/// A set of sequence numbers, kept as disjoint, non-adjacent intervals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    map: BTreeMap<RelSeq, RelSeq>,
+}
+
+impl RangeSet {
+    /// Adds an interval; returns how many numbers were not in it before.
+    pub fn insert(&mut self, r: StreamRange) -> u64 {
+        if r.is_empty() {
+            return 0;
+        }
+        let (mut start, mut end) = (r.start, r.end);
+        let mut had = 0;
+        if let Some((&s, &e)) = self.map.range(..start).next_back().filter(|(_, e)| **e >= start) {
+            had += r.intersect(StreamRange::new(s, e)).map_or(0, StreamRange::len);
+            start = s;
+            end = end.max(e);
+            self.map.remove(&s);
+        }
+        while let Some((&s, &e)) = self.map.range(start..=end).next() {
+            had += r.intersect(StreamRange::new(s, e)).map_or(0, StreamRange::len);
+            end = end.max(e);
+            self.map.remove(&s);
+        }
+        self.map.insert(start, end);
+        r.len() - had
+    }
+
+    /// Takes an interval out.
+    pub fn remove(&mut self, r: StreamRange) {
+        if r.is_empty() {
+            return;
+        }
+        if let Some((&s, &e)) = self.map.range(..r.start).next_back().filter(|(_, e)| **e > r.start) {
+            self.map.insert(s, r.start);
+            if e > r.end {
+                self.map.insert(r.end, e);
+            }
+        }
+        while let Some((&s, &e)) = self.map.range(r.start..r.end).next() {
+            self.map.remove(&s);
+            if e > r.end {
+                self.map.insert(r.end, e);
+            }
+        }
+    }
+
+    /// Forgets everything below `to`.
+    pub fn trim_below(&mut self, to: RelSeq) {
+        while let Some((&s, &e)) = self.map.first_key_value() {
+            if s >= to {
+                break;
+            }
+            self.map.remove(&s);
+            if e > to {
+                self.map.insert(to, e);
+            }
+        }
+    }
+
+    /// True when the whole interval is in it.
+    pub fn covers(&self, r: StreamRange) -> bool {
+        r.is_empty() || self.map.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end)
+    }
+
+    /// The parts of `r` that are not in it, in order.
+    pub fn gaps(&self, r: StreamRange) -> Vec<StreamRange> {
+        let mut out = Vec::new();
+        let mut at = r.start;
+        if let Some((_, &e)) = self.map.range(..=r.start).next_back() {
+            at = at.max(e);
+        }
+        for (&s, &e) in self.map.range(r.start..r.end) {
+            if s > at {
+                out.push(StreamRange::new(at, s));
+            }
+            at = at.max(e);
+        }
+        if at < r.end {
+            out.push(StreamRange::new(at, r.end));
+        }
+        out
+    }
+
+    /// The parts of `r` that are in it, in order.
+    pub fn within(&self, r: StreamRange) -> Vec<StreamRange> {
+        let before = self.map.range(..r.start).next_back();
+        before
+            .into_iter()
+            .chain(self.map.range(r.start..r.end))
+            .filter_map(|(&s, &e)| StreamRange::new(s, e).intersect(r))
+            .collect()
+    }
+
+    /// How many numbers at or above `from` are in it.
+    pub fn count_from(&self, from: RelSeq) -> u64 {
+        let head = self.map.range(..from).next_back().map_or(0, |(_, &e)| (e.0 - from.0).max(0) as u64);
+        head + self.map.range(from..).map(|(s, e)| (e.0 - s.0) as u64).sum::<u64>()
+    }
+
+    /// One past the highest number, if any.
+    pub fn end(&self) -> Option<RelSeq> {
+        self.map.last_key_value().map(|(_, &e)| e)
+    }
+
+    /// True when nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+}
+
+/// Which segments carried which bytes: for every interval, the records that covered it, in the
+/// order in which the tap saw them.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    map: BTreeMap<RelSeq, Carried>,
+}
+
+/// One interval of a [`Coverage`]: `[key, end)`.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    end: RelSeq,
+    /// The record that carried it first.
+    pub first: u32,
+    /// The records that carried it again.
+    pub again: Vec<u32>,
+}
+
+impl Carried {
+    /// The newest record.
+    pub fn last(&self) -> u32 {
+        self.again.last().copied().unwrap_or(self.first)
+    }
+
+    /// All records, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = u32> + '_ {
+        std::iter::once(self.first).chain(self.again.iter().copied())
+    }
+}
+
+impl Coverage {
+    /// Notes that record `id` carried `r`.
+    pub fn add(&mut self, r: StreamRange, id: u32) {
+        if r.is_empty() {
+            return;
+        }
+        self.split(r.start);
+        self.split(r.end);
+        let mut at = r.start;
+        let mut fresh = Vec::new();
+        for (&s, c) in self.map.range_mut(r.start..r.end) {
+            if s > at {
+                fresh.push(StreamRange::new(at, s));
+            }
+            c.again.push(id);
+            at = c.end;
+        }
+        if at < r.end {
+            fresh.push(StreamRange::new(at, r.end));
+        }
+        for g in fresh {
+            self.map.insert(g.start, Carried { end: g.end, first: id, again: Vec::new() });
+        }
+    }
+
+    fn split(&mut self, at: RelSeq) {
+        if let Some((_, c)) = self.map.range_mut(..at).next_back().filter(|(_, c)| c.end > at) {
+            let tail = c.clone();
+            c.end = at;
+            self.map.insert(at, tail);
+        }
+    }
+
+    /// The intervals that overlap `r`, clipped to it.
+    pub fn over(&self, r: StreamRange) -> impl Iterator<Item = (StreamRange, &Carried)> {
+        let before = self.map.range(..r.start).next_back();
+        before.into_iter().chain(self.map.range(r.start..r.end)).filter_map(move |(&s, c)| {
+            let part = StreamRange::new(s, c.end).intersect(r)?;
+            Some((part, c))
+        })
+    }
+
+    /// All intervals, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (StreamRange, &Carried)> {
+        self.map.iter().map(|(&s, c)| (StreamRange::new(s, c.end), c))
+    }
+
+    /// The parts of `r` that nobody carried.
+    pub fn gaps(&self, r: StreamRange) -> Vec<StreamRange> {
+        let mut at = r.start;
+        let mut out = Vec::new();
+        for (part, _) in self.over(r) {
+            if part.start > at {
+                out.push(StreamRange::new(at, part.start));
+            }
+            at = part.end;
+        }
+        if at < r.end {
+            out.push(StreamRange::new(at, r.end));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn r(a: i64, b: i64) -> StreamRange {
+        StreamRange::new(RelSeq(a), RelSeq(b))
+    }
+
+    #[test]
+    fn a_set_joins_what_touches_and_counts_what_is_new() {
+        let mut s = RangeSet::default();
+        assert_eq!(s.insert(r(10, 20)), 10);
+        assert_eq!(s.insert(r(30, 40)), 10);
+        assert_eq!(s.insert(r(15, 35)), 10);
+        assert_eq!(s.gaps(r(0, 50)), [r(0, 10), r(40, 50)]);
+        assert_eq!(s.insert(r(0, 50)), 20);
+        s.trim_below(RelSeq(45));
+        assert_eq!(s.count_from(RelSeq(0)), 5);
+        assert!(s.covers(r(45, 50)) && !s.covers(r(44, 50)));
+    }
+
+    #[test]
+    fn coverage_splits_where_resends_cut_differently() {
+        let mut c = Coverage::default();
+        c.add(r(0, 100), 1);
+        c.add(r(200, 300), 2);
+        c.add(r(50, 250), 3);
+        let got: Vec<_> = c.iter().map(|(r, c)| (r, c.records().collect::<Vec<_>>())).collect();
+        assert_eq!(
+            got,
+            [
+                (r(0, 50), vec![1]),
+                (r(50, 100), vec![1, 3]),
+                (r(100, 200), vec![3]),
+                (r(200, 250), vec![2, 3]),
+                (r(250, 300), vec![2]),
+            ]
+        );
+        assert_eq!(c.gaps(r(290, 310)), [r(300, 310)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_set_agrees_with_a_bitmap(ops in proptest::collection::vec((0i64..64, 0i64..20, proptest::bool::weighted(0.3)), 1..40), probe in (0i64..64, 0i64..30)) {
+            let mut s = RangeSet::default();
+            let mut bits = [false; 128];
+            for (a, n, out) in ops {
+                if out {
+                    s.remove(r(a, a + n));
+                    bits[a as usize..(a + n) as usize].fill(false);
+                    continue;
+                }
+                let mut fresh = 0;
+                for b in &mut bits[a as usize..(a + n) as usize] { fresh += u64::from(!*b); *b = true; }
+                assert_eq!(s.insert(r(a, a + n)), fresh);
+            }
+            let (a, n) = probe;
+            let window = &bits[a as usize..(a + n) as usize];
+            assert_eq!(s.covers(r(a, a + n)), window.iter().all(|b| *b));
+            let missing: u64 = s.gaps(r(a, a + n)).iter().map(|g| g.len()).sum();
+            assert_eq!(missing, window.iter().filter(|b| !**b).count() as u64);
+            assert_eq!(s.count_from(RelSeq(a)), bits[a as usize..].iter().filter(|b| **b).count() as u64);
+        }
+    }
+}

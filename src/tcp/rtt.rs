@@ -1,0 +1,101 @@
+//! Round trips and the time-out that follows from them (RFC 6298; Karn's rule).
+
+use super::RttSample;
+use crate::flow::{Packet, Trace, Twin};
+use crate::model::{Dir, Ns, RelSeq, Ts};
+use std::collections::VecDeque;
+
+/// Lower bound of the RTO and of its variance term in Linux (`TCP_RTO_MIN`).
+pub const RTO_MIN: Ns = Ns::from_millis(200);
+
+/// Round trips from the tap to the receiver of `dir` and back. A segment that was sent again gives
+/// none (Karn); of the segments that one ACK covers the newest counts, so that delayed ACKs
+/// stretch as little as possible.
+pub fn samples(trace: &Trace, dir: Dir) -> Vec<RttSample> {
+    let mut waiting: VecDeque<(RelSeq, Ts, bool)> = VecDeque::new();
+    let mut nxt = None;
+    let mut out = Vec::new();
+    for p in &trace.packets {
+        if p.dir == dir {
+            if !p.carries() || p.twin != Twin::None {
+                continue;
+            }
+            let r = p.range();
+            if nxt.is_none_or(|n| r.start >= n) {
+                waiting.push_back((r.end, p.ts, true));
+                nxt = Some(r.end);
+            } else {
+                // Whatever it repeats, and all before it that one ACK will cover too.
+                for w in waiting.iter_mut().filter(|w| w.0 > r.start) {
+                    w.2 = false;
+                }
+            }
+        } else if let Some(ack) = p.ack {
+            let mut newest = None;
+            let mut clean = true;
+            while let Some(&(end, ts, ok)) = waiting.front().filter(|w| w.0 <= ack) {
+                clean &= ok;
+                newest = Some((end, ts));
+                waiting.pop_front();
+            }
+            if let Some((_, sent)) = newest.filter(|n| clean && n.0 == ack) {
+                let rtt = p.ts.since(sent);
+                if rtt.0 >= 0 {
+                    out.push(RttSample { ts: p.ts, rtt });
+                }
+            }
+        }
+    }
+    out
+}
+
+/// SYN to the ACK of the SYN-ACK: the path's round trip, wherever the tap is.
+pub fn handshake(packets: &[Packet]) -> Option<Ns> {
+    let syn = packets.iter().filter(|p| p.flags.syn() && !p.flags.ack()).collect::<Vec<_>>();
+    let syn_acks = packets.iter().filter(|p| p.flags.syn() && p.flags.ack()).count();
+    // Sent again: it can't be told which copy was answered.
+    let ([syn], 1) = (syn.as_slice(), syn_acks) else { return None };
+    let ack =
+        packets.iter().find(|p| p.dir == syn.dir && !p.flags.syn() && p.flags.ack() && p.ts >= syn.ts)?;
+    Some(ack.ts.since(syn.ts))
+}
+
+/// Smoothed round trip and time-out, fed with samples in order of time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Estimator {
+    srtt: Option<f64>,
+    var: f64,
+}
+
+impl Estimator {
+    /// One more sample (RFC 6298 §2.2, §2.3).
+    pub fn take(&mut self, rtt: Ns) {
+        let r = rtt.0 as f64;
+        match self.srtt {
+            None => (self.srtt, self.var) = (Some(r), r / 2.0),
+            Some(s) => {
+                self.var = 0.75 * self.var + 0.25 * (s - r).abs();
+                self.srtt = Some(0.875 * s + 0.125 * r);
+            }
+        }
+    }
+
+    /// Smoothed round trip.
+    pub fn srtt(&self) -> Option<Ns> {
+        self.srtt.map(|s| Ns(s as i64))
+    }
+
+    /// The time-out, at Linux' lower bound; RFC 6298 §2.1's one second before any sample.
+    pub fn rto(&self) -> Ns {
+        match self.srtt {
+            None => Ns::from_secs(1),
+            Some(s) => Ns(s as i64) + Ns((4.0 * self.var) as i64).max(RTO_MIN),
+        }
+    }
+}
+
+/// The `q` quantile of unsorted round trips, 0 to 1.
+pub fn quantile(sorted: &[Ns], q: f64) -> Option<Ns> {
+    let last = sorted.len().checked_sub(1)?;
+    sorted.get((last as f64 * q).round() as usize).copied()
+}

@@ -1,0 +1,92 @@
+//! The sender's scoreboard as the acknowledgments build it (RFC 2018, RFC 6675): SND.UNA, what is
+//! SACKed above it, and what each new ACK adds. SACK blocks accumulate: one segment carries four at
+//! most, the scoreboard may have hundreds of holes.
+
+use super::ranges::RangeSet;
+use crate::flow::Packet;
+use crate::model::{RelSeq, StreamRange};
+
+/// What the receiver of one direction has confirmed so far.
+#[derive(Clone, Debug, Default)]
+pub struct Score {
+    /// Next sequence number the receiver expects; none before its first ACK.
+    pub una: Option<RelSeq>,
+    /// What it holds above that.
+    pub sacked: RangeSet,
+    /// Duplicate ACKs since the last advance.
+    pub dup_acks: u32,
+    last_raw_window: Option<u16>,
+}
+
+/// What one ACK added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Numbers newly acknowledged that had not been SACKed before.
+    pub acked: u64,
+    /// Numbers newly SACKed.
+    pub sacked: u64,
+    /// SND.UNA moved.
+    pub advanced: bool,
+    /// A duplicate ACK (RFC 5681 §2), or one with new SACK information (RFC 6675 §2).
+    pub duplicate: bool,
+}
+
+impl News {
+    /// Bytes arrived that the sender did not know of.
+    pub fn is_progress(self) -> bool {
+        self.acked + self.sacked > 0
+    }
+}
+
+impl Score {
+    /// Takes a packet of the receiver. `nxt`: highest sequence number that the sender was seen to use.
+    pub fn take(&mut self, p: &Packet, nxt: RelSeq) -> News {
+        let mut news = News::default();
+        let Some(ack) = p.ack else { return news };
+        match self.una {
+            None => {
+                self.una = Some(ack);
+                // The first ACK of a capture that began in mid-stream tells where we are, no news.
+                news.advanced = ack.0 <= 1;
+                news.acked = u64::from(ack.0 == 1);
+            }
+            Some(una) if ack > una => {
+                let fresh = self.sacked.gaps(StreamRange::new(una, ack));
+                news.acked = fresh.iter().map(|g| g.len()).sum();
+                news.advanced = true;
+                self.una = Some(ack);
+                self.sacked.trim_below(ack);
+                self.dup_acks = 0;
+            }
+            Some(_) => {}
+        }
+        let una = self.una.unwrap_or(ack);
+        for b in p.sacks().iter().filter(|b| b.end > una) {
+            news.sacked += self.sacked.insert(StreamRange::new(b.start.max(una), b.end));
+        }
+        let bare = p.len == 0 && !p.flags.syn() && !p.flags.fin() && !p.flags.rst();
+        let same_window = self.last_raw_window == Some(p.raw_window);
+        if bare && ack == una && !news.advanced && nxt > una {
+            news.duplicate = news.sacked > 0 || (same_window && p.raw_window > 0 && p.dsack.is_none());
+            self.dup_acks += u32::from(news.duplicate);
+        }
+        self.last_raw_window = Some(p.raw_window);
+        news
+    }
+
+    /// True when the receiver has confirmed all of `r`.
+    pub fn has(&self, r: StreamRange) -> bool {
+        let Some(una) = self.una else { return false };
+        r.end <= una || self.sacked.covers(StreamRange::new(r.start.max(una), r.end))
+    }
+
+    /// Bytes SACKed above `to`.
+    pub fn sacked_above(&self, to: RelSeq) -> u64 {
+        self.sacked.count_from(to)
+    }
+
+    /// One past the highest number that the receiver has confirmed.
+    pub fn highest(&self) -> Option<RelSeq> {
+        self.una.max(self.sacked.end())
+    }
+}

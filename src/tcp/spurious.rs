@@ -1,0 +1,85 @@
+//! Retransmissions that were not needed, with their proof. Needs look-ahead: a later ACK labels the
+//! earlier segment.
+
+use super::classify::Half;
+use super::score::Score;
+use crate::flow::{Trace, Twin};
+use crate::model::tcp::{SegmentClass, Spurious, SpuriousProof};
+use crate::model::{Dir, FrameNo, RelSeq, StreamRange};
+
+/// Labels the spurious retransmissions of one direction.
+pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
+    let mut score = Score::default();
+    let mut next = 0; // first record that has not been sent yet
+    let mut undecided: Vec<usize> = Vec::new(); // retransmissions that no ACK has covered yet
+    let mut nxt = RelSeq(0);
+    for (i, p) in trace.packets.iter().enumerate() {
+        if p.dir == dir {
+            while next < half.records.len() && half.packets[next] <= i {
+                let r = half.records[next];
+                if r.class == SegmentClass::Retransmission && !r.range().is_empty() {
+                    if r.len > 0 && score.has(r.range()) {
+                        let proof = Spurious { proof: SpuriousProof::AlreadyAcked, frame: None };
+                        half.records[next].spurious.get_or_insert(proof);
+                    } else {
+                        undecided.push(next);
+                    }
+                }
+                next += 1;
+            }
+            nxt = nxt.max(p.range().end);
+            continue;
+        }
+        if matches!(p.twin, Twin::Capture(_)) {
+            continue;
+        }
+        score.take(p, nxt);
+        // Eifel (RFC 3522): the first ACK that covers the resend echoes an older time stamp.
+        undecided.retain(|&k| {
+            let r = half.records[k];
+            if !score.una.is_some_and(|u| u >= r.range().end) {
+                return true;
+            }
+            let sent = trace.packets[half.packets[k]].timestamps;
+            if let (Some((val, _)), Some((_, ecr))) = (sent, p.timestamps)
+                && r.len > 0
+                && (ecr.wrapping_sub(val) as i32) < 0
+                && ecr != 0
+            {
+                let proof = Spurious { proof: SpuriousProof::Eifel, frame: Some(p.frame) };
+                half.records[k].spurious.get_or_insert(proof);
+            }
+            false
+        });
+        if let Some(d) = p.dsack {
+            duplicate_reported(half, d, next, p.frame);
+        }
+    }
+}
+
+/// A DSACK names bytes that arrived twice (RFC 2883). It may answer a probe or a copy that the
+/// network made; only what was really sent again, and has no such excuse, is labelled.
+fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: FrameNo) {
+    let recent = (0..sent).rev().take(4096);
+    let mut best = None;
+    for k in recent {
+        let r = &half.records[k];
+        if !r.range().overlaps(d) && !(r.len <= 1 && d.len() <= 1 && r.seq == d.start) {
+            continue;
+        }
+        match r.class {
+            SegmentClass::NetworkDuplicate | SegmentClass::KeepAlive | SegmentClass::WindowProbe => return,
+            SegmentClass::Retransmission => {
+                if r.spurious.is_none() {
+                    best = Some(k);
+                }
+                // The newest resend explains the report, whether labelled before or not.
+                break;
+            }
+            _ => {}
+        }
+    }
+    if let Some(k) = best {
+        half.records[k].spurious = Some(Spurious { proof: SpuriousProof::Dsack, frame: Some(frame) });
+    }
+}

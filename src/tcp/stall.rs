@@ -1,0 +1,146 @@
+//! Times without progress: who owed the next move, and why it did not come.
+//!
+//! Progress is a byte newly acknowledged or SACKed. A wait is either *outstanding* (bytes were sent,
+//! nothing came back) or *empty* (all was acknowledged, nothing new was sent); a long pause that
+//! ends in a loss is two waits with two owners. The wait that is still open at the end of the
+//! capture counts: it is the hang.
+
+use super::cause_of_wait::{self, Wait};
+use super::classify::Half;
+use super::rtt::Estimator;
+use super::score::Score;
+use super::{AckPoint, RttSample};
+use crate::flow::{Trace, Twin};
+use crate::model::tcp::{Stall, Tap};
+use crate::model::{Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
+
+/// No shorter wait counts while bytes are outstanding.
+const FLOOR_OUTSTANDING: Ns = Ns::from_millis(30);
+/// No shorter pause counts while nothing is.
+const FLOOR_EMPTY: Ns = Ns::from_millis(200);
+/// An open pause at the end of the capture is worth a word from here on.
+const FLOOR_OPEN_EMPTY: Ns = Ns::from_secs(1);
+
+/// What the stall finder knows of one connection.
+pub struct Context<'a> {
+    /// Its packets.
+    pub trace: &'a Trace,
+    /// Its classified segments.
+    pub halves: &'a PerDir<Half>,
+    /// Its acknowledgments.
+    pub acks: &'a PerDir<Vec<AckPoint>>,
+    /// Its round trips.
+    pub rtt: &'a PerDir<Vec<RttSample>>,
+    /// Lowest round trip between the tap and each direction's sender.
+    pub sender_rtt: PerDir<Option<Ns>>,
+    /// Where the tap is.
+    pub tap: &'a Tap,
+    /// When the capture (not the connection) ended.
+    pub capture_end: Ts,
+    /// Both sides said goodbye, or one hung up.
+    pub closed: bool,
+}
+
+/// Where one direction stands while its packets are walked.
+struct Walk {
+    score: Score,
+    nxt: RelSeq,
+    started: bool,
+    /// Last progress, or the first packet.
+    moved: Option<Ts>,
+    /// When the oldest outstanding byte was first sent after the last progress.
+    owed_since: Option<Ts>,
+    last_frame: FrameNo,
+}
+
+/// All stalls of one direction, in order of start.
+pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
+    let mut out = Vec::new();
+    let mut est = Estimator::default();
+    let mut rtt = cx.rtt[dir].iter().peekable();
+    let lag = cx.sender_rtt[dir].unwrap_or(Ns::ZERO);
+    let mut w = Walk {
+        score: Score::default(),
+        nxt: RelSeq(0),
+        started: false,
+        moved: None,
+        owed_since: None,
+        last_frame: FrameNo(0),
+    };
+    let mut push = |wait: Wait, patience: Ns, floor: Ns| {
+        if wait.len() > patience.max(floor) {
+            out.extend(cause_of_wait::judge(cx, &wait));
+        }
+    };
+    for p in &cx.trace.packets {
+        if matches!(p.twin, Twin::Capture(_)) {
+            continue;
+        }
+        while let Some(s) = rtt.next_if(|s| s.ts <= p.ts) {
+            est.take(s.rtt + lag);
+        }
+        let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
+        if p.dir == dir {
+            let end = p.range().end;
+            if p.carries() && (end > w.nxt || !w.started) {
+                let una = w.score.una.unwrap_or(p.seq);
+                let empty = !w.started || w.nxt <= una;
+                if empty {
+                    if let Some(start) = w.moved.filter(|_| w.started) {
+                        let wait = w.wait(dir, start, Some(p.ts), false, p.frame);
+                        push(wait, patience, FLOOR_EMPTY);
+                    }
+                    w.owed_since = Some(p.ts);
+                }
+                w.nxt = if w.started { w.nxt.max(end) } else { end };
+                w.started = true;
+                w.moved.get_or_insert(p.ts);
+            }
+        } else {
+            let outstanding = w.score.una.is_some_and(|u| w.nxt > u) || (w.score.una.is_none() && w.started);
+            let before = w.waiting_since();
+            let news = w.score.take(p, w.nxt);
+            if news.is_progress() && w.started {
+                if let Some(start) = before.filter(|_| outstanding) {
+                    let wait = w.wait(dir, start, Some(p.ts), true, p.frame);
+                    push(wait, patience, FLOOR_OUTSTANDING);
+                }
+                w.moved = Some(p.ts);
+                w.owed_since = None;
+            }
+        }
+        w.last_frame = p.frame;
+    }
+    if cx.closed || !w.started {
+        return out;
+    }
+    let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
+    let outstanding = w.score.una.is_none_or(|u| w.nxt > u);
+    if let Some(start) = w.waiting_since() {
+        let mut wait = w.wait(dir, start, None, outstanding, w.last_frame);
+        wait.until = cx.capture_end;
+        // Before its RTO has passed, an unanswered segment at the end of a capture proves nothing.
+        push(wait, patience, if outstanding { est.rto() } else { FLOOR_OPEN_EMPTY });
+    }
+    out
+}
+
+impl Walk {
+    fn waiting_since(&self) -> Option<Ts> {
+        self.owed_since.max(self.moved)
+    }
+
+    fn wait(&self, dir: Dir, start: Ts, end: Option<Ts>, outstanding: bool, last: FrameNo) -> Wait {
+        let una = self.score.una.unwrap_or(RelSeq(0));
+        Wait {
+            dir,
+            start,
+            end,
+            until: end.unwrap_or(start),
+            outstanding,
+            range: StreamRange::new(una, self.nxt),
+            sacked: self.score.sacked_above(una),
+            ended_by: last,
+        }
+    }
+}
