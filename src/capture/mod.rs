@@ -1,6 +1,8 @@
 //! Where frames come from and go to: capture files, the live interface, evidence files.
 //! An edge: the only room left of the TUI that opens files and devices for packets.
 
+pub mod file;
+
 use crate::model::{Frame, Ts};
 use std::collections::BTreeMap;
 

@@ -31,6 +31,8 @@ pub(super) fn strip<'a>(frame: &Frame<'a>) -> Result<(Cut<'a>, u64), Skip> {
         LinkType::SLL => sll(whole, &mut key)?,
         LinkType::SLL2 => sll2(whole, &mut key)?,
         LinkType::NULL | LinkType::LOOP => null(whole)?,
+        // OpenBSD's DLT_LOOP has the number that others give to raw IP.
+        LinkType(12) if frame.data.first() == Some(&0) => null(whole)?,
         // 12 and 14 are DLT_RAW as some systems write it into files; 228 and 229 fix the IP version.
         LinkType(12 | 14 | 101 | 228 | 229) => whole,
         LinkType(9 | 50) => ppp(whole)?,
