@@ -3,6 +3,7 @@
 //! Exit codes: 0 healthy or passed · 1 findings, or the demo's diagnosis was wrong · 2 could not do
 //! it · 3 inconclusive · 130 interrupted. A broken pipe is not an error.
 
+pub mod analysis;
 mod analyze;
 mod demo;
 mod doctor;

@@ -1,0 +1,162 @@
+//! From files to a report: the one path that `analyze`, `demo`, `sync` and `view` share.
+
+use super::CliError;
+use crate::capture::{self, CaptureError, FrameSource};
+use crate::correlate::{BuildInputs, CaptureInput, LogInput};
+use crate::decode::decode;
+use crate::diagnose::build;
+use crate::flow::Table;
+use crate::model::app::ClockOffset;
+use crate::model::{AppLog, Ns, Side, Span, Ts};
+use crate::report::{Quality, Report, RunInfo, Severity, record};
+use std::path::Path;
+
+/// Reads slower than this are listed, unless `--slow-read` says otherwise.
+pub const SLOW_READ: &str = "100ms";
+
+/// Parses `250ms`, `1.5s`, `800us` for clap.
+pub fn duration(text: &str) -> Result<Ns, String> {
+    let units: [(&str, f64); 6] =
+        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("min", 6e10), ("s", 1e9)];
+    let bad = || format!("`{text}` is no duration; write 250ms, 1.5s or 800us");
+    let (digits, scale) =
+        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale))).ok_or_else(bad)?;
+    let value: f64 = digits.trim().parse().map_err(|_| bad())?;
+    if !(value.is_finite() && value >= 0.0 && value * scale < 9e18) {
+        return Err(bad());
+    }
+    Ok(Ns((value * scale).round() as i64))
+}
+
+/// Reads a capture to its end and analyses every connection in it.
+///
+/// What can be read before a fault is analysed, and the fault becomes a note on the evidence. A
+/// source that gives no frame at all because of a fault is an error.
+pub fn read_capture(source: &mut dyn FrameSource, side: Option<Side>) -> Result<CaptureInput, CaptureError> {
+    let mut table = Table::new();
+    let mut input = CaptureInput { side, ..CaptureInput::default() };
+    let mut fault = None;
+    loop {
+        match source.next_frame() {
+            Ok(Some(frame)) => {
+                input.frames += 1;
+                let span = input.span.get_or_insert(Span { start: frame.ts, end: frame.ts });
+                span.start = span.start.min(frame.ts);
+                span.end = span.end.max(frame.ts);
+                table.push(decode(&frame));
+            }
+            Ok(None) => break,
+            Err(e) if input.frames == 0 => return Err(e),
+            Err(e) => {
+                fault = Some(e);
+                break;
+            }
+        }
+    }
+    let notes = source.notes();
+    input.name = notes.name;
+    input.dropped = notes.dropped;
+    input.tcp = table.segments();
+    input.skipped = table.skipped().clone();
+    let mut note = |code: &str, severity, count, message: String| {
+        input.quality.push(Quality { input: None, code: code.to_owned(), severity, count, message });
+    };
+    if let Some(at) = notes.cut_at {
+        let message = format!("the file ends inside a record at byte {at}; what comes before is analysed");
+        note("cut-file", Severity::Warning, 1, message);
+    }
+    if let Some(e) = fault {
+        let message = format!("reading stopped after frame {}: {e}", input.frames);
+        note("broken-file", Severity::Error, 1, message);
+    }
+    if let Some(n) = notes.dropped.filter(|n| *n > 0) {
+        let message =
+            format!("the capturing kernel dropped {n} frames: what is missing may not be the network's loss");
+        note("capture-drops", Severity::Warning, n, message);
+    }
+    let backwards = table.backwards();
+    if backwards > 0 {
+        let message = format!("{backwards} time stamps are before their predecessor's");
+        note("time-backwards", Severity::Info, backwards, message);
+    }
+    let end = input.span.map_or(Ts::MAX, |s| s.end);
+    input.connections = table.finish().iter().map(|inc| crate::tcp::analyze(inc, end)).collect();
+    Ok(input)
+}
+
+/// What a run record is turned into a report with.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// Headline.
+    pub title: String,
+    /// Reads at least this slow are listed.
+    pub slow_read: Ns,
+    /// The run still goes on.
+    pub live: bool,
+    /// What was asked and injected.
+    pub run: Option<RunInfo>,
+    /// Server's clock minus client's, as the run measured it.
+    pub clock: Option<ClockOffset>,
+    /// The client's log so far, where it is not yet in the record.
+    pub client_log: Option<AppLog>,
+}
+
+/// Analyses what lies in a run record folder: both captures and both logs, as far as they are there.
+pub fn report_run(dir: &Path, view: RunView) -> Result<Report, CliError> {
+    let mut captures = Vec::new();
+    for (name, side) in [(record::CLIENT_CAPTURE, Side::Client), (record::SERVER_CAPTURE, Side::Server)] {
+        let path = dir.join(name);
+        if path.exists() {
+            match capture::file::open(&path).and_then(|mut s| read_capture(&mut *s, Some(side))) {
+                Ok(c) => captures.push(CaptureInput { name: name.to_owned(), ..c }),
+                // A run that has just begun has no frames yet.
+                Err(_) if view.live => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    let mut logs = Vec::new();
+    for (name, live) in [(record::CLIENT_EVENTS, view.client_log), (record::SERVER_EVENTS, None)] {
+        let log = match live {
+            Some(log) => Some(log),
+            None => read_log(&dir.join(name))?,
+        };
+        logs.extend(log.map(|log| LogInput { name: name.to_owned(), log }));
+    }
+    Ok(build(BuildInputs {
+        title: view.title,
+        slow_read: view.slow_read,
+        all_segments: false,
+        live: view.live,
+        captures,
+        logs,
+        run: view.run,
+        clock: view.clock,
+    }))
+}
+
+fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {
+    let text = match std::fs::read(path) {
+        Ok(t) => t,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(CliError::Message(format!("{}: {e}", path.display()))),
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| CliError::Message(format!("{}: not an event log: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("250ms"), Ok(Ns::from_millis(250)));
+        assert_eq!(duration("1.5s"), Ok(Ns::from_millis(1500)));
+        assert_eq!(duration("800us"), Ok(Ns::from_micros(800)));
+        for bad in ["5", "-1s", "ms", "1e400s", "nan s", ""] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}
