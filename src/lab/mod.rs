@@ -14,5 +14,10 @@
 //! kernel's own TCP), [`transform`] (frames of a capture file) and [`pair`] (two endpoints in virtual
 //! time). What the analysis finds can so be checked against what really happened.
 
+mod conn;
+pub mod fate;
+pub mod machine;
+pub mod packet;
+mod rule;
 pub mod scenario;
 pub mod units;
