@@ -12,6 +12,7 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdOrder {
     useful: PerDir<bool>,
+    strict: PerDir<bool>,
 }
 
 impl IdOrder {
@@ -19,28 +20,38 @@ impl IdOrder {
     /// a little (modulo 2^16).
     pub fn learn(trace: &Trace) -> IdOrder {
         let mut useful = PerDir::default();
+        let mut strict = PerDir::default();
         for dir in Dir::BOTH {
             let mut last = None;
-            let (mut grows, mut others) = (0u64, 0u64);
+            let (mut by_one, mut grows, mut others) = (0u64, 0u64, 0u64);
             for id in trace.packets.iter().filter(|p| p.dir == dir).filter_map(|p| p.ip_id) {
                 match last {
                     // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
                     _ if id == 0 => continue,
                     Some(l) if l == id => {}
-                    Some(l) if (1..=8192).contains(&id.wrapping_sub(l)) => grows += 1,
+                    Some(l) if (1..=8192).contains(&id.wrapping_sub(l)) => {
+                        grows += 1;
+                        by_one += u64::from(id.wrapping_sub(l) == 1);
+                    }
                     Some(_) => others += 1,
                     None => {}
                 }
                 last = Some(id);
             }
             useful[dir] = grows >= 2 && grows >= 3 * others;
+            strict[dir] = useful[dir] && by_one >= 20 && by_one * 20 >= (grows + others) * 19;
         }
-        IdOrder { useful }
+        IdOrder { useful, strict }
     }
 
     /// True when IDs of this direction can be compared.
     pub fn is_useful(&self, dir: Dir) -> bool {
         self.useful[dir]
+    }
+
+    /// True when this connection has a counter of its own: a jump means packets that did not come by.
+    pub fn counts_every_packet(&self, dir: Dir) -> bool {
+        self.strict[dir]
     }
 
     /// How many IDs `b` was sent after `a` (negative: before); none where IDs do not tell.
@@ -51,16 +62,15 @@ impl IdOrder {
         }
     }
 
-    /// Order of sending by IP ID, else by TSval; a tie decides nothing.
+    /// Order of sending by TSval, on a tie by IP ID. Where both speak they agree, save where offload
+    /// cut one packet into many and numbered them itself: then the clock is right.
     pub fn sent(&self, a: &Packet, b: &Packet) -> Option<Ordering> {
-        if let Some(d) = self.distance(a, b).filter(|&d| d != 0) {
-            return Some(d.cmp(&0).reverse());
+        if let (Some((x, _)), Some((y, _))) = (a.timestamps, b.timestamps)
+            && x != y
+        {
+            return Some((y.wrapping_sub(x) as i32).cmp(&0).reverse());
         }
-        let ((x, _), (y, _)) = (a.timestamps?, b.timestamps?);
-        match y.wrapping_sub(x) as i32 {
-            0 => None,
-            d => Some(d.cmp(&0).reverse()),
-        }
+        self.distance(a, b).filter(|&d| d != 0).map(|d| d.cmp(&0).reverse())
     }
 }
 

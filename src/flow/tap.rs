@@ -25,16 +25,17 @@ pub fn locate(trace: &Trace, rtt_min: PerDir<Option<Ns>>) -> Tap {
             n += i32::from(p.checksum_ok.is_some());
             bad += i32::from(p.checksum_ok == Some(false));
         }
-        n >= 3 && bad * 2 > n
+        (n >= 3).then_some(bad * 2 > n)
     };
+    // Both directions must have packets that can be checked: a snap length hides the sums of data.
     match (bad_sums(Dir::C2s), bad_sums(Dir::S2c)) {
-        (true, false) => {
+        (Some(true), Some(false)) => {
             tap.position = TapPosition::ClientHost;
             tap.confidence = 0.95;
             tap.because = "the client's checksums are not yet filled in (offload)".to_owned();
             return tap;
         }
-        (false, true) => {
+        (Some(false), Some(true)) => {
             tap.position = TapPosition::ServerHost;
             tap.confidence = 0.95;
             tap.because = "the server's checksums are not yet filled in (offload)".to_owned();

@@ -104,6 +104,9 @@ pub struct Trace {
     pub icmp: Vec<IcmpError>,
     /// Packets with cut headers.
     pub cut: u64,
+    /// SACK blocks that name bytes outside the receiver's window: a middlebox renumbers the stream
+    /// and not its SACKs.
+    pub foreign_sacks: u64,
     /// Raw sequence number that relative 0 stands for, of each sender.
     pub isn: PerDir<Seq>,
 }
@@ -141,6 +144,7 @@ impl Trace {
             sack_permitted: PerDir::default(),
             icmp: inc.icmp.clone(),
             cut: inc.segments.iter().filter(|s| s.cut).count() as u64,
+            foreign_sacks: 0,
             isn: PerDir::default(),
         };
         let mut numbers: PerDir<Numbering> = PerDir::default();
@@ -163,6 +167,7 @@ impl Trace {
             }
         };
         let scales = PerDir { c2s: scale(Dir::C2s), s2c: scale(Dir::S2c) };
+        let mut widest: PerDir<u64> = PerDir::default();
         for s in &inc.segments {
             let dir = dir_of(s);
             let seq = numbers[dir].unwrap(s.seq);
@@ -204,7 +209,10 @@ impl Trace {
                     let left = RelSeq::unwrap_near(l, isn, near.newest);
                     StreamRange::new(left, left.plus(i64::from(r.diff(l).max(0))))
                 });
-                p.take_sacks(ack, blocks);
+                let granted = p.window.unwrap_or(u64::from(s.window) << 14).max(1 << 16);
+                let reach = &mut widest[dir];
+                *reach = granted.max(*reach);
+                t.foreign_sacks += p.take_sacks(ack, *reach, blocks);
                 back.newest = back.newest.max(ack);
             }
             numbers[dir].newest = numbers[dir].newest.max(p.range().end);
@@ -235,10 +243,17 @@ impl Trace {
 impl Packet {
     /// Tells the DSACK from the SACKs (RFC 2883 §4): the first block is a duplicate when it lies
     /// below the cumulative ACK or inside the second block.
-    fn take_sacks(&mut self, ack: RelSeq, blocks: impl Iterator<Item = StreamRange>) {
+    /// A block outside what the receiver can hold (`reach` bytes around the ACK) is left out and counted.
+    fn take_sacks(&mut self, ack: RelSeq, reach: u64, blocks: impl Iterator<Item = StreamRange>) -> u64 {
+        let reach = i64::try_from(reach.saturating_mul(2)).unwrap_or(i64::MAX);
+        let mut foreign = 0;
         let mut all = [StreamRange::default(); 4];
         let mut n = 0;
         for b in blocks.filter(|b| !b.is_empty()).take(4) {
+            if b.end > ack.plus(reach) || b.start.plus(reach) < ack {
+                foreign += 1;
+                continue;
+            }
             all[n] = b;
             n += 1;
         }
@@ -252,5 +267,6 @@ impl Packet {
                 self.sack_len += 1;
             }
         }
+        foreign
     }
 }

@@ -58,6 +58,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
             acks: &acks,
             rtt: &rtt,
             sender_rtt,
+            missed: both(|d| words[d].unseen.iter().map(|r| r.len()).sum()),
             tap: &tap,
             capture_end,
             closed: end.word != "open",
@@ -188,7 +189,9 @@ fn faults(trace: &Trace, halves: &PerDir<Half>, words: &PerDir<Word>, twins: u64
             "{missed} bytes in {intervals} places were acknowledged and never captured: the capture lost them, not the network"
         ),
     );
-    let mid = u64::from(!(trace.syn.c2s && trace.syn.s2c));
+    // A SYN that was never answered is no fault of the capture.
+    let unanswered = trace.syn.c2s && !trace.packets.iter().any(|p| p.dir == Dir::S2c);
+    let mid = u64::from(!(trace.syn.c2s && trace.syn.s2c) && !unanswered);
     fault(
         "no-handshake",
         mid,
@@ -196,7 +199,19 @@ fn faults(trace: &Trace, halves: &PerDir<Half>, words: &PerDir<Word>, twins: u64
             .to_owned(),
     );
     let seen = both(|d| trace.packets.iter().any(|p| p.dir == d));
-    fault("one-way", u64::from(seen.c2s != seen.s2c), "only one direction was captured".to_owned());
+    fault(
+        "foreign-sacks",
+        trace.foreign_sacks,
+        format!(
+            "{} SACK blocks name bytes outside the window: something on the path renumbers the stream and not its SACKs",
+            trace.foreign_sacks
+        ),
+    );
+    fault(
+        "one-way",
+        u64::from(seen.c2s != seen.s2c && !unanswered),
+        "only one direction was captured".to_owned(),
+    );
     fault("cut-packets", trace.cut, format!("{} TCP headers were cut by the snap length", trace.cut));
     let late = halves.c2s.after_ack + halves.s2c.after_ack;
     fault(

@@ -117,10 +117,7 @@ impl Facts<'_> {
         if let Some(a) = self.window() {
             return Some(a);
         }
-        if self.wait.outstanding {
-            return Some(self.outstanding());
-        }
-        self.empty()
+        if self.wait.outstanding { self.outstanding() } else { self.empty() }
     }
 
     /// SYN or SYN-ACK unanswered.
@@ -188,10 +185,14 @@ impl Facts<'_> {
     }
 
     /// Bytes were on their way and nothing came back.
-    fn outstanding(&mut self) -> Answer {
+    fn outstanding(&mut self) -> Option<Answer> {
         if self.resends.is_empty() {
             return self.outstanding_without_resend();
         }
+        Some(self.outstanding_with_resends())
+    }
+
+    fn outstanding_with_resends(&mut self) -> Answer {
         let timeouts = self.detail.timeouts.unwrap_or(0);
         if timeouts >= 2 && self.only_large_ones_repeat() {
             return (
@@ -259,7 +260,12 @@ impl Facts<'_> {
         (Owner::Network, StallCause::LossRto, 0.7)
     }
 
-    fn outstanding_without_resend(&mut self) -> Answer {
+    /// None: only the ACK was late, and nobody waited for it (delayed ACK, RFC 1122 §4.2.3.2).
+    fn outstanding_without_resend(&mut self) -> Option<Answer> {
+        if self.capture_is_leaky() {
+            self.detail.needs = Some("a capture without drops".to_owned());
+            return Some((Owner::Capture, StallCause::Gap, 0.5));
+        }
         let flight = self.wait.range.len();
         let delayed_ack = Ns::from_millis(30)..Ns::from_millis(550);
         if self.wait.end.is_some() {
@@ -268,7 +274,7 @@ impl Facts<'_> {
                 .iter()
                 .any(|h| h.death.is_some_and(|d| d > self.wait.start && d <= self.wait.until));
             if hole_closed || self.wait.sacked > 0 {
-                return (Owner::Network, StallCause::Reordering, 0.6);
+                return Some((Owner::Network, StallCause::Reordering, 0.6));
             }
             // A short segment alone in flight, its ACK late, and more data right behind it: the
             // sender held that back (Nagle), the receiver held the ACK (RFC 1122 §4.2.3.2).
@@ -277,24 +283,30 @@ impl Facts<'_> {
                 && delayed_ack.contains(&self.wait.len())
                 && next.is_some_and(|d| d < Ns::from_millis(2))
             {
-                return (Owner::SenderTcp, StallCause::NagleDelayedAck, 0.85);
+                return Some((Owner::SenderTcp, StallCause::NagleDelayedAck, 0.85));
             }
             if flight < 2 * self.mss && delayed_ack.contains(&self.wait.len()) {
-                // Only the ACK was late: it costs the sender nothing unless it waits for it.
-                return (Owner::SenderApp, StallCause::Idle, 0.5);
+                return None;
             }
-            return (Owner::Network, StallCause::Queueing, 0.5);
+            return Some((Owner::Network, StallCause::Queueing, 0.5));
         }
         let rto_passed = self.wait.len() > Ns::from_secs(3);
         if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) {
-            return (Owner::ReceiverHost, StallCause::PeerSilent, 0.6);
+            return Some((Owner::ReceiverHost, StallCause::PeerSilent, 0.6));
         }
         self.detail.needs = Some(if rto_passed {
             "no timer fired although one was due: the sender or the capture stopped".to_owned()
         } else {
             "a longer capture: the retransmission timer had not fired yet".to_owned()
         });
-        (Owner::Unknown, StallCause::Unknown, 0.3)
+        Some((Owner::Unknown, StallCause::Unknown, 0.3))
+    }
+
+    /// The capture missed so much of this connection that silence proves nothing.
+    fn capture_is_leaky(&self) -> bool {
+        let missed: u64 = Dir::BOTH.iter().map(|&d| self.cx.missed[d]).sum();
+        let seen: u64 = Dir::BOTH.iter().map(|&d| self.cx.halves[d].nxt.0.max(0) as u64).sum();
+        missed > 0 && missed * 100 >= seen
     }
 
     /// Everything was acknowledged and nothing new was sent.

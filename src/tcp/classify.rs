@@ -217,6 +217,7 @@ impl Walk<'_> {
         let pause = p.ts.since(prev.ts);
         let patience = Ns(self.sender_rtt.unwrap_or(Ns::from_millis(100)).0.max(10_000_000));
         !self.peer_spoke
+            && self.order.counts_every_packet(self.dir)
             && pause > patience
             && self.half.nxt.0 > 1
             && self.order.distance(prev, p).is_some_and(|d| (2..4096).contains(&d))

@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub rtt: &'a PerDir<Vec<RttSample>>,
     /// Lowest round trip between the tap and each direction's sender.
     pub sender_rtt: PerDir<Option<Ns>>,
+    /// Bytes of each direction that were acknowledged and never captured.
+    pub missed: PerDir<u64>,
     /// Where the tap is.
     pub tap: &'a Tap,
     /// When the capture (not the connection) ended.
@@ -99,10 +101,15 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
         } else {
             let outstanding = w.score.una.is_some_and(|u| w.nxt > u) || (w.score.una.is_none() && w.started);
             let before = w.waiting_since();
+            let bytes = w.unacknowledged();
             let news = w.score.take(p, w.nxt);
             if news.is_progress() && w.started {
                 if let Some(start) = before.filter(|_| outstanding) {
-                    let wait = w.wait(dir, start, Some(p.ts), true, p.frame);
+                    let wait = Wait {
+                        range: bytes.0,
+                        sacked: bytes.1,
+                        ..w.wait(dir, start, Some(p.ts), true, p.frame)
+                    };
                     push(wait, patience, FLOOR_OUTSTANDING);
                 }
                 w.moved = Some(p.ts);
@@ -130,17 +137,14 @@ impl Walk {
         self.owed_since.max(self.moved)
     }
 
-    fn wait(&self, dir: Dir, start: Ts, end: Option<Ts>, outstanding: bool, last: FrameNo) -> Wait {
+    /// Bytes sent and not acknowledged, and how many of them are SACKed.
+    fn unacknowledged(&self) -> (StreamRange, u64) {
         let una = self.score.una.unwrap_or(RelSeq(0));
-        Wait {
-            dir,
-            start,
-            end,
-            until: end.unwrap_or(start),
-            outstanding,
-            range: StreamRange::new(una, self.nxt),
-            sacked: self.score.sacked_above(una),
-            ended_by: last,
-        }
+        (StreamRange::new(una, self.nxt), self.score.sacked_above(una))
+    }
+
+    fn wait(&self, dir: Dir, start: Ts, end: Option<Ts>, outstanding: bool, last: FrameNo) -> Wait {
+        let (range, sacked) = self.unacknowledged();
+        Wait { dir, start, end, until: end.unwrap_or(start), outstanding, range, sacked, ended_by: last }
     }
 }
