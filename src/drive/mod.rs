@@ -13,19 +13,28 @@
 //! which the kernel woke this thread, and nothing else.
 
 pub mod clock;
+pub mod connect;
+pub mod control;
+pub mod engine;
 pub mod error;
 pub mod files;
+mod job;
 pub mod options;
 pub mod pace;
 pub mod pump;
 pub mod record;
 pub mod recorder;
 pub mod run;
+pub mod scratch;
+pub mod serve;
+pub mod tap;
 pub mod tcp_info;
 pub mod tree;
+pub mod wire;
 
 pub use error::DriveError;
 pub use options::{Busy, Mode, SyncOptions};
 pub use record::{CaptureState, RunEnd, RunRecord};
 pub use recorder::LiveRun;
 pub use run::{Observer, Progress, run_sync};
+pub use serve::{ServeOptions, Server};

@@ -16,6 +16,15 @@ pub enum Mode {
     Push,
 }
 
+impl From<Mode> for crate::sync::Mode {
+    fn from(m: Mode) -> crate::sync::Mode {
+        match m {
+            Mode::Pull => crate::sync::Mode::Pull,
+            Mode::Push => crate::sync::Mode::Push,
+        }
+    }
+}
+
 /// A pause injected by a test: from `at` on, this side does not touch its socket for `lasts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Busy {

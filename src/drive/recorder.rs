@@ -118,32 +118,37 @@ impl<'a> Recorder<'a> {
         self.written
     }
 
-    /// A read that returned `len` bytes.
+    /// A read that returned `len` bytes, just now.
     pub fn read(&mut self, start: Ts, ready: Option<Ts>, len: u32, queued: Option<u32>, at: Position) {
         let offset = self.read;
         self.read += u64::from(len);
-        self.push(AppOp::Read, start, ready, offset, len, queued, at);
+        self.push(AppOp::Read, (start, ready, self.clock.now()), (offset, len), queued, at);
     }
 
-    /// A write that took `len` bytes.
+    /// A read of the greeting, before there was a recorder.
+    pub fn greeting(&mut self, start: Ts, end: Ts, len: u32) {
+        let offset = self.read;
+        self.read += u64::from(len);
+        self.push(AppOp::Read, (start, None, end), (offset, len), None, Position::default());
+    }
+
+    /// A write that took `len` bytes, just now.
     pub fn write(&mut self, start: Ts, ready: Option<Ts>, len: u32, queued: Option<u32>, at: Position) {
         let offset = self.written;
         self.written += u64::from(len);
-        self.push(AppOp::Write, start, ready, offset, len, queued, at);
+        self.push(AppOp::Write, (start, ready, self.clock.now()), (offset, len), queued, at);
     }
 
-    /// Something else that kept the application from its socket since `start`.
+    /// Something else that kept the application from its socket from `start` until now.
     pub fn work(&mut self, start: Ts, at: Position) {
-        self.push(AppOp::Work, start, None, self.written, 0, None, at);
+        self.push(AppOp::Work, (start, None, self.clock.now()), (self.written, 0), None, at);
     }
 
     fn push(
         &mut self,
         op: AppOp,
-        start: Ts,
-        ready: Option<Ts>,
-        offset: u64,
-        len: u32,
+        (start, ready, end): (Ts, Option<Ts>, Ts),
+        (offset, len): (u64, u32),
         queued: Option<u32>,
         at: Position,
     ) {
@@ -154,7 +159,6 @@ impl<'a> Recorder<'a> {
             self.lost += 1;
             return;
         }
-        let end = self.clock.now();
         let Position { phase, file, block } = at;
         self.fresh.push(AppEvent { op, start, ready, end, offset, len, queued, phase, file, block });
         if self.fresh.len() >= FIRST_EVENTS {

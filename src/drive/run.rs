@@ -1,12 +1,41 @@
 //! One test run, from the client's side.
+//!
+//! Once the data connection may be opened nothing fails the run any more: how it ended is part of the
+//! record, because a run that broke is the one somebody wants to look at.
 
+use super::clock::{Clock, over_run};
+use super::connect::{bind_beside, connect, open_control};
+use super::control::{Answer, Ask, BEAT, Ended, Pause, Prepare, compare_clocks, from_hex, random};
+use super::engine::SessionEngine;
 use super::error::DriveError;
+use super::files::Disk;
 use super::options::SyncOptions;
-use super::record::RunRecord;
-use super::recorder::LiveRun;
-use crate::model::{Ns, Phase};
+use super::pump::{PumpOptions, Tick, pump};
+use super::record::{CaptureState, RunEnd, RunRecord, write_json};
+use super::recorder::{LiveRun, Position, Recorder};
+use super::tap::{self, Tap};
+use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
+use crate::model::app::ClockOffset;
+use crate::model::units::printable;
+use crate::model::{AppLog, Ns, Phase, Side};
+use crate::report::{SyncStats, record};
+use crate::sync::{Config, Session};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest wait for an answer beside the data, however long the run's own time-out is.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is left for the server's half of the record after the user has said stop.
+const LAST_WORD: Duration = Duration::from_millis(600);
+/// Largest server log and capture that are fetched.
+const MAX_BLOB: u64 = 8 << 30;
+/// A step of the system clock that is worth telling.
+const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +71,328 @@ impl Observer for () {}
 
 /// Runs one sync against a [`super::serve`] and writes its record.
 ///
-/// What goes wrong once the data connection is open does not fail the run: it is told by
+/// What goes wrong once the data connection is being opened does not fail the run: it is told by
 /// [`RunRecord::end`] and [`RunRecord::errors`], because the record is what is wanted then.
+/// Captures are made in the calling thread's network namespace.
 pub fn run_sync(
     options: &SyncOptions,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunRecord, DriveError> {
-    let _ = (stop, observer);
-    Err(DriveError::local(format!("sync with {}", options.server), "the engine has not landed yet"))
+    let stopped = || stop.load(Ordering::Relaxed);
+    std::fs::create_dir_all(&options.record)
+        .map_err(|e| DriveError::local(format!("run record {}", options.record.display()), e))?;
+    let run =
+        Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
+    let mut channel = open_control(options.server, run.patience, &stopped)?;
+    let before =
+        compare_clocks(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
+    let data =
+        bind_beside(channel.stream()).map_err(|e| DriveError::local("a port for the data connection", e))?;
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => random()
+            .map_err(|e| DriveError::local("/dev/urandom", e))
+            .map(|r| u128::from_ne_bytes(r) as u64)?,
+    };
+    let (token, server_without) = run.prepare(&mut channel, data.port, seed)?;
+
+    let (mut tap, mut client_capture) = (None, None);
+    if options.capture {
+        match run.start_tap(data.addr) {
+            Ok(t) => tap = Some(t),
+            Err(why) => {
+                client_capture = Some(CaptureState { problem: Some(why), ..CaptureState::default() });
+            }
+        }
+    }
+    let (life, peer_life, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (moved, beats) = std::thread::scope(|scope| {
+        let beats = scope.spawn(|| run.beat(&mut channel, &life, &peer_life, &over));
+        let moved = run.transfer(data, token, seed, (&life, &peer_life), observer);
+        over.store(true, Ordering::Relaxed);
+        beats.thread().unpark();
+        (moved, beats.join().unwrap_or(Ok(())))
+    });
+    if let Some(t) = tap {
+        client_capture = Some(t.stop());
+    }
+
+    let mut errors = moved.errors;
+    let ended = beats.and_then(|()| run.wind_up(&mut channel, &moved.end, before));
+    let (clock, server) = match ended {
+        Ok((clock, ended)) => (clock, Some(ended)),
+        Err(e) => {
+            errors.push(format!("the server's half of the record is missing: {e}"));
+            (before, None)
+        }
+    };
+    write_json(&options.record.join(record::CLIENT_EVENTS), &moved.log)?;
+    let record = RunRecord {
+        dir: options.record.clone(),
+        mode: options.mode,
+        server: options.server,
+        client: moved.log.local,
+        end: moved.end,
+        stats: moved.stats,
+        clock: Some(clock),
+        client_capture,
+        server_capture: match &server {
+            Some(ended) => ended.capture.clone(),
+            None => server_without.map(|why| CaptureState { problem: Some(why), ..CaptureState::default() }),
+        },
+        client_clock_step: run.clock.stepped(),
+        server_clock_step: server.as_ref().map_or(Ns::ZERO, |e| e.clock_step),
+        errors,
+    };
+    let record = with_remarks(record, server);
+    record.save()?;
+    Ok(record)
+}
+
+/// What both ends have to say beside their numbers.
+fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
+    if let Some(ended) = server {
+        let how = match ended.end {
+            Some(RunEnd::Done) => None,
+            Some(end) if record.end != RunEnd::Done => Some(end.sentence()),
+            Some(_) => None,
+            None => Some("no data connection arrived".to_owned()),
+        };
+        let said = how.into_iter().chain(ended.errors).map(|e| format!("server: {}", printable(&e)));
+        record.errors.extend(said);
+    }
+    for (who, step) in [("client", record.client_clock_step), ("server", record.server_clock_step)] {
+        if Ns(step.0.saturating_abs()) >= NOTABLE_STEP {
+            record.errors.push(format!(
+                "the {who}'s system clock was stepped by {step} during the run; packets and events there are on \
+                 different clocks from then on"
+            ));
+        }
+    }
+    record
+}
+
+struct Client<'a> {
+    options: &'a SyncOptions,
+    clock: Clock,
+    patience: Duration,
+    stop: Stop<'a>,
+}
+
+/// What moving the bytes came to.
+struct Moved {
+    end: RunEnd,
+    stats: SyncStats,
+    log: AppLog,
+    errors: Vec<String>,
+}
+
+impl Client<'_> {
+    fn refusal(&self, e: WireError) -> DriveError {
+        let server = self.options.server;
+        let message = e.to_string();
+        match e {
+            WireError::Refused(message) => DriveError::Refused { server, message },
+            WireError::Closed => DriveError::Protocol {
+                peer: server,
+                message: "it closed the connection at once; it may also have too many of them".to_owned(),
+            },
+            WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
+            WireError::Stopped => DriveError::Interrupted,
+            WireError::Silent(_) | WireError::Io(_) => DriveError::Network { peer: server, message },
+        }
+    }
+
+    fn prepare(
+        &self,
+        channel: &mut Channel,
+        data_port: u16,
+        seed: u64,
+    ) -> Result<(Token, Option<String>), DriveError> {
+        let o = self.options;
+        let busy = o.busy.iter().filter(|b| b.side == Side::Server);
+        let wish = Prepare {
+            data_port,
+            bwlimit: o.bwlimit,
+            busy: busy.map(|b| Pause { at: b.at, lasts: b.lasts }).collect(),
+            timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
+            capture: o.capture,
+            snaplen: o.snaplen,
+            block: o.block,
+            seed,
+        };
+        let answer = channel
+            .send(&Ask::Prepare(wish), self.patience, self.stop)
+            .and_then(|()| channel.receive(&self.clock, self.patience, self.stop))
+            .and_then(|(frame, _)| frame.message::<Answer>())
+            .map_err(|e| self.refusal(e))?;
+        match answer {
+            Answer::Ready { token, no_capture } => match from_hex(&token) {
+                Some(t) => Ok((t, no_capture.map(|why| printable(&why)))),
+                None => Err(self.refusal(WireError::Garbage("a token that is none".to_owned()))),
+            },
+            Answer::Refused { message } => Err(self.refusal(WireError::Refused(printable(&message)))),
+            _ => Err(self.refusal(WireError::Garbage("no answer to the announcement of a run".to_owned()))),
+        }
+    }
+
+    fn start_tap(&self, local: SocketAddr) -> Result<Tap, String> {
+        let o = self.options;
+        let path = o.record.join(record::CLIENT_CAPTURE);
+        let filter = tap::filter(local, o.server);
+        Tap::start(o.device.clone(), (local.ip(), o.server.ip()), &filter, o.snaplen, &path)
+    }
+
+    /// Tells the server that this end is alive, and hears the same, until the run is over.
+    fn beat(
+        &self,
+        channel: &mut Channel,
+        life: &AtomicU64,
+        peer_life: &AtomicU64,
+        over: &AtomicBool,
+    ) -> Result<(), WireError> {
+        let is_over = || over.load(Ordering::Relaxed);
+        let patience = self.options.timeout + PATIENCE;
+        while !is_over() {
+            let heard = channel
+                .send(&Ask::Beat { life: life.load(Ordering::Relaxed) }, patience, &is_over)
+                .and_then(|()| channel.receive(&self.clock, patience, &is_over))
+                .and_then(|(frame, _)| frame.message::<Answer>());
+            match heard {
+                Ok(Answer::Beat { life }) => peer_life.store(life, Ordering::Relaxed),
+                Ok(Answer::Refused { message }) => return Err(WireError::Refused(printable(&message))),
+                Ok(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
+                Err(WireError::Stopped) => break,
+                Err(e) => return Err(e),
+            }
+            let until = Instant::now() + BEAT;
+            while !is_over() && Instant::now() < until {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the data connection and moves everything over it.
+    fn transfer(
+        &self,
+        data: super::connect::Bound,
+        token: Token,
+        seed: u64,
+        (life, peer_life): (&AtomicU64, &AtomicU64),
+        observer: &mut dyn Observer,
+    ) -> Moved {
+        let o = self.options;
+        let local = data.addr;
+        let live = Arc::new(LiveRun::new(Side::Client, local, o.server));
+        let mut recorder = Recorder::new(self.clock, &live);
+        let began = self.clock.now();
+        let mut config = Config::new(seed);
+        config.block_size = o.block;
+        let session = Session::client(o.mode.into(), &o.remote_path, config);
+        let mut engine = SessionEngine::new(session, Disk::new(&o.local));
+        let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {
+            greet(&s, token, &mut recorder)?;
+            Ok(s)
+        }) {
+            Ok(stream) => {
+                observer.started(&live);
+                let tick = &mut |t: Tick<'_>| observer.progress(&progress(t));
+                let options = PumpOptions {
+                    opened: self.clock.now(),
+                    bwlimit: o.bwlimit,
+                    busy: o.busy.iter().copied().filter(|b| b.side == Side::Client).collect(),
+                    timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
+                    stop: &|| (self.stop)(),
+                    life,
+                    peer_life,
+                    tick,
+                };
+                pump(&stream, &mut engine, &mut recorder, options)
+            }
+            Err(_) if (self.stop)() => RunEnd::Interrupted,
+            Err(e) => RunEnd::Broken(format!("the data connection could not be opened: {e}")),
+        };
+        let stats = engine.stats(recorder.bytes_written(), recorder.bytes_read(), self.clock.now() - began);
+        let mut errors = engine.failures();
+        if recorder.lost() > 0 {
+            errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
+        }
+        drop(recorder);
+        Moved { end, stats, log: live.snapshot(), errors }
+    }
+
+    /// Compares the clocks again and fetches the server's half of the record.
+    fn wind_up(
+        &self,
+        channel: &mut Channel,
+        end: &RunEnd,
+        before: ClockOffset,
+    ) -> Result<(ClockOffset, Ended), WireError> {
+        // Once the user has said stop, `stop` stays set: what is left is a little time.
+        let since = Instant::now();
+        let hurried = *end == RunEnd::Interrupted;
+        let stop = || if hurried { since.elapsed() > LAST_WORD } else { (self.stop)() };
+        // The server waits a moment for its own end of the data connection.
+        let patience = if hurried { LAST_WORD } else { self.patience + Duration::from_secs(2) };
+        let after = compare_clocks(channel, &self.clock, patience, &stop)?;
+        channel.send(&Ask::Finish { fetch: self.options.fetch }, patience, &stop)?;
+        let ended = loop {
+            let (frame, _) = channel.receive(&self.clock, patience, &stop)?;
+            match frame.message()? {
+                Answer::Ended(ended) => break *ended,
+                Answer::Beat { .. } => {}
+                Answer::Refused { message } => return Err(WireError::Refused(printable(&message))),
+                _ => return Err(WireError::Garbage("no account of the run".to_owned())),
+            }
+        };
+        let files =
+            [(ended.log_follows, record::SERVER_EVENTS), (ended.capture_follows, record::SERVER_CAPTURE)];
+        for (_, name) in files.iter().filter(|f| f.0) {
+            let path = self.options.record.join(name);
+            let part = path.with_extension("part");
+            let fetched = fetch(channel, &part, &self.clock, patience, &stop);
+            if let Err(e) = fetched {
+                let _ = std::fs::remove_file(&part);
+                return Err(e);
+            }
+            std::fs::rename(&part, &path)?;
+        }
+        Ok((over_run(before, after), ended))
+    }
+}
+
+fn fetch(
+    channel: &mut Channel,
+    path: &Path,
+    clock: &Clock,
+    patience: Duration,
+    stop: Stop<'_>,
+) -> Result<(), WireError> {
+    let mut file = BufWriter::new(File::create(path)?);
+    channel.receive_blob(&mut file, MAX_BLOB, clock, patience, stop)?;
+    file.flush()?;
+    Ok(())
+}
+
+/// The first bytes of the data connection; they are part of its stream, so they are recorded.
+fn greet(stream: &TcpStream, token: Token, recorder: &mut Recorder<'_>) -> std::io::Result<()> {
+    let start = recorder.now();
+    let bytes = preamble(Kind::Data, token);
+    (&*stream).write_all(&bytes)?;
+    recorder.write(start, None, bytes.len() as u32, None, Position::default());
+    Ok(())
+}
+
+fn progress(t: Tick<'_>) -> Progress {
+    let name = |i: u32| t.files.get(i as usize).cloned().unwrap_or_default();
+    Progress {
+        elapsed: t.elapsed,
+        read: t.read,
+        written: t.written,
+        phase: t.position.phase,
+        file: t.position.file.map(|i| (i, name(i))),
+        files: u32::try_from(t.files.len()).unwrap_or(u32::MAX),
+    }
 }

@@ -1,0 +1,195 @@
+//! What client and server tell each other beside the sync, over a connection of its own: options, the
+//! clocks, that they are alive, and in the end the server's half of the record.
+//!
+//! ```text
+//!  client                         server
+//!  Ping ×16 ────────────────────► Pong                clocks, while the path is quiet
+//!  Prepare{port, options} ──────► start the capture
+//!         ◄────────────────────── Ready{token}
+//!  (data connection from that port, with the token)
+//!  Beat{life} ×… ───────────────► Beat{life}          “this end still gets on”
+//!  Ping ×16 ────────────────────► Pong                clocks again: drift
+//!  Finish{fetch} ───────────────► stop the capture
+//!         ◄────────────────────── Ended{stats, …}, then log and capture as blobs
+//! ```
+
+use super::clock::{Clock, Exchange, best_offset};
+use super::record::{CaptureState, RunEnd};
+use super::wire::{Channel, Stop, WireError};
+use crate::model::app::ClockOffset;
+use crate::model::{Ns, Ts};
+use crate::report::SyncStats;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Exchanges of one comparison of the clocks.
+pub const EXCHANGES: usize = 16;
+/// How often an end says that it is alive.
+pub const BEAT: Duration = Duration::from_secs(1);
+
+/// A pause of the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since the start of the data connection.
+    pub at: Ns,
+    /// For how long.
+    pub lasts: Ns,
+}
+
+/// From the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Ask {
+    /// What time is it?
+    Ping,
+    /// A data connection will come from this port.
+    Prepare(Prepare),
+    /// The client gets on: its count of reads and pieces of work.
+    Beat {
+        /// The count.
+        life: u64,
+    },
+    /// The run is over here.
+    Finish {
+        /// Send log and capture, too.
+        fetch: bool,
+    },
+}
+
+/// What the client wants of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// The client's port of the data connection.
+    pub data_port: u16,
+    /// Bytes per second to write at most.
+    pub bwlimit: Option<u64>,
+    /// Pauses of the server.
+    pub busy: Vec<Pause>,
+    /// Give up after this long without a sign of life.
+    pub timeout: Ns,
+    /// Capture packets.
+    pub capture: bool,
+    /// Bytes kept of each.
+    pub snaplen: u32,
+    /// Block size, where the server receives.
+    pub block: Option<u32>,
+    /// Seed of the strong hash, where the server receives.
+    pub seed: u64,
+}
+
+/// From the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Answer {
+    /// It is …
+    Pong {
+        /// Asked at.
+        t1: Ts,
+        /// Answered at.
+        t2: Ts,
+    },
+    /// Connect now.
+    Ready {
+        /// To begin the data connection with, in hexadecimal.
+        token: String,
+        /// Why there is no capture, if one was asked for.
+        no_capture: Option<String>,
+    },
+    /// The server gets on: its count of reads and pieces of work.
+    Beat {
+        /// The count.
+        life: u64,
+    },
+    /// How it ended there. Log and capture follow as two blobs, if they were asked for.
+    Ended(Box<Ended>),
+    /// No.
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+/// How a run ended at the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How; none: no data connection came.
+    pub end: Option<RunEnd>,
+    /// Its own numbers.
+    pub stats: SyncStats,
+    /// Its capture, if one was asked for.
+    pub capture: Option<CaptureState>,
+    /// Its system clock was stepped by this much.
+    pub clock_step: Ns,
+    /// What else went wrong there.
+    pub errors: Vec<String>,
+    /// The log follows.
+    pub log_follows: bool,
+    /// The capture follows.
+    pub capture_follows: bool,
+}
+
+/// Asks for the time a few times and keeps the tightest answer.
+pub fn compare_clocks(
+    channel: &mut Channel,
+    clock: &Clock,
+    patience: Duration,
+    stop: Stop<'_>,
+) -> Result<ClockOffset, WireError> {
+    let mut exchanges = Vec::with_capacity(EXCHANGES);
+    while exchanges.len() < EXCHANGES {
+        let t0 = clock.now();
+        channel.send(&Ask::Ping, patience, stop)?;
+        loop {
+            let (frame, t3) = channel.receive(clock, patience, stop)?;
+            match frame.message()? {
+                Answer::Pong { t1, t2 } => {
+                    exchanges.push(Exchange { t0, t1, t2, t3 });
+                    break;
+                }
+                Answer::Beat { .. } => {}
+                Answer::Refused { message } => return Err(WireError::Refused(message)),
+                _ => return Err(WireError::Garbage("no answer to the question for the time".to_owned())),
+            }
+        }
+    }
+    best_offset(&exchanges).ok_or_else(|| WireError::Garbage("no exchange".to_owned()))
+}
+
+/// A token as text.
+pub fn to_hex(token: &[u8; 16]) -> String {
+    token.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// And back.
+pub fn from_hex(text: &str) -> Option<[u8; 16]> {
+    u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).map(u128::to_be_bytes)
+}
+
+/// Random bytes from the kernel.
+pub fn random() -> std::io::Result<[u8; 16]> {
+    let mut out = [0; 16];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut out)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_as_text() {
+        let t = random().unwrap();
+        assert_ne!(t, random().unwrap());
+        assert_eq!(from_hex(&to_hex(&t)), Some(t));
+        assert_eq!(from_hex("abc"), None);
+        assert_eq!(from_hex(&"é".repeat(16)), None);
+    }
+
+    #[test]
+    fn the_words_on_the_wire() {
+        let json = |m: &Ask| serde_json::to_string(m).unwrap();
+        assert_eq!(json(&Ask::Ping), r#"{"type":"ping"}"#);
+        assert_eq!(json(&Ask::Finish { fetch: true }), r#"{"type":"finish","fetch":true}"#);
+        assert!(serde_json::from_str::<Ask>(r#"{"type":"format-disk"}"#).is_err());
+    }
+}

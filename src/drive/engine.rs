@@ -1,0 +1,122 @@
+//! One sync session and its disk, as the pump sees them.
+
+use super::files::Disk;
+use super::pump::Engine;
+use super::recorder::Position;
+use crate::model::{Ns, Phase};
+use crate::report::SyncStats;
+use crate::sync::{Session, SessionEvent, SyncError};
+
+/// Failed files that are told by name; the others are counted.
+const NAMED_FAILURES: usize = 100;
+
+/// A session that executes its own requests.
+#[derive(Debug)]
+pub struct SessionEngine {
+    session: Session,
+    disk: Disk,
+    failure: Option<SyncError>,
+    failed: Vec<String>,
+    unnamed: u64,
+}
+
+impl SessionEngine {
+    /// Joins the two.
+    pub fn new(session: Session, disk: Disk) -> SessionEngine {
+        SessionEngine { session, disk, failure: None, failed: Vec::new(), unnamed: 0 }
+    }
+
+    fn note<T>(&mut self, result: Result<T, SyncError>) {
+        if let Err(e) = result {
+            self.failure.get_or_insert(e);
+        }
+        while let Some(event) = self.session.poll_event() {
+            if let SessionEvent::Failed { path, reason } = event {
+                if self.failed.len() < NAMED_FAILURES {
+                    self.failed.push(format!("{path}: {reason}"));
+                } else {
+                    self.unnamed += 1;
+                }
+            }
+        }
+    }
+
+    /// Files that could not be synchronised, in words.
+    pub fn failures(&self) -> Vec<String> {
+        let more = (self.unnamed > 0).then(|| format!("and {} more files failed", self.unnamed));
+        self.failed.iter().cloned().chain(more).collect()
+    }
+
+    /// What was done so far; bytes on the wire and the duration are the pump's to know.
+    pub fn stats(&self, wire_c2s: u64, wire_s2c: u64, duration: Ns) -> SyncStats {
+        let s = self.session.stats();
+        SyncStats {
+            files: s.files,
+            changed: s.changed,
+            bytes: s.bytes,
+            matched: s.matched,
+            literal: s.literal,
+            wire_c2s,
+            wire_s2c,
+            duration,
+        }
+    }
+}
+
+fn position((phase, file, block): (Phase, Option<u32>, Option<u32>)) -> Position {
+    Position { phase, file, block }
+}
+
+impl Engine for SessionEngine {
+    fn input(&mut self, bytes: &[u8]) {
+        let result = self.session.handle_input(bytes);
+        self.note(result);
+    }
+
+    fn eof(&mut self) {
+        let result = self.session.handle_eof();
+        self.note(result);
+    }
+
+    fn work(&mut self) -> Option<Position> {
+        let request = self.session.poll_request()?;
+        let at = Position { phase: request.phase, file: request.file, block: request.block };
+        let id = request.id;
+        let reply = self.disk.execute(request);
+        let result = self.session.handle_reply(id, reply);
+        self.note(result);
+        Some(at)
+    }
+
+    fn output(&mut self, max: usize) -> &[u8] {
+        self.session.poll_output(max)
+    }
+
+    fn sent(&mut self, n: usize) {
+        self.session.consume_output(n);
+    }
+
+    fn wants_input(&self) -> bool {
+        self.session.wants_input()
+    }
+
+    fn is_done(&self) -> bool {
+        self.session.is_done()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.as_ref().map(ToString::to_string)
+    }
+
+    fn reading(&self) -> Position {
+        position(self.session.input_phase())
+    }
+
+    fn writing(&self) -> Position {
+        position(self.session.output_phase())
+    }
+
+    fn files(&self) -> &[String] {
+        self.session.file_names()
+    }
+}

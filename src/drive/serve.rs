@@ -1,0 +1,436 @@
+//! The other end of a test sync: serves a folder to any number of runs, one after the other or at once.
+//!
+//! There is no authentication: whoever can connect can read and write below the root. It listens on
+//! loopback unless told otherwise. Strangers cost a thread for at most the handshake's deadline, and
+//! usually less: the first wrong byte ends it.
+//!
+//! ```text
+//! accept ─┬─ 'C' control: clocks, Prepare → a Job in the table, capture on … Finish → log, capture
+//!         └─ 'D' data: token → takes its Job out of the table, pumps at once, leaves the outcome in it
+//! ```
+
+use super::clock::Clock;
+use super::control::{Answer, Ask, Ended, Prepare, random, to_hex};
+use super::engine::SessionEngine;
+use super::error::DriveError;
+use super::files::Disk;
+use super::job::{Job, Outcome};
+use super::pump::{PumpOptions, pump};
+use super::record::{CaptureState, RunEnd, write_json};
+use super::recorder::{LiveRun, Recorder};
+use super::scratch::Scratch;
+use super::tap::{self, Tap};
+use super::wire::{self, BadPreamble, Channel, Kind, PREAMBLE, Stop, Token, WireError, wait_for};
+use crate::model::{Ns, Side};
+use crate::report::record;
+use crate::sync::{Config, Session};
+use nix::poll::PollFlags;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Where the server says what happens: one line a call.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How to serve.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// Connections at once, of both kinds; half of them may be runs.
+    pub max_connections: usize,
+    /// A connection must say what it wants within this.
+    pub handshake: Duration,
+    /// Capture when a client asks for it.
+    pub capture: bool,
+    /// Interface to capture on; none: found by the address.
+    pub device: Option<String>,
+    /// Leave the server's half of the record of the latest run here (for one client at a time).
+    pub keep: Option<PathBuf>,
+    /// What happens, in words.
+    pub notice: Notice,
+}
+
+impl Default for ServeOptions {
+    fn default() -> ServeOptions {
+        ServeOptions {
+            max_connections: 16,
+            handshake: Duration::from_secs(5),
+            capture: true,
+            device: None,
+            keep: None,
+            notice: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl std::fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeOptions").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+/// A listening server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    root: PathBuf,
+    options: ServeOptions,
+    jobs: Mutex<HashMap<Token, Arc<Job>>>,
+    connections: AtomicUsize,
+    runs: AtomicUsize,
+}
+
+impl Server {
+    /// Listens. The socket belongs to the calling thread's network namespace.
+    pub fn bind(addr: SocketAddr, root: &Path, options: ServeOptions) -> Result<Server, DriveError> {
+        if !root.is_dir() {
+            return Err(DriveError::local(root.display().to_string(), "not a folder"));
+        }
+        let listen = || -> std::io::Result<(TcpListener, SocketAddr)> {
+            let listener = TcpListener::bind(addr)?;
+            listener.set_nonblocking(true)?;
+            let addr = listener.local_addr()?;
+            Ok((listener, addr))
+        };
+        let (listener, addr) =
+            listen().map_err(|e| DriveError::local(format!("cannot listen on {addr}"), e))?;
+        Ok(Server {
+            listener,
+            addr,
+            root: root.to_owned(),
+            options,
+            jobs: Mutex::new(HashMap::new()),
+            connections: AtomicUsize::new(0),
+            runs: AtomicUsize::new(0),
+        })
+    }
+
+    /// Where it listens; the port is known also when 0 was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `stop`; runs that are still going on end within a second. Captures start in the
+    /// calling thread's network namespace.
+    pub fn run(&self, stop: &AtomicBool) -> Result<(), DriveError> {
+        let stopped = || stop.load(Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            while !stopped() {
+                match self.listener.accept() {
+                    Ok((stream, peer)) => {
+                        let Some(seat) = Seat::take(&self.connections, self.options.max_connections) else {
+                            self.say(&format!(
+                                "{peer}: turned away, {} connections are open",
+                                self.options.max_connections
+                            ));
+                            continue;
+                        };
+                        let serve = move || {
+                            let _seat = seat;
+                            self.connection(stream, peer, &stopped);
+                        };
+                        if let Err(e) = std::thread::Builder::new().spawn_scoped(scope, serve) {
+                            self.say(&format!("{peer}: turned away: {e}"));
+                        }
+                    }
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        wait_for(&self.listener, PollFlags::POLLIN, Duration::from_millis(100))
+                            .map_err(|e| DriveError::local("cannot wait for connections", e))?;
+                    }
+                    Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                        return Err(DriveError::local("cannot accept connections", e));
+                    }
+                    // Of the connection that was being accepted, not of the listener (accept(2)).
+                    Err(_) => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn say(&self, line: &str) {
+        (self.options.notice)(line);
+    }
+
+    fn connection(&self, mut stream: TcpStream, peer: SocketAddr, stop: Stop<'_>) {
+        let accepted = Instant::now();
+        let (greeting, raw) = match read_greeting(&mut stream, accepted + self.options.handshake, stop) {
+            Ok(g) => g,
+            Err(why) => return self.say(&format!("{peer}: {why}")),
+        };
+        match wire::parse_preamble(&raw) {
+            Ok((Kind::Control, _)) => self.control(stream, peer, stop),
+            Ok((Kind::Data, token)) => match self.lock().remove(&token) {
+                Some(job) => self.data(&job, stream, accepted, &greeting, stop),
+                None => self.say(&format!("{peer}: a data connection that nobody announced")),
+            },
+            Err(BadPreamble::Stranger) => self.say(&format!("{peer}: does not speak this protocol")),
+            Err(BadPreamble::Version(v)) => {
+                let ours = wire::VERSION;
+                let message =
+                    format!("control protocol {v} there, {ours} here; install the same version on both");
+                self.say(&format!("{peer}: {message}"));
+                if let Ok(mut channel) = Channel::new(stream) {
+                    let _ = channel.send(&Answer::Refused { message }, self.options.handshake, stop);
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Token, Arc<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs the sync of one announced data connection.
+    fn data(
+        &self,
+        job: &Job,
+        stream: TcpStream,
+        accepted: Instant,
+        greeting: &[(Instant, Instant, u32)],
+        stop: Stop<'_>,
+    ) {
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return job.abandon() };
+        let live = LiveRun::new(Side::Server, local, peer);
+        let clock = job.clock;
+        let mut recorder = Recorder::new(clock, &live);
+        for (start, end, len) in greeting {
+            recorder.greeting(clock.at(*start), clock.at(*end), *len);
+        }
+        let mut config = Config::new(job.wish.seed);
+        config.block_size = job.wish.block;
+        let mut engine = SessionEngine::new(Session::server(config), Disk::new(&self.root));
+        let options = PumpOptions {
+            opened: clock.at(accepted),
+            bwlimit: job.wish.bwlimit,
+            busy: job.pauses(),
+            timeout: job.wish.timeout,
+            stop: &|| stop() || job.stop.load(Ordering::Relaxed),
+            life: &job.life,
+            peer_life: &job.peer_life,
+            tick: &mut |_| {},
+        };
+        let end = pump(&stream, &mut engine, &mut recorder, options);
+        let stats =
+            engine.stats(recorder.bytes_read(), recorder.bytes_written(), clock.now() - clock.at(accepted));
+        let mut errors = engine.failures();
+        if recorder.lost() > 0 {
+            errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
+        }
+        drop(recorder);
+        job.finish(Outcome { end, stats, log: live.take(), errors });
+    }
+
+    /// Serves one client's control connection.
+    fn control(&self, stream: TcpStream, peer: SocketAddr, stop: Stop<'_>) {
+        let Ok(mut channel) = Channel::new(stream) else { return };
+        let patience = self.options.handshake;
+        let Some(_seat) = Seat::take(&self.runs, (self.options.max_connections / 2).max(1)) else {
+            let message = "no room for another run now; try again later".to_owned();
+            let _ = channel.send(&Answer::Refused { message }, patience, stop);
+            return;
+        };
+        let clock = Clock::new();
+        let result = loop {
+            let (frame, t1) = match channel.receive(&clock, patience, stop) {
+                Ok(f) => f,
+                Err(e) => break Err(e),
+            };
+            match frame.message() {
+                Ok(Ask::Ping) => {
+                    if let Err(e) = channel.send(&Answer::Pong { t1, t2: clock.now() }, patience, stop) {
+                        break Err(e);
+                    }
+                }
+                Ok(Ask::Prepare(wish)) => break self.host(&mut channel, peer, wish, clock, stop),
+                Ok(_) => break Err(WireError::Garbage("nothing was prepared".to_owned())),
+                Err(e) => break Err(e),
+            }
+        };
+        if let Err(e) = result {
+            let _ =
+                channel.send(&Answer::Refused { message: e.to_string() }, Duration::from_millis(100), stop);
+            self.say(&format!("{peer}: {e}"));
+        }
+    }
+
+    /// One run, from its announcement to the handing over of the record.
+    fn host(
+        &self,
+        channel: &mut Channel,
+        peer: SocketAddr,
+        wish: Prepare,
+        clock: Clock,
+        stop: Stop<'_>,
+    ) -> Result<(), WireError> {
+        let local = channel.stream().local_addr()?;
+        let scratch = Scratch::new(self.options.keep.as_deref())?;
+        for old in [record::SERVER_CAPTURE, record::SERVER_EVENTS] {
+            let _ = std::fs::remove_file(scratch.path().join(old));
+        }
+        let token = random()?;
+        let job = Arc::new(Job::new(wish, clock));
+        let client = SocketAddr::new(peer.ip(), job.wish.data_port);
+        let mut tap = None;
+        let mut no_capture = None;
+        if job.wish.capture {
+            let started = match self.options.capture {
+                true => Tap::start(
+                    self.options.device.clone(),
+                    (local.ip(), peer.ip()),
+                    &tap::filter(client, local),
+                    job.wish.snaplen,
+                    &scratch.path().join(record::SERVER_CAPTURE),
+                ),
+                false => Err("this server does not capture".to_owned()),
+            };
+            match started {
+                Ok(t) => tap = Some(t),
+                Err(why) => no_capture = Some(why),
+            }
+        }
+        self.lock().insert(token, Arc::clone(&job));
+        self.say(&format!("{client}: a run begins"));
+        let ready = Answer::Ready { token: to_hex(&token), no_capture: no_capture.clone() };
+        let finished = channel
+            .send(&ready, self.options.handshake, stop)
+            .and_then(|()| self.accompany(channel, &job, &clock, stop));
+        let began = self.lock().remove(&token).is_none();
+        let outcome = if began { job.wait(&|| stop() || finished.is_err()) } else { None };
+        let capture = match (tap, no_capture) {
+            (Some(t), _) => Some(t.stop()),
+            (None, Some(why)) => Some(CaptureState { problem: Some(why), ..CaptureState::default() }),
+            (None, None) => None,
+        };
+        let (ended, log) = summary(outcome, capture, &clock);
+        let how = ended.end.as_ref().map_or_else(|| "no data connection came".to_owned(), RunEnd::sentence);
+        self.say(&format!("{client}: {how}"));
+        let log_file = scratch.path().join(record::SERVER_EVENTS);
+        if let Some(log) = log {
+            write_json(&log_file, &log).map_err(|e| WireError::Garbage(e.to_string()))?;
+        }
+        let fetch = finished?;
+        let capture_file = scratch.path().join(record::SERVER_CAPTURE);
+        let ended = Ended {
+            log_follows: fetch && log_file.is_file() && ended.end.is_some(),
+            capture_follows: fetch && ended.capture.as_ref().is_some_and(|c| c.problem.is_none()),
+            ..ended
+        };
+        hand_over(channel, ended, &log_file, &capture_file, job.patience(), stop)
+    }
+
+    /// Answers the client while its run goes on; returns what it wants to have at the end.
+    fn accompany(
+        &self,
+        channel: &mut Channel,
+        job: &Job,
+        clock: &Clock,
+        stop: Stop<'_>,
+    ) -> Result<bool, WireError> {
+        let patience = job.patience();
+        loop {
+            let (frame, t1) = channel.receive(clock, patience, stop)?;
+            match frame.message()? {
+                Ask::Ping => channel.send(&Answer::Pong { t1, t2: clock.now() }, patience, stop)?,
+                Ask::Beat { life } => {
+                    job.peer_life.store(life, Ordering::Relaxed);
+                    channel.send(&Answer::Beat { life: job.life.load(Ordering::Relaxed) }, patience, stop)?;
+                }
+                Ask::Finish { fetch } => return Ok(fetch),
+                Ask::Prepare(_) => return Err(WireError::Garbage("one run at a time".to_owned())),
+            }
+        }
+    }
+}
+
+fn summary(
+    outcome: Option<Outcome>,
+    capture: Option<CaptureState>,
+    clock: &Clock,
+) -> (Ended, Option<crate::model::AppLog>) {
+    let mut ended = Ended {
+        end: None,
+        stats: Default::default(),
+        capture,
+        clock_step: clock.stepped(),
+        errors: Vec::new(),
+        log_follows: false,
+        capture_follows: false,
+    };
+    let Some(o) = outcome else { return (ended, None) };
+    (ended.end, ended.stats, ended.errors) = (Some(o.end), o.stats, o.errors);
+    (ended, Some(o.log))
+}
+
+fn hand_over(
+    channel: &mut Channel,
+    ended: Ended,
+    log: &Path,
+    capture: &Path,
+    patience: Duration,
+    stop: Stop<'_>,
+) -> Result<(), WireError> {
+    let files = [(ended.log_follows, log), (ended.capture_follows, capture)];
+    channel.send(&Answer::Ended(Box::new(ended)), patience, stop)?;
+    for (_, path) in files.iter().filter(|f| f.0) {
+        channel.send_blob(&mut BufReader::new(File::open(path)?), patience, stop)?;
+    }
+    Ok(())
+}
+
+/// Reads the first bytes of a connection, and when each part of them came.
+type Greeting = (Vec<(Instant, Instant, u32)>, [u8; PREAMBLE]);
+
+fn read_greeting(stream: &mut TcpStream, deadline: Instant, stop: Stop<'_>) -> Result<Greeting, String> {
+    stream.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let (mut raw, mut have, mut parts) = ([0; PREAMBLE], 0, Vec::new());
+    let mut start = Instant::now();
+    while have < PREAMBLE {
+        match stream.read(raw.get_mut(have..).unwrap_or(&mut [])) {
+            Ok(0) => return Err("closed before it said what it wants".to_owned()),
+            Ok(n) => {
+                parts.push((start, Instant::now(), n as u32));
+                have += n;
+                if !wire::may_be_ours(raw.get(..have).unwrap_or(&[])) {
+                    return Err("does not speak this protocol".to_owned());
+                }
+                start = Instant::now();
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || stop() {
+                    return Err("said nothing for too long".to_owned());
+                }
+                wait_for(stream, PollFlags::POLLIN, left.min(Duration::from_millis(100)))
+                    .map_err(|e| e.to_string())?;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+    Ok((parts, raw))
+}
+
+/// One of a bounded number of seats; given back when dropped.
+struct Seat<'a>(&'a AtomicUsize);
+
+impl<'a> Seat<'a> {
+    fn take(count: &'a AtomicUsize, max: usize) -> Option<Seat<'a>> {
+        let taken = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < max).then_some(n + 1));
+        taken.ok().map(|_| Seat(count))
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Longest time-out that a client may ask for.
+pub(super) const LONGEST: Ns = Ns::from_secs(3600);
