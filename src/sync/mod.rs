@@ -34,11 +34,14 @@
 //!   the peer why: try to write it before closing.
 //! - `is_done` says that nothing is left to read or write; close then.
 
+pub mod delta;
 mod error;
+pub mod explain;
 pub mod fs;
 pub mod rolling;
 mod session;
 pub mod signature;
+pub mod wire;
 
 pub use error::{PeerFault, SyncError};
 pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime};

@@ -38,7 +38,7 @@ pub fn strong(data: &[u8], seed: u64) -> u64 {
 /// signature and one changed block cost about the same.
 pub fn default_block_size(len: u64) -> u32 {
     let root = len.isqrt().min(u64::from(MAX_BLOCK)) as u32;
-    ((root + 4) / 8 * 8).clamp(MIN_DEFAULT_BLOCK, MAX_BLOCK)
+    (root / 8 * 8).clamp(MIN_DEFAULT_BLOCK, MAX_BLOCK)
 }
 
 /// How a basis is cut: `n` blocks of `size`, the last one of `rem` if that is not 0.
