@@ -1,22 +1,492 @@
 //! Executes what a sync session asks of the file system, confined to one tree.
+//!
+//! Names come from the peer. Each is walked component by component from the root's own descriptor,
+//! and no component may be a symlink: neither a name nor a link planted before or meanwhile leads
+//! out of the tree. Files are written beside their place and renamed into it, so what is there is
+//! either the old file or the whole new one; a temporary file goes with whoever drops it.
+//!
+//! Synced are regular files, directories and symlinks, with permission bits and modification time.
+//! Symlinks are made anew, never followed. Owners, set-id bits, hard links and extended attributes are not kept.
 
-use crate::sync::{FsError, FsErrorKind, FsReply, FsRequest};
-use std::path::PathBuf;
+use crate::sync::fs::MAX_WORK;
+use crate::sync::signature::sums;
+use crate::sync::{
+    Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, safe_path, safe_target,
+};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
+use nix::sys::stat::{
+    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Entries of one [`FsReply::Listed`].
+const BATCH: usize = 256;
+/// A directory on the way: only to be passed through, never through a symlink.
+const PASS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// A file to read; not waiting for a writer if it turns out to be a pipe.
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 
 /// One side's tree and the files open in it.
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
+    fsync: bool,
+    base: Option<OwnedFd>,
+    /// The tree is this one file.
+    only: Option<String>,
+    walk: Option<walkdir::IntoIter>,
+    source: Option<File>,
+    basis: Option<File>,
+    temp: Option<Temp>,
 }
 
 impl Disk {
-    /// Works below `root`.
+    /// Works below `root`: a directory, made when files are received and it is missing, or, to send
+    /// it alone, a file.
     pub fn new(root: impl Into<PathBuf>) -> Disk {
-        Disk { root: root.into() }
+        Disk {
+            root: root.into(),
+            fsync: false,
+            base: None,
+            only: None,
+            walk: None,
+            source: None,
+            basis: None,
+            temp: None,
+        }
+    }
+
+    /// Makes each file durable before it is renamed into its place.
+    #[must_use]
+    pub fn fsync(mut self, on: bool) -> Disk {
+        self.fsync = on;
+        self
     }
 
     /// Does it; failures are replies too.
-    pub fn execute(&mut self, _request: FsRequest) -> FsReply {
-        FsReply::Failed(FsError::new(FsErrorKind::Other, format!("{}: not built yet", self.root.display())))
+    pub fn execute(&mut self, request: FsRequest) -> FsReply {
+        self.run(request.op).unwrap_or_else(FsReply::Failed)
     }
+
+    fn run(&mut self, op: FsOp) -> Result<FsReply, FsError> {
+        Ok(match op {
+            FsOp::Enter { path, create } => {
+                self.enter(&path, create)?;
+                FsReply::Done
+            }
+            FsOp::List => self.list(),
+            FsOp::Stat { path } => {
+                let (dir, name) = self.parent(&path)?;
+                FsReply::Stat(stat(&dir, name)?.as_ref().map(meta))
+            }
+            FsOp::MakeDir { path } => self.make_dir(&path)?,
+            FsOp::SetAttr { path, mode, mtime } => self.set_attr(&path, mode, mtime)?,
+            FsOp::Symlink { path, target } => self.symlink(&path, &target)?,
+            FsOp::OpenSource { path } => {
+                let (file, meta) = self.open(&path)?;
+                self.source = Some(file);
+                FsReply::Opened(meta)
+            }
+            FsOp::ReadSource { offset, len } => FsReply::Data(read(self.source.as_ref(), offset, len)?),
+            FsOp::OpenBasis { path } => {
+                let (file, meta) = self.open(&path)?;
+                self.basis = Some(file);
+                FsReply::Opened(meta)
+            }
+            FsOp::Sums { offset, len, block_size, seed } => {
+                FsReply::Sums(sums(&read(self.basis.as_ref(), offset, len)?, block_size, seed))
+            }
+            FsOp::OpenTemp { path, basis } => {
+                self.open_temp(&path, basis)?;
+                FsReply::Done
+            }
+            FsOp::Write { data } => {
+                self.temp()?.append(&data)?;
+                FsReply::Done
+            }
+            FsOp::Copy { from, len } => {
+                let temp = self.temp()?;
+                let data = read(temp.basis.as_ref(), from, len).map_err(changed)?;
+                if data.len() < len as usize {
+                    let message = "the destination's file became shorter while it was synced";
+                    return Err(FsError::new(FsErrorKind::Changed, message));
+                }
+                temp.append(&data)?;
+                FsReply::Done
+            }
+            FsOp::Hash => FsReply::Hash(*self.temp()?.hash.finalize().as_bytes()),
+            FsOp::Commit { mode, mtime } => {
+                let fsync = self.fsync;
+                self.temp()?.commit(mode, mtime, fsync)?;
+                self.temp = None;
+                FsReply::Done
+            }
+            FsOp::Discard => {
+                self.temp = None;
+                FsReply::Done
+            }
+        })
+    }
+
+    fn enter(&mut self, path: &str, create: bool) -> Result<(), FsError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        if create {
+            std::fs::create_dir_all(&self.root)
+                .map_err(|e| io(&format!("make the directory {}", self.root.display()), &e))?;
+        }
+        let mut at = match open(&self.root, flags, Mode::empty()) {
+            Err(Errno::ENOTDIR) if !create && path.is_empty() && self.root.is_file() => {
+                let name = self.root.file_name().and_then(|n| n.to_str()).ok_or_else(no_utf8)?;
+                self.only = Some(name.to_owned());
+                let parent = self.root.parent().filter(|p| !p.as_os_str().is_empty());
+                open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
+            }
+            other => other,
+        }
+        .map_err(|e| sys(&format!("open the directory {}", self.root.display()), e))?;
+        if !path.is_empty() {
+            if !safe_path(path) {
+                return Err(leads_out());
+            }
+            for name in path.split('/') {
+                if create {
+                    match mkdirat(&at, name, Mode::from_bits_truncate(0o777)) {
+                        Ok(()) | Err(Errno::EEXIST) => {}
+                        Err(e) => return Err(sys("make the directory", e)),
+                    }
+                }
+                at = pass(&at, name)?;
+            }
+            self.root.push(path);
+        }
+        self.base = Some(at);
+        Ok(())
+    }
+
+    /// The directory that holds `path`, and its last component.
+    fn parent<'a>(&self, path: &'a str) -> Result<(OwnedFd, &'a str), FsError> {
+        if !safe_path(path) {
+            return Err(leads_out());
+        }
+        let base = self.base.as_ref().ok_or_else(out_of_order)?;
+        let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut at = base.try_clone().map_err(|e| io("open the directory", &e))?;
+        for dir in dirs.split('/').filter(|d| !d.is_empty()) {
+            at = pass(&at, dir)?;
+        }
+        Ok((at, name))
+    }
+
+    /// A regular file to read.
+    fn open(&self, path: &str) -> Result<(File, Meta), FsError> {
+        let (dir, name) = self.parent(path)?;
+        open_file(&dir, name)
+    }
+
+    fn list(&mut self) -> FsReply {
+        let root = self.root.clone();
+        let only = self.only.is_some();
+        let walk = self.walk.get_or_insert_with(|| {
+            walkdir::WalkDir::new(&root).min_depth(usize::from(!only)).sort_by_file_name().into_iter()
+        });
+        let (mut entries, mut faults) = (Vec::new(), Vec::new());
+        while entries.len() + faults.len() < BATCH {
+            let Some(next) = walk.next() else {
+                self.walk = None;
+                return FsReply::Listed { entries, faults, last: true };
+            };
+            match next {
+                Ok(found) => {
+                    let rel = found.path().strip_prefix(&root).unwrap_or(found.path());
+                    let rel = if only { Path::new(found.file_name()) } else { rel };
+                    match entry(&found, rel) {
+                        Ok(e) => entries.push(e),
+                        Err(e) => {
+                            if found.file_type().is_dir() {
+                                walk.skip_current_dir();
+                            }
+                            faults.push((rel.to_string_lossy().into_owned(), e));
+                        }
+                    }
+                }
+                Err(e) => {
+                    let rel = e.path().map(|p| p.strip_prefix(&root).unwrap_or(p));
+                    let name = rel.map_or_else(|| ".".to_owned(), |p| p.to_string_lossy().into_owned());
+                    let why = e.io_error().map_or_else(
+                        || FsError::new(FsErrorKind::Other, e.to_string()),
+                        |io_error| io("list", io_error),
+                    );
+                    faults.push((name, why));
+                }
+            }
+        }
+        FsReply::Listed { entries, faults, last: false }
+    }
+
+    fn make_dir(&self, path: &str) -> Result<FsReply, FsError> {
+        let (dir, name) = self.parent(path)?;
+        match mkdirat(&dir, name, Mode::from_bits_truncate(0o777)) {
+            Ok(()) => Ok(FsReply::Done),
+            Err(Errno::EEXIST) => match stat(&dir, name)?.as_ref().map(meta) {
+                Some(m) if m.kind == Kind::Dir => Ok(FsReply::Unchanged),
+                _ => Err(FsError::new(FsErrorKind::InTheWay, "something that is no directory is in the way")),
+            },
+            Err(e) => Err(sys("make the directory", e)),
+        }
+    }
+
+    fn set_attr(&self, path: &str, mode: u32, mtime: Mtime) -> Result<FsReply, FsError> {
+        let (dir, name) = self.parent(path)?;
+        let there = stat(&dir, name)?.as_ref().map(meta).ok_or_else(|| sys("find", Errno::ENOENT))?;
+        if !matches!(there.kind, Kind::File | Kind::Dir) {
+            return Err(FsError::new(FsErrorKind::InTheWay, "something else has taken its place"));
+        }
+        if there.mode == mode && there.mtime == mtime {
+            return Ok(FsReply::Unchanged);
+        }
+        if there.mtime != mtime {
+            let t = time(mtime);
+            utimensat(&dir, name, &t, &t, UtimensatFlags::NoFollowSymlink)
+                .map_err(|e| sys("set the time", e))?;
+        }
+        if there.mode != mode {
+            let file = openat(&dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
+            fchmod(&file, Mode::from_bits_truncate(mode)).map_err(|e| sys("set the permissions", e))?;
+        }
+        Ok(FsReply::Done)
+    }
+
+    fn symlink(&self, path: &str, target: &str) -> Result<FsReply, FsError> {
+        if !safe_target(path, target) {
+            return Err(leads_out());
+        }
+        let (dir, name) = self.parent(path)?;
+        match stat(&dir, name)?.as_ref().map(meta).map(|m| m.kind) {
+            Some(Kind::Symlink) if readlinkat(&dir, name).is_ok_and(|t| t == *target) => {
+                return Ok(FsReply::Unchanged);
+            }
+            None | Some(Kind::Symlink | Kind::File) => {}
+            Some(_) => return Err(FsError::new(FsErrorKind::InTheWay, "something else is in the way")),
+        }
+        let temp = temp_name();
+        symlinkat(target, &dir, temp.as_str()).map_err(|e| sys("make the symlink", e))?;
+        renameat(&dir, temp.as_str(), &dir, name).map_err(|e| {
+            let _ = unlinkat(&dir, temp.as_str(), UnlinkatFlags::NoRemoveDir);
+            sys("put the symlink in its place", e)
+        })?;
+        Ok(FsReply::Done)
+    }
+
+    fn open_temp(&mut self, path: &str, basis: bool) -> Result<(), FsError> {
+        self.temp = None;
+        let (dir, name) = self.parent(path)?;
+        let basis = if basis { Some(open_file(&dir, name).map_err(changed)?.0) } else { None };
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut tries = 0;
+        let (file, temp) = loop {
+            let temp = temp_name();
+            match openat(&dir, temp.as_str(), flags, Mode::from_bits_truncate(0o600)) {
+                Ok(fd) => break (File::from(fd), temp),
+                Err(Errno::EEXIST) if tries < 10 => tries += 1,
+                Err(e) => return Err(sys("make a temporary file", e)),
+            }
+        };
+        self.temp = Some(Temp {
+            dir,
+            name: temp,
+            place: name.to_owned(),
+            file,
+            basis,
+            hash: blake3::Hasher::new(),
+            renamed: false,
+        });
+        Ok(())
+    }
+
+    fn temp(&mut self) -> Result<&mut Temp, FsError> {
+        self.temp.as_mut().ok_or_else(out_of_order)
+    }
+}
+
+/// A file on its way to its place.
+#[derive(Debug)]
+struct Temp {
+    dir: OwnedFd,
+    name: String,
+    place: String,
+    file: File,
+    basis: Option<File>,
+    hash: blake3::Hasher,
+    renamed: bool,
+}
+
+impl Temp {
+    fn append(&mut self, data: &[u8]) -> Result<(), FsError> {
+        self.hash.update(data);
+        self.file.write_all(data).map_err(|e| io("write", &e))
+    }
+
+    fn commit(&mut self, mode: u32, mtime: Mtime, fsync: bool) -> Result<(), FsError> {
+        fchmod(&self.file, Mode::from_bits_truncate(mode & 0o777))
+            .map_err(|e| sys("set the permissions", e))?;
+        let t = time(mtime);
+        futimens(&self.file, &t, &t).map_err(|e| sys("set the time", e))?;
+        if fsync {
+            self.file.sync_all().map_err(|e| io("write", &e))?;
+        }
+        renameat(&self.dir, self.name.as_str(), &self.dir, self.place.as_str())
+            .map_err(|e| sys("put the file in its place", e))?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Nothing can be done about a failure here.
+            let _ = unlinkat(&self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+/// One found thing as an entry of the list.
+fn entry(found: &walkdir::DirEntry, rel: &Path) -> Result<Entry, FsError> {
+    let path = rel.to_str().ok_or_else(no_utf8)?.to_owned();
+    if !safe_path(&path) {
+        return Err(FsError::new(FsErrorKind::Unsupported, "skipped: its path is too long"));
+    }
+    let stat = fstatat(nix::fcntl::AT_FDCWD, found.path(), AtFlags::AT_SYMLINK_NOFOLLOW)
+        .map_err(|e| sys("list", e))?;
+    let meta = meta(&stat);
+    let mut target = String::new();
+    match meta.kind {
+        Kind::Other => {
+            let message = "skipped: neither a file, a directory nor a symlink";
+            return Err(FsError::new(FsErrorKind::Unsupported, message));
+        }
+        Kind::Symlink => {
+            let to = std::fs::read_link(found.path()).map_err(|e| io("read the symlink", &e))?;
+            target = to.to_str().ok_or_else(no_utf8)?.to_owned();
+        }
+        Kind::File | Kind::Dir => {}
+    }
+    Ok(Entry { path, meta, target })
+}
+
+/// One step into a directory.
+fn pass(at: &OwnedFd, name: &str) -> Result<OwnedFd, FsError> {
+    openat(at, name, PASS, Mode::empty()).map_err(|e| match e {
+        Errno::ENOTDIR | Errno::ELOOP => FsError::new(
+            FsErrorKind::Unsafe,
+            format!("{name:?} in its path is a symlink or a file, and is not followed"),
+        ),
+        e => sys("open the directory", e),
+    })
+}
+
+fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
+    let fd = openat(dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
+    let m = meta(&fstat(fd.as_fd()).map_err(|e| sys("open", e))?);
+    if m.kind != Kind::File {
+        return Err(FsError::new(FsErrorKind::Changed, "it is no regular file any more"));
+    }
+    Ok((File::from(fd), m))
+}
+
+fn stat(dir: &OwnedFd, name: &str) -> Result<Option<FileStat>, FsError> {
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(s) => Ok(Some(s)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(sys("look at", e)),
+    }
+}
+
+fn meta(s: &FileStat) -> Meta {
+    let kind = match SFlag::from_bits_truncate(s.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => Kind::File,
+        SFlag::S_IFDIR => Kind::Dir,
+        SFlag::S_IFLNK => Kind::Symlink,
+        _ => Kind::Other,
+    };
+    Meta {
+        kind,
+        size: if kind == Kind::File { s.st_size.max(0) as u64 } else { 0 },
+        mode: s.st_mode & 0o777,
+        mtime: Mtime { secs: s.st_mtime, nanos: s.st_mtime_nsec.clamp(0, 999_999_999) as u32 },
+    }
+}
+
+fn time(t: Mtime) -> TimeSpec {
+    TimeSpec::new(t.secs, i64::from(t.nanos))
+}
+
+/// Up to `len` bytes; fewer only at the end of the file.
+fn read(file: Option<&File>, offset: u64, len: u32) -> Result<Vec<u8>, FsError> {
+    let file = file.ok_or_else(out_of_order)?;
+    let mut buf = vec![0; len.min(MAX_WORK) as usize];
+    let mut n = 0;
+    while n < buf.len() {
+        match file.read_at(&mut buf[n..], offset + n as u64) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(io("read", &e)),
+        }
+    }
+    buf.truncate(n);
+    Ok(buf)
+}
+
+/// Unique on this host; hidden, so that it does not surprise whoever lists the directory meanwhile.
+fn temp_name() -> String {
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!(".syncscope-{}-{random:016x}.tmp", std::process::id())
+}
+
+fn kind_of(e: Errno) -> FsErrorKind {
+    match e {
+        Errno::ENOENT => FsErrorKind::NotFound,
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => FsErrorKind::Denied,
+        Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => FsErrorKind::NoSpace,
+        Errno::ELOOP => FsErrorKind::Unsafe,
+        Errno::EISDIR | Errno::ENOTDIR | Errno::ENOTEMPTY => FsErrorKind::InTheWay,
+        _ => FsErrorKind::Other,
+    }
+}
+
+fn sys(what: &str, e: Errno) -> FsError {
+    FsError::new(kind_of(e), format!("cannot {what}: {}", e.desc()))
+}
+
+fn io(what: &str, e: &std::io::Error) -> FsError {
+    match e.raw_os_error() {
+        Some(n) => sys(what, Errno::from_raw(n)),
+        None => FsError::new(FsErrorKind::Other, format!("cannot {what}: {e}")),
+    }
+}
+
+/// A failure of the basis: the file may still come whole.
+fn changed(e: FsError) -> FsError {
+    FsError { kind: FsErrorKind::Changed, ..e }
+}
+
+fn leads_out() -> FsError {
+    FsError::new(FsErrorKind::Unsafe, "it leads out of the tree")
+}
+
+fn no_utf8() -> FsError {
+    FsError::new(FsErrorKind::Unsupported, "skipped: its name is not UTF-8")
+}
+
+fn out_of_order() -> FsError {
+    FsError::new(FsErrorKind::Other, "internal error: no file is open for this; please report it")
 }

@@ -93,11 +93,6 @@ impl Index {
         index
     }
 
-    /// How the basis is cut.
-    pub fn layout(&self) -> Layout {
-        self.layout
-    }
-
     #[inline]
     fn maybe(&self, weak: u32) -> bool {
         let bit = spread(weak) as usize & (self.filter.len() * 64 - 1);
@@ -160,6 +155,11 @@ impl Search {
         Search { index, buf: Vec::new(), lit: 0, head: 0, rolling: None, tried: false, run: None, want: None }
     }
 
+    /// How the basis is cut.
+    pub fn layout(&self) -> Layout {
+        self.index.layout
+    }
+
     /// Takes the next bytes of the source; what is decided is appended to `out`.
     pub fn push(&mut self, data: &[u8], out: &mut Vec<Op>) {
         self.buf.extend_from_slice(data);
@@ -193,7 +193,7 @@ impl Search {
     }
 
     /// The source has ended: the rest, which may be the basis' short last block.
-    pub fn finish(mut self, out: &mut Vec<Op>) {
+    pub fn finish(&mut self, out: &mut Vec<Op>) {
         let (count, rem) = (self.index.layout.count(), self.index.layout.rem() as usize);
         if rem > 0 && self.buf.len() - self.lit >= rem {
             let at = self.buf.len() - rem;

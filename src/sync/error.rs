@@ -84,6 +84,9 @@ pub enum PeerFault {
         /// What was going on.
         during: &'static str,
     },
+    /// A name that leads out of the tree or can't exist.
+    #[error("it names a file {0:?}, which is not a path below the root")]
+    Path(String),
     /// More than this side is ready to hold.
     #[error("more {0} than this side accepts")]
     TooMany(&'static str),

@@ -41,12 +41,12 @@ pub enum FsOp {
         /// Where.
         path: String,
     },
-    /// Make a directory that may exist already. → `Done`
+    /// Make a directory. → `Done`, or `Unchanged` if it is there
     MakeDir {
         /// Where.
         path: String,
     },
-    /// Set mode and time of a file or directory. → `Done`
+    /// Set mode and time of a file or directory. → `Done` or `Unchanged`
     SetAttr {
         /// Where.
         path: String,
@@ -55,7 +55,7 @@ pub enum FsOp {
         /// Modification time.
         mtime: Mtime,
     },
-    /// Make or replace a symlink. → `Done`
+    /// Make a symlink, or replace one or a file. → `Done`, or `Unchanged` if it is the same already
     Symlink {
         /// Where.
         path: String,
@@ -94,7 +94,7 @@ pub enum FsOp {
     OpenTemp {
         /// The file that it will replace.
         path: String,
-        /// Copies from that file will follow.
+        /// Copies from that file will follow; if it can't be opened or read then, the failure is `Changed`.
         basis: bool,
     },
     /// Append to the temporary file. → `Done`
@@ -127,6 +127,8 @@ pub enum FsOp {
 pub enum FsReply {
     /// It is done.
     Done,
+    /// There was nothing to do.
+    Unchanged,
     /// Entries of the tree.
     Listed {
         /// In order, parents first.

@@ -38,14 +38,18 @@ pub mod delta;
 mod error;
 pub mod explain;
 pub mod fs;
+mod output;
+mod patch;
+mod receiver;
 pub mod rolling;
+mod sender;
 mod session;
 pub mod signature;
 pub mod wire;
 
 pub use error::{PeerFault, SyncError};
 pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime};
-pub use session::{Config, Mode, Session, SessionEvent, Stats};
+pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
 
 /// Version of the wire format; both ends must have the same.
 pub const PROTOCOL: u16 = 1;

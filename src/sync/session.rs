@@ -1,8 +1,19 @@
-//! One end of a sync: bytes, replies and requests in and out.
+//! One end of a sync: bytes, replies and requests in and out. What is the same on both sides of a
+//! transfer is here; the rest is in `sender` and `receiver`.
 
-use super::error::SyncError;
-use super::fs::{FsReply, FsRequest};
+use super::PROTOCOL;
+use super::error::{PeerFault, SyncError};
+use super::fs::{FsError, FsOp, FsReply, FsRequest, Kind, Meta};
+use super::output::{About, Output};
+use super::receiver::Receiver;
+use super::sender::Sender;
+use super::signature::{MAX_BLOCK, MIN_BLOCK};
+use super::wire::{self, Frame};
 use crate::model::Phase;
+use std::collections::VecDeque;
+
+/// Input is not wanted while this much of it waits, bytes.
+const INPUT_HIGH: usize = 512 * 1024;
 
 /// Which way the files go, as the client says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +27,11 @@ pub enum Mode {
 /// What the user may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Block size (`-B`), 64 B to 128 KiB; none: from each file's size. The receiver's choice counts.
+    /// Block size (`-B`), held within 64 B to 128 KiB; none: from each file's size. The client's choice counts.
     pub block_size: Option<u32>,
     /// Random seed of the strong block hash. The receiver's counts; the peer learns it.
     pub seed: u64,
-    /// Send files whole, without a search for matches.
+    /// Send files whole, without a search for matches. The client's choice counts.
     pub whole_file: bool,
 }
 
@@ -46,7 +57,7 @@ pub enum SessionEvent {
         /// Index into [`Session::file_names`].
         file: u32,
     },
-    /// This file is in place.
+    /// This file was changed or made and is in place.
     Done {
         /// Index into [`Session::file_names`].
         file: u32,
@@ -56,7 +67,7 @@ pub enum SessionEvent {
         /// Index into [`Session::file_names`].
         file: u32,
     },
-    /// This one failed; the others go on.
+    /// This one failed or was skipped; the others go on.
     Failed {
         /// Its path.
         path: String,
@@ -67,7 +78,7 @@ pub enum SessionEvent {
     Finished(Stats),
 }
 
-/// Counts of a session; both ends have the same ones in the end, but for the wire.
+/// Counts of a session; in the end both sides have the same ones, but for the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Regular files looked at.
@@ -90,90 +101,410 @@ pub struct Stats {
     pub wire_in: u64,
 }
 
+/// One line of the list, without its path.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) meta: Meta,
+    pub(super) target: String,
+}
+
+/// What sender and receiver share with the session around them.
+#[derive(Debug, Default)]
+pub(super) struct Core {
+    pub(super) out: Output,
+    pub(super) events: VecDeque<SessionEvent>,
+    pub(super) names: Vec<String>,
+    pub(super) items: Vec<Item>,
+    pub(super) stats: Stats,
+}
+
+impl Core {
+    /// Adds a line to the list; its index.
+    pub(super) fn add(&mut self, path: &str, meta: Meta, target: &str) -> u32 {
+        if meta.kind == Kind::File {
+            self.stats.files += 1;
+            self.stats.bytes = self.stats.bytes.saturating_add(meta.size);
+        }
+        self.names.push(path.to_owned());
+        self.items.push(Item { meta, target: target.to_owned() });
+        (self.names.len() - 1) as u32
+    }
+
+    pub(super) fn listed(&mut self) {
+        self.events.push_back(SessionEvent::Listed { files: self.stats.files, bytes: self.stats.bytes });
+    }
+
+    pub(super) fn name(&self, file: u32) -> &str {
+        self.names.get(file as usize).map_or("", String::as_str)
+    }
+
+    pub(super) fn failed(&mut self, path: String, reason: String) {
+        self.stats.failed += 1;
+        self.events.push_back(SessionEvent::Failed { path, reason });
+    }
+
+    /// Takes the receiver's counts, which cover what only it can know.
+    pub(super) fn settle(&mut self, theirs: Stats) {
+        let Stats { wire_in, wire_out, .. } = self.stats;
+        self.stats = Stats { wire_in, wire_out, ..theirs };
+    }
+}
+
+/// One piece of work, before it has its id.
+pub(super) struct Ask {
+    pub(super) about: About,
+    pub(super) op: FsOp,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// A server that waits for the client's wish.
+    Unknown,
+    Sender(Sender),
+    Receiver(Receiver),
+}
+
+/// Where the root is on its way.
+#[derive(Debug, PartialEq, Eq)]
+enum Entering {
+    No,
+    Wanted { path: String, create: bool },
+    Asked { path: String },
+    Inside,
+}
+
 /// One end of a sync. See the [module](super) for how to drive it.
 #[derive(Debug)]
 pub struct Session {
-    names: Vec<String>,
-    stats: Stats,
+    config: Config,
+    core: Core,
+    role: Role,
+    entering: Entering,
+    greeted: bool,
+    input: Vec<u8>,
+    /// Bytes at the front of `input` that are dealt with.
+    taken: usize,
+    next_id: u64,
+    /// The request that is out.
+    out_id: Option<u64>,
+    last: About,
+    error: Option<SyncError>,
 }
 
 impl Session {
     /// The end that connects: pulls from or pushes to `remote_path`, which is relative to what the
     /// server exports; empty: all of it.
-    pub fn client(_mode: Mode, _remote_path: &str, _config: Config) -> Session {
-        Session { names: Vec::new(), stats: Stats::default() }
+    pub fn client(mode: Mode, remote_path: &str, config: Config) -> Session {
+        let mut s = Session::new(config);
+        let hello = Frame::Hello {
+            mode,
+            block_size: s.config.block_size.unwrap_or(0),
+            whole_file: s.config.whole_file,
+            path: remote_path,
+        };
+        s.core.out.frame(&hello, (Phase::Handshake, None, None));
+        s.begin(mode == Mode::Push, String::new());
+        s
     }
 
     /// The end that listens.
-    pub fn server(_config: Config) -> Session {
-        Session { names: Vec::new(), stats: Stats::default() }
+    pub fn server(config: Config) -> Session {
+        Session::new(config)
     }
 
-    /// Takes what was read from the peer.
-    pub fn handle_input(&mut self, _bytes: &[u8]) -> Result<(), SyncError> {
-        Ok(())
+    fn new(mut config: Config) -> Session {
+        config.block_size = config.block_size.map(|b| b.clamp(MIN_BLOCK, MAX_BLOCK));
+        let mut core = Core::default();
+        core.out.raw(&wire::preamble(PROTOCOL), (Phase::Handshake, None, None));
+        Session {
+            config,
+            core,
+            role: Role::Unknown,
+            entering: Entering::No,
+            greeted: false,
+            input: Vec::new(),
+            taken: 0,
+            next_id: 1,
+            out_id: None,
+            last: (Phase::Handshake, None, None),
+            error: None,
+        }
+    }
+
+    fn begin(&mut self, send: bool, path: String) {
+        self.entering = Entering::Wanted { path, create: !send };
+        self.role =
+            if send { Role::Sender(Sender::new()) } else { Role::Receiver(Receiver::new(&self.config)) };
+    }
+
+    /// Takes what was read from the peer. Any amount is taken, but memory stays bounded only when
+    /// [`Session::wants_input`] is asked before each read.
+    pub fn handle_input(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
+        self.check()?;
+        self.last = self.input_phase();
+        self.core.stats.wire_in += bytes.len() as u64;
+        self.input.extend_from_slice(bytes);
+        self.parse()
     }
 
     /// The peer closed its end.
     pub fn handle_eof(&mut self) -> Result<(), SyncError> {
-        Ok(())
+        self.check()?;
+        if self.finished() {
+            return Ok(());
+        }
+        let e = SyncError::Closed { during: self.input_phase().0.as_str() };
+        self.error = Some(e.clone());
+        Err(e)
     }
 
     /// False while there is more to do than should be held in memory.
     pub fn wants_input(&self) -> bool {
-        true
+        self.error.is_none() && self.input.len() - self.taken < INPUT_HIGH
     }
 
     /// The next piece of work for the file system; none while one is out.
     pub fn poll_request(&mut self) -> Option<FsRequest> {
-        None
+        if self.error.is_some() || self.out_id.is_some() {
+            return None;
+        }
+        let ask = match std::mem::replace(&mut self.entering, Entering::No) {
+            Entering::Wanted { path, create } => {
+                self.entering = Entering::Asked { path: path.clone() };
+                Some(Ask { about: (Phase::Handshake, None, None), op: FsOp::Enter { path, create } })
+            }
+            Entering::Inside => {
+                self.entering = Entering::Inside;
+                match &mut self.role {
+                    Role::Unknown => None,
+                    Role::Sender(s) => s.ask(&mut self.core),
+                    Role::Receiver(r) => r.ask(&mut self.core),
+                }
+            }
+            other => {
+                self.entering = other;
+                None
+            }
+        }?;
+        let id = self.next_id;
+        self.next_id += 1;
+        self.out_id = Some(id);
+        let (phase, file, block) = ask.about;
+        Some(FsRequest { id, phase, file, block, op: ask.op })
     }
 
     /// Takes the answer to the request with this id.
-    pub fn handle_reply(&mut self, _id: u64, _reply: FsReply) -> Result<(), SyncError> {
-        Ok(())
+    pub fn handle_reply(&mut self, id: u64, reply: FsReply) -> Result<(), SyncError> {
+        self.check()?;
+        if self.out_id.take() != Some(id) {
+            return self.fail(SyncError::Bug("a reply without its request"));
+        }
+        let result = match std::mem::replace(&mut self.entering, Entering::Inside) {
+            Entering::Asked { path } => match reply {
+                FsReply::Done => {
+                    if let Role::Receiver(r) = &mut self.role {
+                        r.entered(&mut self.core);
+                    }
+                    Ok(())
+                }
+                FsReply::Failed(error) => {
+                    Err(SyncError::Root { path: if path.is_empty() { ".".to_owned() } else { path }, error })
+                }
+                _ => Err(SyncError::Bug("a reply of the wrong kind")),
+            },
+            _ => match &mut self.role {
+                Role::Unknown => Err(SyncError::Bug("a reply before the handshake")),
+                Role::Sender(s) => s.reply(&mut self.core, reply),
+                Role::Receiver(r) => r.reply(&mut self.core, reply),
+            },
+        };
+        match result {
+            Ok(()) => self.parse(),
+            Err(e) => self.fail(e),
+        }
     }
 
     /// At most `max` bytes for the peer; empty: nothing to write now.
-    pub fn poll_output(&mut self, _max: usize) -> &[u8] {
-        &[]
+    pub fn poll_output(&self, max: usize) -> &[u8] {
+        self.core.out.peek(max)
     }
 
     /// The first `n` bytes of [`Session::poll_output`] are written.
-    pub fn consume_output(&mut self, _n: usize) {}
+    pub fn consume_output(&mut self, n: usize) {
+        self.last = self.output_phase();
+        self.core.stats.wire_out += self.core.out.consume(n) as u64;
+    }
 
     /// What happened since the last call.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        None
+        self.core.events.pop_front()
     }
 
-    /// What the last bytes moved, either way, were about: phase, file index, block.
+    /// What the last bytes moved, either way, were about: phase, file index, block. Where they
+    /// were about several things: the first.
     pub fn phase(&self) -> (Phase, Option<u32>, Option<u32>) {
-        (Phase::Handshake, None, None)
+        self.last
     }
 
-    /// What the next bytes to be read are about, or are waited for.
+    /// What the next bytes to be read are about, as far as can be told before they are there.
     pub fn input_phase(&self) -> (Phase, Option<u32>, Option<u32>) {
-        self.phase()
+        match &self.role {
+            _ if !self.greeted => (Phase::Handshake, None, None),
+            Role::Unknown => (Phase::Handshake, None, None),
+            Role::Sender(s) => s.awaits(),
+            Role::Receiver(r) => r.awaits(),
+        }
     }
 
-    /// What the next bytes to be written are about.
+    /// What the next bytes to be written are about; with none waiting, what the last ones were about.
     pub fn output_phase(&self) -> (Phase, Option<u32>, Option<u32>) {
-        self.phase()
+        self.core.out.about().unwrap_or(self.last)
     }
 
     /// True when nothing is left to read, write or do.
     pub fn is_done(&self) -> bool {
-        false
+        self.finished() && self.core.out.pending() == 0
     }
 
     /// Paths of the list so far; indices of events and phases point into it.
     pub fn file_names(&self) -> &[String] {
-        &self.names
+        &self.core.names
     }
 
     /// Counts so far.
     pub fn stats(&self) -> Stats {
-        self.stats
+        self.core.stats
+    }
+
+    fn finished(&self) -> bool {
+        self.error.is_none()
+            && match &self.role {
+                Role::Unknown => false,
+                Role::Sender(s) => s.finished(),
+                Role::Receiver(r) => r.finished(),
+            }
+    }
+
+    fn check(&self) -> Result<(), SyncError> {
+        self.error.clone().map_or(Ok(()), Err)
+    }
+
+    /// Ends the session and leaves the farewell in the output.
+    fn fail(&mut self, e: SyncError) -> Result<(), SyncError> {
+        if !matches!(e, SyncError::PeerAborted(_) | SyncError::NotSyncscope { .. }) {
+            let reason = e.to_string();
+            self.core.out.frame(&Frame::Abort { reason: &reason }, (Phase::Done, None, None));
+        }
+        self.error = Some(e.clone());
+        Err(e)
+    }
+
+    /// Deals with the frames that are complete, as long as there is room for their work.
+    fn parse(&mut self) -> Result<(), SyncError> {
+        loop {
+            let accepts = match &self.role {
+                Role::Unknown => true,
+                Role::Sender(s) => s.accepts(),
+                Role::Receiver(r) => r.accepts(),
+            };
+            if !accepts {
+                break;
+            }
+            match self.parse_one() {
+                Ok(0) => break,
+                Ok(n) => self.taken += n,
+                Err(e) => return self.fail(e),
+            }
+        }
+        if self.taken == self.input.len() {
+            self.input.clear();
+            self.taken = 0;
+        } else if self.taken >= INPUT_HIGH / 4 {
+            self.input.drain(..self.taken);
+            self.taken = 0;
+        }
+        Ok(())
+    }
+
+    /// The bytes of one frame, 0 where none is complete.
+    fn parse_one(&mut self) -> Result<usize, SyncError> {
+        let bytes = self.input.get(self.taken..).unwrap_or_default();
+        if !self.greeted {
+            self.greeted = wire::check_preamble(bytes, PROTOCOL)?;
+            return Ok(if self.greeted { wire::PREAMBLE } else { 0 });
+        }
+        let Some((frame, n)) = wire::decode(bytes)? else { return Ok(0) };
+        match (&mut self.role, frame) {
+            (_, Frame::Abort { reason }) => return Err(SyncError::PeerAborted(reason.to_owned())),
+            (Role::Sender(s), f) => s.frame(&mut self.core, f)?,
+            (Role::Receiver(r), f) => r.frame(&mut self.core, f)?,
+            (Role::Unknown, Frame::Hello { mode, block_size, whole_file, path }) => {
+                if !path.is_empty() && !safe_path(path) {
+                    return Err(SyncError::Root {
+                        path: path.to_owned(),
+                        error: FsError::new(super::FsErrorKind::Unsafe, "it leads out of the exported tree"),
+                    });
+                }
+                self.config.block_size = (block_size != 0).then_some(block_size);
+                self.config.whole_file = whole_file;
+                let path = path.to_owned();
+                self.begin(mode == Mode::Pull, path);
+            }
+            (Role::Unknown, f) => {
+                return Err(PeerFault::Unexpected { frame: f.name(), during: "handshake" }.into());
+            }
+        }
+        Ok(n)
+    }
+}
+
+/// Whether a peer's path stays below the root, word by word: relative, no empty, `.` or `..` component.
+pub fn safe_path(path: &str) -> bool {
+    path.len() <= wire::MAX_PATH
+        && !path.contains('\0')
+        && path.split('/').all(|c| !c.is_empty() && c != "." && c != ".." && c.len() <= 255)
+}
+
+/// Whether a symlink at `path` that points to `target` stays below the root.
+pub fn safe_target(path: &str, target: &str) -> bool {
+    if target.is_empty() || target.starts_with('/') || target.contains('\0') || target.len() > wire::MAX_PATH
+    {
+        return false;
+    }
+    let mut depth = path.matches('/').count();
+    for c in target.split('/') {
+        match c {
+            "" | "." => {}
+            ".." if depth == 0 => return false,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_lead_out_are_seen() {
+        for good in ["a", "a/b c/ünï", "..a", "a/...", &"x".repeat(255)] {
+            assert!(safe_path(good), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a\0b", &"x".repeat(256), &"a/".repeat(3000)]
+        {
+            assert!(!safe_path(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn links_that_lead_out_are_seen() {
+        assert!(safe_target("l", "a/b"));
+        assert!(safe_target("d/l", "../a"));
+        assert!(!safe_target("l", "../a"));
+        assert!(!safe_target("d/l", "x/../../../a"));
+        assert!(!safe_target("l", "/etc/passwd"));
+        assert!(!safe_target("l", ""));
     }
 }

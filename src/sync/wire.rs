@@ -310,11 +310,6 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     }
 }
 
-/// What is about to come: its type's number, once that byte is there.
-pub fn peek(bytes: &[u8]) -> Option<u8> {
-    bytes.first().copied()
-}
-
 fn fields<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Option<Frame<'a>>, PeerFault> {
     let frame = match kind {
         1 => r.hello()?,
