@@ -1,12 +1,280 @@
-//! `syncscope sync`.
+//! `syncscope sync`: one test sync against a `serve`, captured and explained.
 
-use super::{CliError, ColorWhen, Outcome};
+use super::analysis::{self, RunView, SLOW_READ};
+use super::view::FailOn;
+use super::{CliError, ColorWhen, Format, Outcome};
+use crate::drive::{DriveError, Mode, Observer, Progress, RunEnd, RunRecord, SyncOptions, run_sync};
+use crate::lab::units::Rate;
+use crate::model::Ns;
+use crate::model::units::{bits_per_second, bytes, printable};
+use crate::report::{RunInfo, record};
+use crate::view;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Arguments of `syncscope sync`.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+#[command(after_help = "Examples:\n  syncscope sync 10.0.0.2:8730:photos ./photos     pull\n  \
+    syncscope sync ./photos 10.0.0.2:8730:photos     push")]
+pub struct Args {
+    /// HOST:PORT:PATH (pull) or a local folder (push). PATH is below the folder that is served; it may be empty.
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// A local folder (pull) or HOST:PORT:PATH (push).
+    #[arg(value_name = "DESTINATION")]
+    destination: String,
+    /// How to print the report.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Block size in bytes; chosen by the size of each file otherwise.
+    #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=131_072))]
+    block_size: Option<u32>,
+    /// Send no faster than this, each side: `500kB/s`, `10Mbit`.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    bwlimit: Option<Rate>,
+    /// Give up after this long without a sign of life from the peer.
+    #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = "30s")]
+    timeout: Ns,
+    /// Folder for the run record; `runs/DATE` here otherwise.
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
+    /// Reads at least this slow are listed.
+    #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = SLOW_READ, env = "SYNCSCOPE_SLOW_READ")]
+    slow_read: Ns,
+    /// Capture no packets: only the applications' reads and the kernel's counters.
+    #[arg(long)]
+    no_capture: bool,
+    /// Interface to capture on; found by the address otherwise.
+    #[arg(long, value_name = "INTERFACE")]
+    device: Option<String>,
+    /// Bytes kept of each packet.
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(64..=262_144))]
+    snaplen: u32,
+    /// Exit with 1 where a finding is at least this severe.
+    #[arg(long, value_name = "SEVERITY", default_value = "warning")]
+    fail_on: FailOn,
+}
 
 /// Runs it.
-pub fn run(_args: Args, _color: ColorWhen) -> Result<Outcome, CliError> {
-    Err(CliError::Message("sync: not built yet".to_owned()))
+pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    let stop = stop_on_signals()?;
+    let (mode, remote, local) = ends(&args.source, &args.destination)?;
+    let record = match &args.record {
+        Some(dir) => dir.clone(),
+        None => default_record(&local),
+    };
+    eprintln!("run record: {}", record.display());
+    let done = first_that_answers(&remote, |server| {
+        let options = SyncOptions {
+            block: args.block_size,
+            bwlimit: args.bwlimit.map(Rate::bytes_per_second),
+            timeout: args.timeout.to_std(),
+            capture: !args.no_capture,
+            device: args.device.clone(),
+            snaplen: args.snaplen,
+            ..SyncOptions::new(server, mode, &remote.path, &local, &record)
+        };
+        run_sync(&options, &stop, &mut Line::new())
+    })?;
+    tell(&done);
+
+    let report = analysis::report_run(
+        &done.dir,
+        RunView {
+            title: format!("{} → {}", args.source, args.destination),
+            slow_read: args.slow_read,
+            live: false,
+            run: Some(RunInfo {
+                sync: Some(done.stats),
+                record: Some(done.dir.display().to_string()),
+                ..RunInfo::default()
+            }),
+            clock: done.clock,
+            client_log: None,
+        },
+    )?;
+    let mut file = BufWriter::new(std::fs::File::create(done.dir.join(record::REPORT))?);
+    view::json::write(&report, &mut file)?;
+    file.flush()?;
+    super::view::print(&report, args.format, color)?;
+    Ok(match done.end {
+        RunEnd::Done => args.fail_on.outcome(&report),
+        RunEnd::Interrupted => Outcome::Interrupted,
+        _ => Outcome::Findings,
+    })
+}
+
+/// A flag that SIGINT and SIGTERM set. A second signal ends the process at once.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// `HOST:PORT:PATH`.
+#[derive(Debug, PartialEq, Eq)]
+struct Remote {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// A remote end, or none if it is a local path. What has a `/` before the first colon is local.
+fn remote(text: &str) -> Option<Remote> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(v6) => v6.split_once("]:")?,
+        None => text.split_once(':')?,
+    };
+    let (port, path) = rest.split_once(':').unwrap_or((rest, ""));
+    let port = port.parse().ok().filter(|p| *p > 0)?;
+    let is_host = !host.is_empty() && !host.contains(['/', '\\']);
+    is_host.then(|| Remote { host: host.to_owned(), port, path: path.trim_matches('/').to_owned() })
+}
+
+fn ends(source: &str, destination: &str) -> Result<(Mode, Remote, PathBuf), CliError> {
+    let message = |m: &str| Err(CliError::Message(m.to_owned()));
+    match (remote(source), remote(destination)) {
+        (Some(r), None) => Ok((Mode::Pull, r, PathBuf::from(destination))),
+        (None, Some(r)) => Ok((Mode::Push, r, PathBuf::from(source))),
+        (Some(_), Some(_)) => message("both ends are remote; one of them must be a local folder"),
+        (None, None) => message(
+            "neither end is remote: write one of them as HOST:PORT:PATH, for example 127.0.0.1:8730:photos, \
+             and start the peer there with `syncscope serve FOLDER`",
+        ),
+    }
+}
+
+/// Tries the host's addresses in turn.
+fn first_that_answers(
+    remote: &Remote,
+    mut run: impl FnMut(SocketAddr) -> Result<RunRecord, DriveError>,
+) -> Result<RunRecord, CliError> {
+    let addresses = (remote.host.as_str(), remote.port)
+        .to_socket_addrs()
+        .map_err(|e| CliError::Message(format!("cannot find the host {}: {e}", remote.host)))?;
+    let mut last = CliError::Message(format!("the host {} has no address", remote.host));
+    for server in addresses {
+        match run(server) {
+            Ok(done) => return Ok(done),
+            Err(e @ DriveError::Connect { .. }) => last = CliError::Message(e.to_string()),
+            Err(e) => return Err(CliError::Message(e.to_string())),
+        }
+    }
+    Err(last)
+}
+
+/// `runs/DATE`, or a folder for temporary files where that would lie inside the tree being synced.
+fn default_record(local: &Path) -> PathBuf {
+    let name = chrono::Local::now().format("%Y-%m-%dT%H-%M-%S").to_string();
+    let here = std::env::current_dir().unwrap_or_default();
+    let inside = local.canonicalize().is_ok_and(|l| here.starts_with(l));
+    let runs = PathBuf::from("runs");
+    if inside || std::fs::create_dir_all(&runs).is_err() {
+        return std::env::temp_dir().join(format!("syncscope-{name}-{}", std::process::id()));
+    }
+    runs.join(name)
+}
+
+/// What a person should know besides the report.
+fn tell(done: &RunRecord) {
+    let s = &done.stats;
+    eprintln!(
+        "{} of {} files changed, {} matched, {} literal, {} in {} ({})",
+        s.changed,
+        s.files,
+        bytes(s.matched),
+        bytes(s.literal),
+        bytes(s.wire_c2s + s.wire_s2c),
+        s.duration,
+        bits_per_second(s.wire_c2s + s.wire_s2c, s.duration.0),
+    );
+    for (who, capture) in [("client", &done.client_capture), ("server", &done.server_capture)] {
+        if let Some(problem) = capture.as_ref().and_then(|c| c.problem.as_ref()) {
+            eprintln!("no packets of the {who}: {problem}");
+        }
+    }
+    for e in &done.errors {
+        eprintln!("{}", printable(e));
+    }
+    if done.end != RunEnd::Done {
+        eprintln!("the sync did not finish: {}", done.end.sentence());
+    }
+}
+
+/// One line on stderr that is written over, on a terminal.
+struct Line {
+    shown: bool,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line { shown: false }
+    }
+}
+
+impl Observer for Line {
+    fn progress(&mut self, p: &Progress) {
+        let mut err = std::io::stderr().lock();
+        if !err.is_terminal() {
+            return;
+        }
+        self.shown = true;
+        let file = p.file.as_ref().map(|f| printable(&f.1)).unwrap_or_default();
+        let name: String = file.chars().take(40).collect();
+        let _ = write!(
+            err,
+            "\r\x1b[K{:.1} s  {} in  {} out  {} {name}",
+            p.elapsed.as_secs_f64(),
+            bytes(p.read),
+            bytes(p.written),
+            p.phase.as_str(),
+        );
+        let _ = err.flush();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    Rate::parse(text)
+        .filter(|r| r.bytes_per_second() > 0)
+        .ok_or_else(|| format!("`{text}` is no rate; write 500kB/s or 10Mbit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_apart() {
+        let r = |host: &str, port, path: &str| {
+            Some(Remote { host: host.to_owned(), port, path: path.to_owned() })
+        };
+        assert_eq!(remote("10.0.0.2:8730:a/b"), r("10.0.0.2", 8730, "a/b"));
+        assert_eq!(remote("host:8730:"), r("host", 8730, ""));
+        assert_eq!(remote("host:8730"), r("host", 8730, ""));
+        assert_eq!(remote("[fd00::1]:8730:/x/"), r("fd00::1", 8730, "x"));
+        for local in ["./a:1:b", "/a:1:b", "photos", "a:b", "", ":1:", "c:photos", "host:0:x"] {
+            assert_eq!(remote(local), None, "{local}");
+        }
+        assert!(ends("a", "b").is_err() && ends("h:1:", "h:2:").is_err());
+        assert_eq!(ends("./x", "h:1:y").map(|e| e.0).ok(), Some(Mode::Push));
+    }
+
+    #[test]
+    fn a_record_never_lies_in_the_tree_that_is_synced() {
+        assert!(default_record(Path::new(".")).starts_with(std::env::temp_dir()));
+    }
 }

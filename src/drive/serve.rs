@@ -291,7 +291,10 @@ impl Server {
             };
             match started {
                 Ok(t) => tap = Some(t),
-                Err(why) => no_capture = Some(why),
+                Err(why) => {
+                    self.say(&format!("{client}: no packets of this run: {why}"));
+                    no_capture = Some(why);
+                }
             }
         }
         self.lock().insert(token, Arc::clone(&job));
