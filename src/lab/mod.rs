@@ -16,6 +16,7 @@
 
 mod conn;
 pub mod fate;
+pub mod live;
 pub mod machine;
 pub mod packet;
 mod rule;

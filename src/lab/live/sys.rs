@@ -1,0 +1,132 @@
+//! The few system calls for which nobody has a safe wrapper: TUN devices, interface addresses, and a
+//! child that dies with its parent.
+#![allow(unsafe_code, reason = "interface ioctls and pre_exec have no safe wrapper in nix or socket2")]
+
+use libc::{c_char, c_short, ifreq, in6_ifreq};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The device through which user space makes interfaces.
+pub const TUN: &str = "/dev/net/tun";
+
+/// Opens the TUN control device; the interface that is made with it will live in the calling thread's namespace.
+pub fn open_tun() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(TUN)
+}
+
+/// An interface of the calling thread's network namespace.
+pub struct Interface {
+    name: [c_char; libc::IFNAMSIZ],
+    control: UdpSocket,
+}
+
+impl Interface {
+    /// Makes a TUN interface; it goes away with `tun`.
+    pub fn create(tun: &File, name: &str) -> io::Result<Interface> {
+        let interface = Interface::named(name)?;
+        let mut req = interface.request();
+        req.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as c_short;
+        // SAFETY: TUNSETIFF reads and writes one ifreq, which `req` is, for the length of the call.
+        check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &raw mut req) })?;
+        Ok(interface)
+    }
+
+    /// An interface that is there already.
+    pub fn named(name: &str) -> io::Result<Interface> {
+        let mut chars = [0 as c_char; libc::IFNAMSIZ];
+        for (to, from) in chars.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+            *to = from as c_char;
+        }
+        // Any datagram socket will do as a handle for interface requests.
+        Ok(Interface { name: chars, control: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))? })
+    }
+
+    fn request(&self) -> ifreq {
+        // SAFETY: ifreq is plain old data; all zeroes are a valid value.
+        let mut req: ifreq = unsafe { std::mem::zeroed() };
+        req.ifr_name = self.name;
+        req
+    }
+
+    fn ioctl(&self, what: libc::c_ulong, req: &mut ifreq) -> io::Result<()> {
+        // SAFETY: every request used here reads and writes one ifreq, which `req` is.
+        check(unsafe { libc::ioctl(self.control.as_raw_fd(), what as _, std::ptr::from_mut(req)) })
+    }
+
+    /// Sets address and prefix.
+    pub fn set_ipv4(&self, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
+        for (what, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
+            let mut req = self.request();
+            req.ifr_ifru.ifru_addr = sockaddr_v4(value);
+            self.ioctl(what as libc::c_ulong, &mut req)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an IPv6 address.
+    pub fn add_ipv6(&self, address: Ipv6Addr, prefix: u32) -> io::Result<()> {
+        let mut req = self.request();
+        self.ioctl(libc::SIOCGIFINDEX as libc::c_ulong, &mut req)?;
+        // SAFETY: SIOCGIFINDEX has written this member of the union.
+        let index = unsafe { req.ifr_ifru.ifru_ifindex };
+        let req = in6_ifreq {
+            ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
+            ifr6_prefixlen: prefix,
+            ifr6_ifindex: index,
+        };
+        let control = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        // SAFETY: on an IPv6 socket SIOCSIFADDR reads one in6_ifreq, which `req` is.
+        check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFADDR as _, &raw const req) })
+    }
+
+    /// Sets the MTU.
+    pub fn set_mtu(&self, mtu: u16) -> io::Result<()> {
+        let mut req = self.request();
+        req.ifr_ifru.ifru_mtu = i32::from(mtu);
+        self.ioctl(libc::SIOCSIFMTU as libc::c_ulong, &mut req)
+    }
+
+    /// Sets how many packets may wait for the device.
+    pub fn set_queue_length(&self, packets: u16) -> io::Result<()> {
+        let mut req = self.request();
+        req.ifr_ifru.ifru_metric = i32::from(packets);
+        self.ioctl(libc::SIOCSIFTXQLEN as libc::c_ulong, &mut req)
+    }
+
+    /// Brings it up.
+    pub fn up(&self) -> io::Result<()> {
+        let mut req = self.request();
+        self.ioctl(libc::SIOCGIFFLAGS as libc::c_ulong, &mut req)?;
+        // SAFETY: SIOCGIFFLAGS has written this member of the union.
+        let flags = unsafe { req.ifr_ifru.ifru_flags };
+        req.ifr_ifru.ifru_flags = flags | (libc::IFF_UP | libc::IFF_RUNNING) as c_short;
+        self.ioctl(libc::SIOCSIFFLAGS as libc::c_ulong, &mut req)
+    }
+}
+
+fn sockaddr_v4(address: Ipv4Addr) -> libc::sockaddr {
+    let mut data = [0 as c_char; 14];
+    for (to, from) in data[2..6].iter_mut().zip(address.octets()) {
+        *to = from as c_char;
+    }
+    libc::sockaddr { sa_family: libc::AF_INET as libc::sa_family_t, sa_data: data }
+}
+
+/// The child is killed when the thread that starts it ends, however it ends.
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec and makes one async-signal-safe system call.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(io::Error::from)
+        });
+    }
+}
+
+fn check(ret: libc::c_int) -> io::Result<()> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
