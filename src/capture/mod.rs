@@ -2,6 +2,7 @@
 //! An edge: the only room left of the TUI that opens files and devices for packets.
 
 pub mod file;
+pub mod live;
 pub mod writer;
 
 use crate::model::{Frame, Ts};

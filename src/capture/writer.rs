@@ -29,10 +29,12 @@ pub struct InterfaceInfo {
 /// What a capture counted on one interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Packets that passed the filter.
+    /// Packets that passed the filter, as the kernel counts them (on loopback, some kernels count each twice).
     pub received: u64,
     /// Of these, dropped by the kernel because nobody took them in time.
     pub dropped: u64,
+    /// Packets that reached the file.
+    pub delivered: u64,
 }
 
 /// A pcapng file (one section, little-endian) on its way out.
@@ -114,7 +116,7 @@ impl<W: Write> PcapngWriter<W> {
         self.word(interface);
         self.time(now.max(Ts(0)), false);
         // isb_filteraccept, isb_osdrop, isb_usrdeliv
-        for (code, n) in [(6, s.received), (7, s.dropped), (8, s.received.saturating_sub(s.dropped))] {
+        for (code, n) in [(6, s.received), (7, s.dropped), (8, s.delivered)] {
             self.option(code, &n.to_le_bytes());
         }
         self.end_options();
