@@ -4,7 +4,7 @@
 //! numbers only. Here a copy must agree in everything that its sender wrote, the IP ID included.
 
 use super::trace::{Packet, Trace, Twin};
-use crate::model::{Dir, Ns, PerDir, StreamRange};
+use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -23,8 +23,17 @@ impl IdOrder {
         let mut strict = PerDir::default();
         for dir in Dir::BOTH {
             let mut last = None;
+            let mut newest: Option<(RelSeq, u16)> = None;
+            let mut contradicted = 0u64;
             let (mut by_one, mut grows, mut others) = (0u64, 0u64, 0u64);
-            for id in trace.packets.iter().filter(|p| p.dir == dir).filter_map(|p| p.ip_id) {
+            for p in trace.packets.iter().filter(|p| p.dir == dir) {
+                let Some(id) = p.ip_id else { continue };
+                // Data that is newer than all before, with an older ID: offload cut one packet and
+                // numbered the pieces itself.
+                if p.len > 0 && newest.is_none_or(|(end, _)| p.seq >= end) {
+                    contradicted += u64::from(newest.is_some_and(|(_, n)| (id.wrapping_sub(n) as i16) < 0));
+                    newest = Some((p.range().end, id));
+                }
                 match last {
                     // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
                     _ if id == 0 => continue,
@@ -38,7 +47,7 @@ impl IdOrder {
                 }
                 last = Some(id);
             }
-            useful[dir] = grows >= 2 && grows >= 3 * others;
+            useful[dir] = grows >= 2 && grows >= 3 * others && contradicted * 20 <= grows;
             strict[dir] = useful[dir] && by_one >= 20 && by_one * 20 >= (grows + others) * 19;
         }
         IdOrder { useful, strict }

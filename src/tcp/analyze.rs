@@ -23,7 +23,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
     // The sender of `d` is the receiver of the other direction.
     let sender_rtt = both(|d| lowest[d.flip()]);
 
-    let mut halves = both(|d| classify::classify(&trace, &order, d, sender_rtt[d]));
+    let mut halves = both(|d| classify::classify(&trace, &order, d, lowest));
     let words = both(|d| acks::listen(&trace, &halves[d], d));
     for d in Dir::BOTH {
         cause::assign(&trace, &mut halves[d], d, sender_rtt[d], &rtt[d]);
@@ -61,7 +61,8 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
             missed: both(|d| words[d].unseen.iter().map(|r| r.len()).sum()),
             tap: &tap,
             capture_end,
-            closed: end.word != "open",
+            closed: end.word == "fin",
+            reset: end.reset.map(|p| p.ts),
         };
         for d in Dir::BOTH {
             stalls.extend(stall::find(&cx, d));

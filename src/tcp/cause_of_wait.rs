@@ -126,7 +126,8 @@ impl Facts<'_> {
         if !self.wait.outstanding || !first.syn || self.wait.range.start.0 > 0 {
             return None;
         }
-        Some(match (self.resends.is_empty(), self.wait.end) {
+        let again = self.resends.iter().any(|r| r.syn);
+        Some(match (!again, self.wait.end) {
             (false, Some(_)) => (Owner::Network, StallCause::HandshakeLoss, 0.95),
             (_, None) => {
                 self.detail.path = Some("either".to_owned());
@@ -312,8 +313,7 @@ impl Facts<'_> {
     /// Everything was acknowledged and nothing new was sent.
     fn empty(&mut self) -> Option<Answer> {
         // The tap may have missed the first copies: what ends the pause is a resend.
-        if let Some(first) = self.records.first().filter(|r| r.class == SegmentClass::Retransmission) {
-            let _ = first;
+        if self.records.first().is_some_and(|r| r.class == SegmentClass::Retransmission) {
             self.detail.needs = Some("a capture at the sender, for what triggered the resend".to_owned());
             let cause = if self.wait.len() >= super::rtt::RTO_MIN {
                 StallCause::LossRto
@@ -323,11 +323,20 @@ impl Facts<'_> {
             return Some((Owner::Network, cause, 0.7));
         }
         let other = &self.cx.halves[self.wait.dir.flip()].records;
+        let mute = !self.cx.halves[self.wait.dir].records.iter().any(|r| r.len > 0);
         let talks = |r: &&SegmentRecord| r.len > 0 && !is_probe(r.class);
         let peer_last = other[..other.partition_point(|r| r.ts <= self.wait.until)].iter().rev().find(talks);
         let mine = &self.cx.halves[self.wait.dir].records;
         let my_last = mine[..mine.partition_point(|r| r.ts <= self.wait.start)].iter().rev().find(talks);
         let peer_after = peer_last.filter(|p| my_last.is_none_or(|m| p.ts > m.ts));
+        if mute {
+            // A direction that never carries data owes none, save a server that was asked and never
+            // answers.
+            let asked = self.wait.end.is_none() && self.wait.dir == Dir::S2c && peer_after.is_some();
+            let heard = window_at(&self.cx.acks[Dir::C2s], self.wait.until)
+                .is_some_and(|a| a.ack >= self.cx.halves[Dir::C2s].nxt);
+            return (asked && heard).then_some((Owner::SenderApp, StallCause::NoData, 0.5));
+        }
         match peer_after {
             // The other side spoke last. It is done: was it long ago, or did it just end?
             Some(p) => {

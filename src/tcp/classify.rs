@@ -9,7 +9,7 @@ use super::score::Score;
 use crate::flow::hygiene::IdOrder;
 use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
-use crate::model::{Dir, Ns, RelSeq, StreamRange, Ts};
+use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
 use std::cmp::Ordering;
 
 /// One direction, classified.
@@ -29,6 +29,10 @@ pub struct Half {
     pub after_ack: u64,
 }
 
+/// No packet is under way for longer than this and overtaken by its own copy; an older IP ID then
+/// means another counter.
+const LATEST: Ns = Ns::from_secs(2);
+
 /// A gap that is still open.
 struct Open {
     hole: usize,
@@ -43,6 +47,8 @@ struct Walk<'a> {
     dir: Dir,
     /// Round trip from the tap to the sender and back.
     sender_rtt: Option<Ns>,
+    /// Round trip of the whole path.
+    path_rtt: Option<Ns>,
     half: Half,
     open: Vec<Open>,
     score: Score,
@@ -55,13 +61,16 @@ struct Walk<'a> {
     last_ack: Option<Ts>,
 }
 
-/// Classifies one direction. `sender_rtt`: lowest round trip between the tap and the sender.
-pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, sender_rtt: Option<Ns>) -> Half {
+/// Classifies one direction. `lowest`: lowest round trip from the tap to each direction's receiver.
+pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<Ns>>) -> Half {
+    // The sender of `dir` is the receiver of the other direction.
+    let sender_rtt = lowest[dir.flip()];
     let mut w = Walk {
         trace,
         order,
         dir,
         sender_rtt,
+        path_rtt: lowest.c2s.zip(lowest.s2c).map(|(a, b)| a + b),
         half: Half::default(),
         open: Vec::new(),
         score: Score::default(),
@@ -215,7 +224,8 @@ impl Walk<'_> {
         let p = &self.trace.packets[i];
         let Some(prev) = self.previous.map(|j| &self.trace.packets[j]) else { return false };
         let pause = p.ts.since(prev.ts);
-        let patience = Ns(self.sender_rtt.unwrap_or(Ns::from_millis(100)).0.max(10_000_000));
+        // No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
+        let patience = self.path_rtt.map_or(Ns::from_millis(200), |r| Ns((r.0 + r.0 / 2).max(5_000_000)));
         !self.peer_spoke
             && self.order.counts_every_packet(self.dir)
             && pause > patience
@@ -232,7 +242,7 @@ impl Walk<'_> {
         match (before, unseen.is_empty()) {
             (Some(last), true) => {
                 let earlier = &self.trace.packets[self.half.packets[last as usize]];
-                if self.order.sent(p, earlier) == Some(Ordering::Less) {
+                if self.order.sent(p, earlier) == Some(Ordering::Less) && p.ts.since(earlier.ts) < LATEST {
                     // The copy that overtook it was the resend.
                     let overtaker = &mut self.half.records[last as usize];
                     if matches!(overtaker.class, SegmentClass::New | SegmentClass::Undecided) {

@@ -39,8 +39,10 @@ pub struct Context<'a> {
     pub tap: &'a Tap,
     /// When the capture (not the connection) ended.
     pub capture_end: Ts,
-    /// Both sides said goodbye, or one hung up.
+    /// Both sides said goodbye: nothing is owed any more.
     pub closed: bool,
+    /// One side hung up: what was still owed then ended there.
+    pub reset: Option<Ts>,
 }
 
 /// Where one direction stands while its packets are walked.
@@ -124,8 +126,8 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
     let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
     let outstanding = w.score.una.is_none_or(|u| w.nxt > u);
     if let Some(start) = w.waiting_since() {
-        let mut wait = w.wait(dir, start, None, outstanding, w.last_frame);
-        wait.until = cx.capture_end;
+        let mut wait = w.wait(dir, start, cx.reset, outstanding, w.last_frame);
+        wait.until = cx.reset.unwrap_or(cx.capture_end);
         // Before its RTO has passed, an unanswered segment at the end of a capture proves nothing.
         push(wait, patience, if outstanding { est.rto() } else { FLOOR_OPEN_EMPTY });
     }

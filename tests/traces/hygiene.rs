@@ -1,0 +1,107 @@
+//! The capture's own faults, found before anything is counted.
+
+use super::script::trace;
+use super::{HELLO, causes, classes, with};
+use syncscope::model::Dir;
+use syncscope::model::tcp::{SegmentClass, TapPosition};
+
+#[test]
+fn every_frame_captured_twice_changes_nothing() {
+    let text = with(
+        HELLO,
+        "0.041 c 1:1001
+         0.0411 c 1001:2001
+         0.081 s ack 1001
+         0.165 c 1001:2001
+         0.205 s ack 2001",
+    );
+    let mut id = (100, 30_000);
+    let doubled: String = text
+        .lines()
+        .filter(|l| !l.trim().is_empty())
+        .flat_map(|l| {
+            let side = if l.contains(" c ") { &mut id.0 } else { &mut id.1 };
+            *side += 1;
+            let (at, rest) = l.trim().split_once(' ').unwrap();
+            let again: f64 = at.parse::<f64>().unwrap() + 0.000_02;
+            [format!("{at} {rest} id {side}\n"), format!("{again} {rest} id {side}\n")]
+        })
+        .collect();
+    let (once, twice) = (trace(&text), trace(&doubled));
+    let genuine = |c: &syncscope::tcp::Connection| {
+        c.segments
+            .iter()
+            .filter(|r| r.class != SegmentClass::CaptureDuplicate)
+            .map(|r| (r.seq, r.len, r.class, r.cause))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(genuine(&once), genuine(&twice));
+    assert_eq!(once.halves, twice.halves);
+    assert_eq!(once.losses.len(), twice.losses.len());
+    assert_eq!(once.stalls.iter().map(|s| s.cause).collect::<Vec<_>>(), [twice.stalls[0].cause]);
+    assert!(twice.quality.iter().any(|q| q.code == "capture-duplicates" && q.count == 8));
+}
+
+#[test]
+fn a_packet_that_the_network_doubled_is_no_retransmission() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001 id 110
+         0.042 c 1001:2001 id 111
+         0.043 c 1001:2001 id 111
+         0.044 c 2001:3001 id 112
+         0.081 s ack 2001
+         0.082 s ack 2001 sack 1001:2001
+         0.084 s ack 3001",
+    ));
+    assert_eq!(classes(&c), [(6, SegmentClass::NetworkDuplicate)]);
+    assert_eq!(causes(&c), []);
+    assert!(c.losses.is_empty());
+}
+
+#[test]
+fn duplicate_acks_are_not_window_updates_or_probe_answers() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.081 s ack 1001 win 4000
+         # nothing outstanding: a window update
+         0.090 s ack 1001 win 8000
+         0.091 s ack 1001 win 8000
+         0.100 c 1001:2001
+         # outstanding, but the window moved
+         0.120 s ack 1001 win 9000
+         0.140 s ack 2001 win 9000",
+    ));
+    assert_eq!(c.halves[Dir::C2s].dup_acks, 0);
+}
+
+#[test]
+fn the_tap_is_placed_by_its_round_trips() {
+    let talk = "0.041 c 1:1001\n 0.081 s ack 1001\n 0.0811 s 1:101\n 0.0812 c ack 101";
+    assert_eq!(trace(&with(HELLO, talk)).tap.position, TapPosition::ClientHost);
+    let far = with(HELLO, talk).replace(" c ", " c ttl 57 ");
+    assert_eq!(trace(&far).tap.position, TapPosition::NearClient);
+}
+
+#[test]
+fn without_a_handshake_the_window_is_not_guessed() {
+    let c = trace("0.0 c 1:1001 ack 1\n 0.04 s ack 1001 win 500\n 0.05 c 1001:2001\n 0.09 s ack 2001");
+    assert!(!c.offsets_known);
+    assert_eq!(c.halves[Dir::C2s].window_max, None);
+    assert!(c.quality.iter().any(|q| q.code == "no-handshake"));
+    assert!(c.stalls.is_empty());
+}
+
+#[test]
+fn sacks_of_another_numbering_are_counted_not_believed() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.0411 c 1001:2001
+         0.081 s ack 1001 sack 1500001001:1500002001
+         0.1 s ack 2001",
+    ));
+    assert!(c.holes.is_empty(), "{:?}", c.holes);
+    assert!(c.quality.iter().any(|q| q.code == "foreign-sacks"));
+}

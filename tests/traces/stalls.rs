@@ -1,0 +1,225 @@
+//! Who owed the next move.
+
+use super::script::{trace, trace_until};
+use super::{HELLO, HELLO_AT_SERVER, with};
+use syncscope::model::tcp::{Owner, SegmentClass, Stall, StallCause};
+use syncscope::tcp::Connection;
+
+fn only(c: &Connection) -> &Stall {
+    let [s] = c.stalls.as_slice() else { panic!("{:#?}", c.stalls) };
+    s
+}
+
+fn named(c: &Connection, cause: StallCause) -> &Stall {
+    c.stalls.iter().find(|s| s.cause == cause).unwrap_or_else(|| panic!("{:#?}", c.stalls))
+}
+
+#[test]
+fn a_closed_window_is_the_readers_and_its_probes_are_no_keep_alives() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.081 s ack 1001 win 0
+         0.300 c 1000:1000
+         0.340 s ack 1001 win 0
+         0.740 c 1000:1000
+         0.780 s ack 1001 win 0
+         1.640 c 1000:1000
+         1.680 s ack 1001 win 0
+         3.081 s ack 1001 win 8000
+         3.082 c 1001:2001
+         3.122 s ack 2001",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::ReceiverApp, StallCause::ZeroWindow));
+    assert_eq!(s.detail.probes, Some(3));
+    assert_eq!((s.end.unwrap() - s.start).0, 3_001_000_000);
+    let probes = c.segments.iter().filter(|r| r.class == SegmentClass::WindowProbe).count();
+    assert_eq!(probes, 3);
+    assert!(c.segments.iter().all(|r| r.class != SegmentClass::KeepAlive));
+}
+
+#[test]
+fn the_window_reopened_and_the_sender_only_probes() {
+    let c = trace_until(
+        &with(
+            HELLO,
+            "0.041 c 1:1001
+             0.081 s ack 1001 win 0
+             0.300 c 1000:1000
+             0.340 s ack 1001 win 0
+             0.500 s ack 1001 win 8000
+             0.740 c 1000:1000
+             0.780 s ack 1001 win 8000
+             1.640 c 1000:1000
+             1.680 s ack 1001 win 8000
+             3.400 c 1000:1000
+             3.440 s ack 1001 win 8000",
+        ),
+        1.0,
+    );
+    let s = named(&c, StallCause::StuckWindow);
+    assert_eq!((s.owner, s.end), (Owner::SenderTcp, None));
+}
+
+#[test]
+fn both_windows_closed_is_a_deadlock() {
+    let c = trace_until(
+        &with(
+            HELLO,
+            "0.041 c 1:1001
+             0.042 s 1:1001
+             0.081 s ack 1001 win 0
+             0.082 c ack 1001 win 0
+             0.300 c 1000:1000
+             0.340 s ack 1001 win 0
+             0.740 c 1000:1000
+             0.780 s ack 1001 win 0",
+        ),
+        5.0,
+    );
+    assert!(c.stalls.iter().any(|s| (s.owner, s.cause, s.end) == (Owner::Both, StallCause::Deadlock, None)));
+}
+
+#[test]
+fn a_sender_that_pauses_in_its_own_stream_had_no_data() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 s 1:1001
+         0.0411 c ack 1001
+         0.900 s 1001:2001
+         0.9001 c ack 2001",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::SenderApp, StallCause::NoData));
+    assert_eq!((s.end.unwrap() - s.start).0, 858_900_000);
+}
+
+#[test]
+fn an_idle_client_is_nobodys_fault() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:101
+         0.081 s 1:501 ack 101
+         0.0811 c ack 501
+         5.000 c 101:201
+         5.040 s 501:901 ack 201
+         5.0401 c ack 901",
+    ));
+    let causes: Vec<_> = c.stalls.iter().map(|s| s.cause).collect();
+    assert_eq!(causes, [StallCause::Idle, StallCause::WaitingForPeer]);
+}
+
+#[test]
+fn the_hang_at_the_end_is_a_stall() {
+    // A black hole: the timers fire and double, nothing comes back.
+    let c = trace_until(
+        &with(
+            HELLO,
+            "0.041 c 1:1001
+             0.081 s ack 1001
+             0.082 c 1001:2001
+             0.322 c 1001:2001
+             0.582 c 1001:2001
+             1.102 c 1001:2001
+             2.142 c 1001:2001",
+        ),
+        2.0,
+    );
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause, s.end), (Owner::Network, StallCause::BlackHole, None));
+    assert_eq!(s.detail.path.as_deref(), Some("either"));
+    assert!(s.detail.needs.as_deref().unwrap().contains("receiver"));
+    assert!(s.detail.timeouts >= Some(3), "{:?}", s.detail);
+}
+
+#[test]
+fn the_receivers_tap_sees_that_its_acks_do_not_get_through() {
+    let c = trace_until(
+        &with(
+            HELLO_AT_SERVER,
+            "0.041 c 1:1001
+             0.0411 s ack 1001
+             0.082 c 1001:2001
+             0.0821 s ack 2001
+             0.322 c 1001:2001
+             0.3221 s ack 2001 sack 1001:2001
+             0.782 c 1001:2001
+             0.7821 s ack 2001 sack 1001:2001",
+        ),
+        3.0,
+    );
+    // From here nothing of c's is outstanding: the resends are proven needless.
+    assert!(c.losses.is_empty(), "{:?}", c.losses);
+    assert!(c.segments.iter().filter(|r| r.spurious.is_some()).count() == 2);
+}
+
+#[test]
+fn only_large_segments_vanish() {
+    let c = trace_until(
+        &with(
+            HELLO,
+            "0.041 c 1:201
+             0.081 s ack 201
+             0.082 c 201:1201
+             0.083 c 1201:2201
+             0.330 c 201:1201
+             0.900 c 201:1201
+             2.000 c 201:1201
+             4.200 c 201:1201",
+        ),
+        1.0,
+    );
+    assert_eq!(only(&c).cause, StallCause::MtuBlackHole);
+}
+
+#[test]
+fn nagle_waits_for_a_delayed_ack() {
+    let c = trace(&with(
+        HELLO.replace("0.04", "0.001").as_str(),
+        "0.041 c 1:101
+         0.0815 s ack 101
+         0.0816 c 101:201
+         0.0836 s ack 201",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::SenderTcp, StallCause::NagleDelayedAck));
+}
+
+#[test]
+fn a_delay_spike_makes_a_time_out_that_was_not_needed() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001 ts 41,0
+         0.081 s ack 1001 ts 1,41
+         0.082 c 1001:2001 ts 82,0
+         0.0821 c 2001:3001 ts 82,0
+         0.400 c 1001:2001 ts 400,0
+         0.500 s ack 3001 ts 2,82",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
+}
+
+#[test]
+fn a_reset_names_who_sent_it() {
+    let talk = "0.041 c 1:1001\n 0.081 s ack 1001\n 0.082 c 1001:2001\n";
+    let peer = trace(&with(HELLO, &format!("{talk} 0.12 s R")));
+    let s = named(&peer, StallCause::Reset);
+    assert_eq!(s.detail.sent_by.as_deref(), Some("peer"));
+    let middle = trace(&with(HELLO, &format!("{talk} 0.12 s R ttl 250")));
+    assert_eq!(named(&middle, StallCause::Reset).detail.sent_by.as_deref(), Some("middlebox"));
+}
+
+#[test]
+fn a_whole_flight_lost_once_is_a_burst() {
+    let mut text = String::from("0.041 c 1:1001\n 0.081 s ack 1001\n");
+    for i in 1..11 {
+        text += &format!("0.{:04} c {}:{}\n", 820 + i, 1 + i * 1000, 1001 + i * 1000);
+    }
+    for i in 1..11 {
+        text += &format!("0.{:04} c {}:{}\n", 3500 + i, 1 + i * 1000, 1001 + i * 1000);
+    }
+    text += "0.3911 s ack 11001";
+    assert_eq!(only(&trace(&with(HELLO, &text))).cause, StallCause::BurstLoss);
+}
