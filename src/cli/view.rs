@@ -2,6 +2,7 @@
 
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::report::{Report, Severity, VerdictKind, record};
+use crate::tui;
 use crate::view::{self, TextOptions};
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -56,8 +57,23 @@ impl FailOn {
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let report = load(&args.path)?;
-    print(&report, args.format.unwrap_or(Format::Text), color)?;
-    Ok(args.fail_on.outcome(&report))
+    let outcome = args.fail_on.outcome(&report);
+    match args.format {
+        None if screens_possible() => show(report, color)?,
+        format => print(&report, format.unwrap_or(Format::Text), color)?,
+    }
+    Ok(outcome)
+}
+
+/// Screens are for terminals that can do more than print.
+pub fn screens_possible() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+}
+
+/// Shows a report on the screens until the user leaves.
+pub fn show(report: Report, color: ColorWhen) -> Result<(), CliError> {
+    let theme = tui::theme::Theme { color: color.enabled() };
+    tui::run::show_with(report, theme).map_err(|e| CliError::Message(e.to_string()))
 }
 
 /// Opens a stored report.
@@ -120,10 +136,6 @@ pub fn print(report: &Report, format: Format, color: ColorWhen) -> Result<(), Cl
 
 /// How text for stdout should look: as wide as the terminal, or 100 columns off one.
 pub fn text_options(color: ColorWhen) -> TextOptions {
-    let width = if std::io::stdout().is_terminal() { terminal_width() } else { None };
+    let width = if std::io::stdout().is_terminal() { tui::run::terminal_width() } else { None };
     TextOptions { color: color.enabled(), width: width.unwrap_or(TextOptions::default().width) }
-}
-
-fn terminal_width() -> Option<usize> {
-    None
 }

@@ -26,6 +26,8 @@ pub enum Tone {
     Net,
     /// Of an application.
     App,
+    /// A quantity that is neither good nor bad: a busy path is no fault.
+    Data,
 }
 
 /// Tone of a verdict.
@@ -63,6 +65,20 @@ pub fn owner_tone(o: Owner) -> Tone {
         Owner::SenderApp | Owner::ReceiverApp => Tone::App,
         Owner::SenderTcp | Owner::ReceiverHost | Owner::Both => Tone::Warn,
         Owner::Capture | Owner::Unknown => Tone::Dim,
+    }
+}
+
+/// Letter of an owner, for lanes without reads.
+pub fn owner_letter(o: Owner) -> char {
+    match o {
+        Owner::SenderApp => 'A',
+        Owner::SenderTcp => 'T',
+        Owner::Network => 'N',
+        Owner::ReceiverApp => 'R',
+        Owner::ReceiverHost => 'H',
+        Owner::Both => 'B',
+        Owner::Capture => 'C',
+        Owner::Unknown => '?',
     }
 }
 

@@ -74,8 +74,9 @@ fn sgr(tone: Tone) -> Option<&'static str> {
         Tone::Good => Some("32"),
         Tone::Warn => Some("33"),
         Tone::Bad => Some("1;31"),
-        Tone::Net => Some("31"),
+        Tone::Net => Some("35"),
         Tone::App => Some("36"),
+        Tone::Data => Some("34"),
     }
 }
 
