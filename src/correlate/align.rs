@@ -2,10 +2,11 @@
 
 use super::clock::{self, Sighting};
 use super::input::{BuildInputs, CaptureInput};
+use super::stream::Stream;
 use super::{shift, sight};
 use crate::model::app::ClockOffset;
 use crate::model::tcp::TapPosition;
-use crate::model::{AppLog, Dir, FlowId, Ns, PerDir, Side, Span, Ts};
+use crate::model::{AppLog, AppOp, Dir, FlowId, Ns, PerDir, RelSeq, Side, Span, Ts};
 use crate::report::{Input, InputKind, Quality, Severity};
 use crate::tcp::Connection;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub struct Flow {
     pub server_log: Option<LogView>,
     /// Shortest time on the path, measured between two taps or estimated from round trips.
     pub transit: PerDir<Option<Ns>>,
+    /// For each direction: byte 0 of the applications' streams is known to be sequence number 1.
+    pub offsets: PerDir<bool>,
 }
 
 /// A connection as one capture saw it.
@@ -160,6 +163,7 @@ pub fn align(b: &mut BuildInputs) -> World {
     for f in &mut w.flows {
         for dir in Dir::BOTH {
             f.transit[dir] = sight::transit(f, dir);
+            f.offsets[dir] = f.taps.iter().all(|t| t.conn.offsets_known) || number_by_log(f, dir);
         }
     }
     w
@@ -230,6 +234,7 @@ fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, C
                 client_log: None,
                 server_log: None,
                 transit: PerDir::default(),
+                offsets: PerDir::default(),
             });
             id
         };
@@ -437,6 +442,38 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
     }
 }
 
+/// A capture that began in mid-stream takes its numbers from the reader's log: a read that had to
+/// wait found the buffer empty, so its first byte is the first one that had not arrived yet.
+fn number_by_log(f: &mut Flow, dir: Dir) -> bool {
+    let side = sender(dir).flip();
+    let Some(log) = f.log(side).map(|l| &l.log).filter(|l| l.offsets_known) else { return false };
+    let Some(tap) = f.tap(side) else { return false };
+    let stream = Stream::new(tap, dir);
+    let mut waits: Vec<_> = log.events.iter().filter(|e| e.op == AppOp::Read && e.len > 0).collect();
+    waits.sort_by_key(|e| std::cmp::Reverse(e.end.since(e.start)));
+    let shifts: Vec<i64> = waits
+        .iter()
+        .take(5)
+        .filter(|e| e.start >= tap.conn.span.start && e.end <= tap.conn.span.end + Ns::from_millis(100))
+        .filter_map(|e| {
+            let next = stream.frontier_at(e.start)?;
+            let arrived = stream.contiguous(next)?;
+            let waited = arrived.ts > e.start && arrived.ts <= e.end;
+            waited.then(|| RelSeq::from_stream_offset(e.offset).0 - next.0)
+        })
+        .collect();
+    let Some(&first) = shifts.first() else { return false };
+    if shifts.iter().any(|&s| s != first) {
+        return false;
+    }
+    let mut by = PerDir::default();
+    by[dir] = first;
+    for t in &mut f.taps {
+        shift::connection(&mut t.conn, Ns::ZERO, by);
+    }
+    true
+}
+
 fn index(s: Side) -> usize {
     match s {
         Side::Client => 0,
@@ -476,6 +513,7 @@ fn flow_of(flows: &mut Vec<Flow>, log: &AppLog) -> usize {
             client_log: None,
             server_log: None,
             transit: PerDir::default(),
+            offsets: PerDir::default(),
         });
         flows.len() - 1
     })

@@ -8,11 +8,18 @@
 //! ```
 
 mod align;
+pub mod budget;
 pub mod clock;
+pub mod incident;
 mod input;
+pub mod join;
+pub mod peer;
+pub mod reconcile;
+pub mod repair;
 pub mod series;
 mod shift;
 mod sight;
+pub mod stream;
 
 pub use align::{Flow, LogView, TapView, World, align, dir_of, sender};
 pub use input::{BuildInputs, CaptureInput, LogInput};

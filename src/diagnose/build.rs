@@ -1,16 +1,26 @@
 //! Evidence in, report out: align, join, group, judge.
 
+use super::findings::{self, Weighed};
+use super::sentence::{self, Facts};
 use super::{flows, verdict};
-use crate::correlate::{self, BuildInputs, World};
-use crate::model::tcp::SegmentClass;
-use crate::report::{Meta, Quality, Report, SCHEMA, Severity};
-use std::collections::BTreeMap;
+use crate::correlate::incident::{Group, Lists, groups};
+use crate::correlate::join::{Joined, Joiner};
+use crate::correlate::peer::Peer;
+use crate::correlate::{self, BuildInputs, World, reconcile};
+use crate::model::tcp::{Hole, Owner, SegmentClass, Stall, StallCause};
+use crate::model::{AppOp, Dir, Ns, Span, Ts};
+use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Frames that an incident shows.
+const EVIDENCE: usize = 32;
 
 /// Makes the report. Pure: the same inputs give the same report.
 pub fn build(mut b: BuildInputs) -> Report {
     let mut w = correlate::align(&mut b);
     let mut quality = std::mem::take(&mut w.quality);
     quality.extend(connection_faults(&w));
+    refine(&mut w);
     let segments = w
         .flows
         .iter()
@@ -19,9 +29,32 @@ pub fn build(mut b: BuildInputs) -> Report {
         .filter(|s| b.all_segments || s.class != SegmentClass::New)
         .copied()
         .collect();
-    let stalls = w.flows.iter().flat_map(|f| &f.taps).flat_map(|t| &t.conn.stalls).cloned().collect();
-    let holes = w.flows.iter().flat_map(|f| &f.taps).flat_map(|t| &t.conn.holes).copied().collect();
-    let losses = w.flows.iter().flat_map(|f| &f.taps).flat_map(|t| &t.conn.losses).copied().collect();
+    let mut stalls: Vec<Stall> =
+        w.flows.iter().flat_map(|f| &f.taps).flat_map(|t| &t.conn.stalls).cloned().collect();
+    stalls.sort_by_key(|s| (s.start, s.flow, s.input));
+    let mut holes: Vec<Hole> =
+        w.flows.iter().flat_map(|f| &f.taps).flat_map(|t| &t.conn.holes).copied().collect();
+    holes.sort_by_key(|h| (h.birth, h.flow, h.input));
+    let losses = reconcile::losses(&w);
+    let mut joined = reads(&w, b.slow_read);
+    tie_holes(&mut joined, &mut holes);
+
+    let lists = Lists { losses: &losses, holes: &holes, stalls: &stalls, reads: &joined, slow: b.slow_read };
+    let groups = groups(&w, &lists);
+    for (i, g) in groups.iter().enumerate() {
+        for &n in &g.reads {
+            if let Some(j) = joined.get_mut(n as usize) {
+                j.read.incident = j.read.incident.or(u32::try_from(i).ok());
+            }
+        }
+        for &n in &g.stalls {
+            if let (Some(s), Some(busy)) = (stalls.get_mut(n as usize), &g.busy)
+                && s.detail.busy_with.is_none()
+            {
+                s.detail.busy_with = Some(busy.clone());
+            }
+        }
+    }
     let mut report = Report {
         meta: Meta {
             schema: SCHEMA.to_owned(),
@@ -38,15 +71,165 @@ pub fn build(mut b: BuildInputs) -> Report {
         losses,
         holes,
         stalls,
-        reads: Vec::new(),
+        reads: joined.iter().map(|j| j.read.clone()).collect(),
         incidents: Vec::new(),
         findings: Vec::new(),
         verdict: verdict::nothing(),
         series: correlate::series::series(&w),
         run: b.run,
     };
-    report.verdict = verdict::judge(&report);
+    report.incidents = incidents(&report, &groups, &joined);
+    report.findings = conclude(&w, &report, &groups);
+    report.verdict = verdict::judge(&report, read_count(&w));
     report
+}
+
+fn reads(w: &World, slow: Ns) -> Vec<Joined> {
+    let mut out: Vec<Joined> = Vec::new();
+    for f in &w.flows {
+        for dir in Dir::BOTH {
+            if f.log(correlate::reader(dir)).is_some() {
+                out.extend(Joiner::new(f, dir).slow_reads(slow));
+            }
+        }
+    }
+    out.sort_by_key(|j| (j.read.start, j.read.flow, j.read.dir));
+    out
+}
+
+fn read_count(w: &World) -> u64 {
+    let logs = w.flows.iter().flat_map(|f| [&f.client_log, &f.server_log]).flatten();
+    logs.flat_map(|l| &l.log.events).filter(|e| e.op == AppOp::Read).count() as u64
+}
+
+/// Points each read to the hole it waited for, and tells that hole how long.
+fn tie_holes(joined: &mut [Joined], holes: &mut [Hole]) {
+    let index: HashMap<(u16, u64, Dir), usize> =
+        holes.iter().enumerate().map(|(i, h)| ((h.input, h.birth_frame.0, h.dir), i)).collect();
+    for j in joined {
+        let Some(Evidence { input, frame }) = j.hole else { continue };
+        let Some(&i) = index.get(&(input, frame.0, j.read.dir)) else { continue };
+        let Some(h) = holes.get_mut(i) else { continue };
+        let wait = j.read.end.since(j.read.start);
+        h.waited = Some(h.waited.map_or(wait, |w| w.max(wait)));
+        j.read.hole = u32::try_from(i).ok();
+    }
+}
+
+/// Lets the sender's own log say what a quiet time was.
+fn refine(w: &mut World) {
+    for f in &mut w.flows {
+        for t in &mut f.taps {
+            for s in &mut t.conn.stalls {
+                let log = match correlate::sender(s.dir) {
+                    crate::model::Side::Client => &f.client_log,
+                    crate::model::Side::Server => &f.server_log,
+                };
+                let quiet =
+                    matches!(s.cause, StallCause::NoData | StallCause::WaitingForPeer | StallCause::Idle);
+                if let (true, Some(v)) = (quiet, log) {
+                    by_log(s, &Peer::new(&v.log), t.conn.span.end);
+                }
+            }
+        }
+    }
+}
+
+fn by_log(s: &mut Stall, peer: &Peer<'_>, end: Ts) {
+    let span = Span::new(s.start, s.end.unwrap_or(end));
+    let half = Ns(span.len().0 / 2);
+    let d = peer.during(span);
+    if d.worked > half {
+        (s.cause, s.owner) = (StallCause::NoData, Owner::SenderApp);
+        s.detail.busy_with = d.busy_with;
+    } else if d.paced > half {
+        (s.cause, s.owner) = (StallCause::Idle, Owner::SenderApp);
+        s.detail.busy_with = Some("pace".to_owned());
+    } else if d.reading > half {
+        (s.cause, s.owner) = (StallCause::WaitingForPeer, Owner::SenderApp);
+    } else {
+        return;
+    }
+    s.confidence = s.confidence.max(0.9);
+}
+
+fn incidents(r: &Report, groups: &[Group], joined: &[Joined]) -> Vec<Incident> {
+    let facts =
+        Facts { zero: r.span.start, losses: &r.losses, holes: &r.holes, stalls: &r.stalls, reads: joined };
+    groups
+        .iter()
+        .map(|g| {
+            let waits = g.reads.iter().filter_map(|&n| r.reads.get(n as usize));
+            let waits = waits.filter_map(|x| Span::new(x.start, x.end).intersect(g.span));
+            Incident {
+                flow: g.flow,
+                dir: g.dir.unwrap_or(Dir::C2s),
+                span: g.span,
+                owner: g.owner.unwrap_or(Owner::Unknown),
+                cause: g.cause.unwrap_or(StallCause::Unknown),
+                bytes: g.bytes,
+                reads: g.reads.clone(),
+                stalls: g.stalls.clone(),
+                holes: g.holes.clone(),
+                losses: g.losses.clone(),
+                waited: findings::union(waits),
+                sentence: sentence::sentence(g, &facts),
+                evidence: evidence(&g.evidence),
+            }
+        })
+        .collect()
+}
+
+fn evidence(all: &[Evidence]) -> Vec<Evidence> {
+    let mut seen = BTreeSet::new();
+    let mut out: Vec<Evidence> = all.iter().copied().filter(|e| seen.insert(*e)).take(EVIDENCE).collect();
+    out.sort();
+    out
+}
+
+fn conclude(w: &World, r: &Report, groups: &[Group]) -> Vec<crate::report::Finding> {
+    let weighed: Vec<Weighed<'_>> = groups
+        .iter()
+        .zip(&r.incidents)
+        .map(|(group, incident)| {
+            let cost = findings::cost(group, r);
+            Weighed {
+                incident,
+                cost,
+                severity: findings::severity(group, cost, r, hung(w, r, group)),
+                confidence: confidence(w, r, group),
+            }
+        })
+        .collect();
+    findings::findings(&weighed, &r.quality)
+}
+
+/// True when the evidence ends inside it and the connection never got further.
+fn hung(w: &World, r: &Report, g: &Group) -> bool {
+    let open = g.stalls.iter().filter_map(|&n| r.stalls.get(n as usize)).any(|s| {
+        let quiet = matches!(s.cause, StallCause::Idle | StallCause::WaitingForPeer);
+        s.end.is_none() && (!quiet || g.cause == Some(s.cause))
+    });
+    let alive = w.flows.get(g.flow.0 as usize).is_none_or(|f| f.taps.iter().all(|t| t.conn.ended == "open"));
+    open && alive && g.span.len() >= Ns::from_secs(1)
+}
+
+/// How sure: what TCP's analysis said, more where two taps or an application's log agree.
+fn confidence(w: &World, r: &Report, g: &Group) -> f64 {
+    let told = g.stalls.iter().filter_map(|&n| r.stalls.get(n as usize));
+    let told = told.filter(|s| Some(s.cause) == g.cause).map(|s| s.confidence).fold(0.0, f64::max);
+    let taps = w.flows.get(g.flow.0 as usize).map_or(0, |f| f.taps.len());
+    let base: f64 = match (taps, g.reads.is_empty()) {
+        (2.., false) => 0.95,
+        (2.., true) => 0.9,
+        (_, false) => 0.85,
+        (_, true) => 0.8,
+    };
+    match g.cause {
+        None | Some(StallCause::Unknown) => told.min(0.5),
+        _ if told > 0.0 && taps < 2 && g.reads.is_empty() => told,
+        _ => base.max(told),
+    }
 }
 
 /// The faults that single connections show, summed by capture and kind.

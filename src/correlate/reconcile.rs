@@ -1,0 +1,64 @@
+//! What two taps know together about lost bytes: sent at the one, never at the other.
+
+use super::align::{Flow, World};
+use super::stream::Stream;
+use crate::model::tcp::{Loss, LossWhere};
+use crate::model::{Dir, FrameNo};
+use std::collections::HashSet;
+
+/// All losses, each told once, with the place that both taps agree on.
+pub fn losses(w: &World) -> Vec<Loss> {
+    let mut out = Vec::new();
+    for f in &w.flows {
+        for dir in Dir::BOTH {
+            of_direction(f, dir, &mut out);
+        }
+    }
+    out
+}
+
+fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
+    let (Some(from), Some(to)) = (f.sender_tap(dir), f.receiver_tap(dir)) else {
+        out.extend(f.taps.iter().flat_map(|t| &t.conn.losses).filter(|l| l.dir == dir));
+        return;
+    };
+    let sent = Stream::new(from, dir);
+    let seen = Stream::new(to, dir);
+    let arrived: HashSet<u64> = to.conn.packets[dir].iter().map(|p| p.key).collect();
+    let marks = &from.conn.packets[dir];
+    let key_of = |frame: FrameNo| {
+        marks.binary_search_by_key(&frame, |p| p.frame).ok().and_then(|i| marks.get(i)).map(|p| p.key)
+    };
+    let mut told: Vec<Loss> = Vec::new();
+    for l in from.conn.losses.iter().filter(|l| l.dir == dir) {
+        let mut l = *l;
+        let reached = match l.sent_frame.and_then(key_of).filter(|_| !arrived.is_empty()) {
+            Some(key) => arrived.contains(&key),
+            None => seen.copies_of(l.range.start).len() >= sent.copies_of(l.range.start).len(),
+        };
+        if matches!(l.location, LossWhere::Downstream | LossWhere::Network) {
+            l.location = if reached { LossWhere::ReceivingHost } else { LossWhere::Network };
+        }
+        told.push(l);
+    }
+    let known = told.len();
+    for l in to.conn.losses.iter().filter(|l| l.dir == dir) {
+        if told[..known].iter().any(|t| t.range.overlaps(l.range)) {
+            continue;
+        }
+        let mut l = *l;
+        let copies = sent.copies_of(l.range.start);
+        if l.location == LossWhere::Upstream
+            && let Some(first) = copies.first()
+        {
+            l.location = LossWhere::Network;
+            l.sent = l.sent.or(Some(first.ts));
+        }
+        told.push(l);
+    }
+    told.sort_by_key(|l| (l.sent.or(l.repaired), l.range));
+    out.extend(told);
+    for t in f.taps.iter().filter(|t| t.input != from.input && t.input != to.input) {
+        out.extend(t.conn.losses.iter().filter(|l| l.dir == dir));
+    }
+}
