@@ -333,8 +333,9 @@ impl Facts<'_> {
             // A direction that never carries data owes none, save a server that was asked and never
             // answers.
             let asked = self.wait.end.is_none() && self.wait.dir == Dir::S2c && peer_after.is_some();
-            let heard = window_at(&self.cx.acks[Dir::C2s], self.wait.until)
-                .is_some_and(|a| a.ack >= self.cx.halves[Dir::C2s].nxt);
+            let heard = window_at(&self.cx.acks[Dir::C2s], self.wait.until).is_some_and(|a| {
+                a.ack >= self.cx.halves[Dir::C2s].nxt && self.wait.until.since(a.ts) >= Ns::from_secs(1)
+            });
             return (asked && heard).then_some((Owner::SenderApp, StallCause::NoData, 0.5));
         }
         match peer_after {
