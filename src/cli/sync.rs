@@ -8,6 +8,8 @@ use crate::lab::units::Rate;
 use crate::model::Ns;
 use crate::model::units::{bits_per_second, bytes, printable};
 use crate::report::{RunInfo, record};
+use crate::sync::explain::explain_delta;
+use crate::sync::signature::default_block_size;
 use crate::view;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -21,15 +23,18 @@ use std::sync::atomic::AtomicBool;
     syncscope sync ./photos 10.0.0.2:8730:photos     push")]
 pub struct Args {
     /// HOST:PORT:PATH (pull) or a local folder (push). PATH is below the folder that is served; it may be empty.
-    #[arg(value_name = "SOURCE")]
-    source: String,
+    #[arg(value_name = "SOURCE", required_unless_present = "explain_delta")]
+    source: Option<String>,
     /// A local folder (pull) or HOST:PORT:PATH (push).
-    #[arg(value_name = "DESTINATION")]
-    destination: String,
+    #[arg(value_name = "DESTINATION", required_unless_present = "explain_delta")]
+    destination: Option<String>,
     /// How to print the report.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// Block size in bytes; chosen by the size of each file otherwise.
+    /// Only show how file A is rebuilt from B, step by step; no peer is needed.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["source", "destination"])]
+    explain_delta: Option<Vec<PathBuf>>,
+    /// Block size in bytes; chosen by the size of each file otherwise. A sync takes at least 64.
     #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=131_072))]
     block_size: Option<u32>,
     /// Send no faster than this, each side: `500kB/s`, `10Mbit`.
@@ -60,8 +65,12 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    if let Some([a, b]) = args.explain_delta.as_deref() {
+        return explain(a, b, args.block_size);
+    }
     let stop = stop_on_signals()?;
-    let (mode, remote, local) = ends(&args.source, &args.destination)?;
+    let (source, destination) = (args.source.unwrap_or_default(), args.destination.unwrap_or_default());
+    let (mode, remote, local) = ends(&source, &destination)?;
     let record = match &args.record {
         Some(dir) => dir.clone(),
         None => default_record(&local),
@@ -84,7 +93,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let report = analysis::report_run(
         &done.dir,
         RunView {
-            title: format!("{} → {}", args.source, args.destination),
+            title: format!("{source} → {destination}"),
             slow_read: args.slow_read,
             live: false,
             run: Some(RunInfo {
@@ -105,6 +114,21 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         RunEnd::Interrupted => Outcome::Interrupted,
         _ => Outcome::Findings,
     })
+}
+
+/// `--explain-delta`.
+fn explain(a: &Path, b: &Path, block: Option<u32>) -> Result<Outcome, CliError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|e| CliError::Message(format!("cannot read {}: {e}", path.display())))
+    };
+    let (source, basis) = (read(a)?, read(b)?);
+    let block = block.unwrap_or_else(|| default_block_size(basis.len() as u64));
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for line in explain_delta(&source, &basis, block as usize) {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    Ok(Outcome::Ok)
 }
 
 /// A flag that SIGINT and SIGTERM set. A second signal ends the process at once.
