@@ -193,7 +193,7 @@ impl Patch {
             let spoiled = self.current.as_ref().is_some_and(|c| c.spoiled.is_some());
             match self.queue.front() {
                 Some(Step::Write(_) | Step::Copy { .. } | Step::End { .. }) if spoiled => {}
-                Some(Step::Failed { .. }) => {}
+                Some(Step::Failed { file, .. }) if self.current.as_ref().is_none_or(|c| c.file == *file) => {}
                 _ => return,
             }
             let Some(step) = self.queue.pop_front() else { return };
