@@ -87,7 +87,7 @@ fn frozen_screen_says_how_far_behind_it_is() {
     let mut r = sample::report();
     s.update(r.clone());
     press(&mut s, " ");
-    r.span.end = r.span.end + Ns::from_millis(12_300);
+    r.span.end += Ns::from_millis(12_300);
     s.update(r);
     insta::assert_snapshot!(text(&mut s, (80, 24)).lines().next().unwrap());
     assert_eq!(s.report().span.len(), Ns::from_millis(15_020), "the picture is held");
@@ -324,7 +324,7 @@ fn a_live_run_is_followed_and_the_selection_kept_by_identity() {
     s.key(Key::Char('f'));
     let width = s.view().len();
     let mut more = whole.clone();
-    more.span.end = more.span.end + Ns::from_secs(5);
+    more.span.end += Ns::from_secs(5);
     s.update(more.clone());
     assert_eq!((s.view().end, s.view().len()), (more.span.end, width));
     s.finish(None);

@@ -217,7 +217,7 @@ fn off_a_terminal_the_text_is_printed() {
     let out = run(&["view", dir.path().to_str().unwrap()]);
     assert_eq!(out.status.code(), Some(0));
     let text = String::from_utf8(out.stdout).unwrap();
-    assert!(text.starts_with("DEGRADED  network: 4 reads waited"));
+    assert!(text.starts_with("DEGRADED  4 reads waited"));
     assert!(!text.contains('\x1b'));
     let file = file.to_str().unwrap();
     for (severity, code) in [("never", 0), ("error", 1), ("warning", 1), ("info", 1)] {

@@ -43,6 +43,21 @@ fn text_at_60_columns() {
 }
 
 #[test]
+fn text_of_many_connections() {
+    let mut r = sample::report();
+    for n in 1..40u32 {
+        let mut f = r.flows[0].clone();
+        f.flow = syncscope::model::FlowId(n);
+        f.dirs.s2c.bytes = u64::from(n) * 100_000;
+        f.dirs.c2s.bytes_resent = 0;
+        r.flows.push(f);
+    }
+    let t = text(&r, false, 100);
+    let at = t.find("FLOWS").unwrap();
+    insta::assert_snapshot!(t[at..t.find("QUALITY").unwrap()].to_owned());
+}
+
+#[test]
 fn text_of_an_empty_capture() {
     insta::assert_snapshot!(text(&sample::empty(), false, 100));
 }

@@ -418,12 +418,12 @@ impl Lane<'_> {
         let count = |col: usize| open[col].iter().copied().max().unwrap_or(0);
         let most = (0..cols).map(count).max().unwrap_or(0);
         let full = u32::from(self.rows) * 8;
-        for col in 0..cols {
+        for (col, lost) in lost.into_iter().enumerate() {
             let n = count(col);
             if n == 0 {
                 continue;
             }
-            if lost[col] {
+            if lost {
                 self.bar(buf, col as u16, (n * full).div_ceil(most.max(4)), self.style(Tone::Net));
             } else {
                 self.set(buf, col as u16, self.rows - 1, '░', self.style(Tone::Warn));

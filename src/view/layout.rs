@@ -38,18 +38,19 @@ pub fn pad_left(s: &str, to: usize) -> String {
     format!("{}{s}", " ".repeat(to.saturating_sub(width(s))))
 }
 
-/// Breaks a sentence into lines of at most `max` columns; words longer than a line are split.
+/// Breaks a sentence into lines of at most `max` columns; words longer than a line are split, numbers
+/// stay with their units.
 pub fn wrap(text: &str, max: usize) -> Vec<String> {
     let max = max.max(4);
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    for word in words(text) {
         let gap = usize::from(!line.is_empty());
-        if width(&line) + gap + width(word) <= max {
+        if width(&line) + gap + width(&word) <= max {
             if gap == 1 {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
             continue;
         }
         if !line.is_empty() {
@@ -68,6 +69,26 @@ pub fn wrap(text: &str, max: usize) -> Vec<String> {
     lines
 }
 
+/// Words, with `17.2 ms` as one.
+fn words(text: &str) -> Vec<String> {
+    const UNITS: [&str; 17] = [
+        "ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB", "%", "bit/s", "kbit/s", "Mbit/s", "Gbit/s",
+        "MSS", "packets", "bytes",
+    ];
+    let mut out: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let unit = UNITS.contains(&word.trim_end_matches([',', ';', '.', ':', ')', '…']));
+        match out.last_mut() {
+            Some(number) if unit && number.ends_with(|c: char| c.is_ascii_digit()) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => out.push(word.to_owned()),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +98,7 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("日本語 ab", 6), ["日本語", "ab"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("waited 17.2 ms, then", 10), ["waited", "17.2 ms,", "then"]);
         assert!(wrap("", 10).is_empty());
     }
 

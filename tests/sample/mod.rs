@@ -709,7 +709,7 @@ pub fn several_flows() -> Report {
             ..s
         }));
     }
-    r.span.end = r.span.end + Ns::from_secs(2);
+    r.span.end += Ns::from_secs(2);
     r.segments.sort_by_key(|s| s.ts);
     r
 }

@@ -1,7 +1,7 @@
 //! The report for people: the verdict first, then why, then the evidence.
 //!
 //! ```text
-//! DEGRADED  network: reads waited 5.8 s …          one line, the answer
+//! DEGRADED  Reads waited 5.8 s …                   the answer
 //! demo: sync over an emulated link
 //!
 //! FINDINGS                                         what, whose fault, how bad, what to do
@@ -43,7 +43,9 @@ impl Default for TextOptions {
 /// A longer list ends in `… and N more`.
 const MAX_FINDINGS: usize = 12;
 const MAX_READS: usize = 15;
-const MAX_FLOWS: usize = 8;
+const MAX_FLOWS: usize = 12;
+/// More connections than this get a row each instead of a paragraph.
+const FULL_FLOWS: usize = 3;
 const MAX_NOTES: usize = 12;
 const MAX_FRAMES: usize = 6;
 
@@ -62,10 +64,9 @@ pub fn write(report: &Report, out: &mut impl Write, options: TextOptions) -> io:
 fn verdict<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
     let v = &report.verdict;
     let word = v.kind.as_str().to_uppercase();
-    let owner = v.owner.map(|o| format!("{o}: ")).unwrap_or_default();
     let label = format!("{word}  ");
     let room = page.width.saturating_sub(layout::width(&label));
-    let sentence = crate::model::units::printable(&format!("{owner}{}", v.sentence));
+    let sentence = crate::model::units::printable(&v.sentence);
     for (i, l) in layout::wrap(&sentence, room).iter().enumerate() {
         let lead = if i == 0 { label.clone() } else { " ".repeat(layout::width(&label)) };
         page.line(&[(verdict_tone(v.kind), &lead), (Tone::Plain, l)])?;
@@ -94,13 +95,17 @@ fn findings<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()>
         return Ok(());
     }
     page.heading("FINDINGS", "  `syncscope explain CODE` tells more")?;
+    let mut advice: Vec<&str> = Vec::new();
     for f in report.findings.iter().take(MAX_FINDINGS) {
-        finding(report, f, page)?;
+        // The same advice is given once.
+        let new = !advice.contains(&f.next.as_str());
+        advice.push(&f.next);
+        finding(report, f, new, page)?;
     }
     more(page, report.findings.len().saturating_sub(MAX_FINDINGS), "findings")
 }
 
-fn finding<W: Write>(report: &Report, f: &Finding, page: &mut Page<'_, W>) -> io::Result<()> {
+fn finding<W: Write>(report: &Report, f: &Finding, advise: bool, page: &mut Page<'_, W>) -> io::Result<()> {
     let tone = severity_tone(f.severity);
     let mut facts = String::new();
     if f.count > 1 {
@@ -137,7 +142,7 @@ fn finding<W: Write>(report: &Report, f: &Finding, page: &mut Page<'_, W>) -> io
     let shown = frames(report, &f.evidence, MAX_FRAMES);
     let evidence = if shown.is_empty() { when } else { format!("{when}, {shown}") };
     page.paragraph(4, "evidence  ", Tone::Dim, &evidence)?;
-    if !f.next.is_empty() {
+    if advise && !f.next.is_empty() {
         page.paragraph(4, "next      ", Tone::Plain, &f.next)?;
     }
     Ok(())
@@ -228,15 +233,68 @@ fn flows<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
         shown.sort_by_key(|f| (f.flow, f.input));
     }
     let several = report.inputs.iter().filter(|i| i.kind == crate::report::InputKind::Capture).count() > 1;
-    let mut last = None;
-    for f in &shown {
-        if last != Some(f.flow) {
-            flow_head(report, f, page)?;
-            last = Some(f.flow);
+    if connections > FULL_FLOWS {
+        flow_table(report, &shown, several, page)?;
+    } else {
+        let mut last = None;
+        for f in &shown {
+            if last != Some(f.flow) {
+                flow_head(report, f, page)?;
+                last = Some(f.flow);
+            }
+            flow(report, f, several, page)?;
         }
-        flow(report, f, several, page)?;
     }
     more(page, report.flows.len() - shown.len(), "flows")
+}
+
+/// Many connections: a row each.
+fn flow_table<W: Write>(
+    report: &Report,
+    shown: &[&FlowReport],
+    several: bool,
+    page: &mut Page<'_, W>,
+) -> io::Result<()> {
+    let column = |head, right, drop| Column { head, right, drop };
+    let resent = |f: &FlowReport| match f.dirs.c2s.bytes_resent.saturating_add(f.dirs.s2c.bytes_resent) {
+        0 => "–".to_owned(),
+        n => bytes(n),
+    };
+    let rtt = |f: &FlowReport| {
+        // The longer one: the other is between the tap and its own host.
+        let longer = f.dirs.c2s.rtt_p50.max(f.dirs.s2c.rtt_p50);
+        longer.map_or_else(|| "–".to_owned(), |ns| ns.to_string())
+    };
+    let table = Table {
+        columns: vec![
+            column("flow", true, 0),
+            column("client → server", false, 0),
+            column("capture", false, if several { 3 } else { 9 }),
+            column("c2s", true, 0),
+            column("s2c", true, 0),
+            column("resent", true, 1),
+            column("RTT", true, 2),
+            column("lasted", true, 4),
+            column("ended", false, 5),
+        ],
+        rows: shown
+            .iter()
+            .map(|f| {
+                vec![
+                    (Tone::Dim, f.flow.0.to_string()),
+                    (Tone::Plain, flow_name(report, f.flow)),
+                    (Tone::Dim, if several { input_name(report, f.input) } else { String::new() }),
+                    (Tone::Plain, bytes(f.dirs.c2s.bytes)),
+                    (Tone::Plain, bytes(f.dirs.s2c.bytes)),
+                    (Tone::Warn, resent(f)),
+                    (Tone::Plain, rtt(f)),
+                    (Tone::Dim, f.span.len().to_string()),
+                    (Tone::Dim, f.ended.clone()),
+                ]
+            })
+            .collect(),
+    };
+    table.write(page, 2)
 }
 
 /// The first two, where they are of one capture: a table has no room for the whole story.
@@ -349,8 +407,10 @@ fn inputs<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
         if let Some(d) = input.dropped {
             text.push_str(&format!(", {} dropped while capturing", count(d)));
         }
-        for (reason, n) in &input.skipped {
-            text.push_str(&format!(", {} skipped: {reason}", count(*n)));
+        if !input.skipped.is_empty() {
+            let skipped: Vec<String> =
+                input.skipped.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
+            text.push_str(&format!(", skipped: {}", skipped.join(", ")));
         }
         let label = format!("{}  ", input_name(report, i as u16));
         page.paragraph(2, &label, Tone::Plain, &text)?;
