@@ -6,9 +6,12 @@ use crate::correlate::{BuildInputs, CaptureInput, LogInput};
 use crate::decode::decode;
 use crate::diagnose::build;
 use crate::flow::Table;
+use crate::lab::units::Dur;
 use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns, Side, Span, Ts};
 use crate::report::{Quality, Report, RunInfo, Severity, record};
+use crate::view;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Reads slower than this are listed, unless `--slow-read` says otherwise.
@@ -16,16 +19,8 @@ pub const SLOW_READ: &str = "100ms";
 
 /// Parses `250ms`, `1.5s`, `800us` for clap.
 pub fn duration(text: &str) -> Result<Ns, String> {
-    let units: [(&str, f64); 6] =
-        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("min", 6e10), ("s", 1e9)];
-    let bad = || format!("`{text}` is no duration; write 250ms, 1.5s or 800us");
-    let (digits, scale) =
-        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale))).ok_or_else(bad)?;
-    let value: f64 = digits.trim().parse().map_err(|_| bad())?;
-    if !(value.is_finite() && value >= 0.0 && value * scale < 9e18) {
-        return Err(bad());
-    }
-    Ok(Ns((value * scale).round() as i64))
+    let parsed = Dur::parse(text).map(|d| d.0);
+    parsed.ok_or_else(|| format!("`{text}` is no duration; write 250ms, 1.5s or 800us"))
 }
 
 /// Reads a capture to its end and analyses every connection in it.
@@ -133,6 +128,17 @@ pub fn report_run(dir: &Path, view: RunView) -> Result<Report, CliError> {
         run: view.run,
         clock: view.clock,
     }))
+}
+
+/// Writes the report into the record folder.
+pub fn save(dir: &Path, report: &Report) -> Result<(), CliError> {
+    let path = dir.join(record::REPORT);
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(std::fs::File::create(&path)?);
+        view::json::write(report, &mut file)?;
+        file.flush()
+    };
+    write().map_err(|e| CliError::Message(format!("{}: {e}", path.display())))
 }
 
 fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod lab;
+mod live;
 mod serve;
 mod sync;
 mod view;

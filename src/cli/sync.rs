@@ -1,17 +1,17 @@
 //! `syncscope sync`: one test sync against a `serve`, captured and explained.
 
 use super::analysis::{self, RunView, SLOW_READ};
+use super::live::{self, Probe};
 use super::view::FailOn;
 use super::{CliError, ColorWhen, Format, Outcome};
-use crate::drive::{DriveError, Mode, Observer, Progress, RunEnd, RunRecord, SyncOptions, run_sync};
+use crate::drive::{DriveError, Mode, RunEnd, RunRecord, SyncOptions, run_sync};
 use crate::lab::units::Rate;
 use crate::model::Ns;
 use crate::model::units::{bits_per_second, bytes, printable};
-use crate::report::{RunInfo, record};
+use crate::report::RunInfo;
 use crate::sync::explain::explain_delta;
 use crate::sync::signature::default_block_size;
-use crate::view;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,9 +28,9 @@ pub struct Args {
     /// A local folder (pull) or HOST:PORT:PATH (push).
     #[arg(value_name = "DESTINATION", required_unless_present = "explain_delta")]
     destination: Option<String>,
-    /// How to print the report.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// Print the report in this form instead of opening the screens.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
     /// Only show how file A is rebuilt from B, step by step; no peer is needed.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["source", "destination"])]
     explain_delta: Option<Vec<PathBuf>>,
@@ -76,39 +76,43 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         None => default_record(&local),
     };
     eprintln!("run record: {}", record.display());
-    let done = first_that_answers(&remote, |server| {
-        let options = SyncOptions {
-            block: args.block_size,
-            bwlimit: args.bwlimit.map(Rate::bytes_per_second),
-            timeout: args.timeout.to_std(),
-            capture: !args.no_capture,
-            device: args.device.clone(),
-            snaplen: args.snaplen,
-            ..SyncOptions::new(server, mode, &remote.path, &local, &record)
-        };
-        run_sync(&options, &stop, &mut Line::new())
+    let view = RunView {
+        title: format!("{source} → {destination}"),
+        slow_read: args.slow_read,
+        live: false,
+        run: Some(RunInfo { record: Some(record.display().to_string()), ..RunInfo::default() }),
+        clock: None,
+        client_log: None,
+    };
+    let template = SyncOptions {
+        block: args.block_size,
+        bwlimit: args.bwlimit.map(Rate::bytes_per_second),
+        timeout: args.timeout.to_std(),
+        capture: !args.no_capture,
+        device: args.device,
+        snaplen: args.snaplen,
+        ..SyncOptions::new(SocketAddr::from(([0; 4], 0)), mode, &remote.path, &local, &record)
+    };
+    let probe = Probe::default();
+    let (stop_run, mut seen) = (Arc::clone(&stop), probe.clone());
+    let run = std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
+        first_that_answers(&remote, |server| {
+            run_sync(&SyncOptions { server, ..template.clone() }, &stop_run, &mut seen)
+        })
     })?;
+    let mut ended = None;
+    let show = live::interactive(args.format);
+    let report = live::watch(run, probe, &record, view.clone(), show, &stop, |result| {
+        let done = result?;
+        let run = view.run.clone().map(|r| RunInfo { sync: Some(done.stats), ..r });
+        let report = analysis::report_run(&done.dir, RunView { run, clock: done.clock, ..view })?;
+        ended = Some(done);
+        Ok(report)
+    })?;
+    analysis::save(&record, &report)?;
+    let Some(done) = ended else { return Ok(Outcome::Inconclusive) };
     tell(&done);
-
-    let report = analysis::report_run(
-        &done.dir,
-        RunView {
-            title: format!("{source} → {destination}"),
-            slow_read: args.slow_read,
-            live: false,
-            run: Some(RunInfo {
-                sync: Some(done.stats),
-                record: Some(done.dir.display().to_string()),
-                ..RunInfo::default()
-            }),
-            clock: done.clock,
-            client_log: None,
-        },
-    )?;
-    let mut file = BufWriter::new(std::fs::File::create(done.dir.join(record::REPORT))?);
-    view::json::write(&report, &mut file)?;
-    file.flush()?;
-    super::view::print(&report, args.format, color)?;
+    super::view::print(&report, args.format.unwrap_or(Format::Text), color)?;
     Ok(match done.end {
         RunEnd::Done => args.fail_on.outcome(&report),
         RunEnd::Interrupted => Outcome::Interrupted,
@@ -193,16 +197,27 @@ fn first_that_answers(
     Err(last)
 }
 
-/// `runs/DATE`, or a folder for temporary files where that would lie inside the tree being synced.
-fn default_record(local: &Path) -> PathBuf {
-    let name = chrono::Local::now().format("%Y-%m-%dT%H-%M-%S").to_string();
-    let here = std::env::current_dir().unwrap_or_default();
-    let inside = local.canonicalize().is_ok_and(|l| here.starts_with(l));
+/// `runs/PREFIX…DATE` here, or a folder for temporary files where nothing can be written here.
+pub fn record_folder(prefix: &str) -> PathBuf {
+    let name = format!("{prefix}{}", chrono::Local::now().format("%Y-%m-%dT%H-%M-%S"));
     let runs = PathBuf::from("runs");
-    if inside || std::fs::create_dir_all(&runs).is_err() {
-        return std::env::temp_dir().join(format!("syncscope-{name}-{}", std::process::id()));
+    if std::fs::create_dir_all(&runs).is_err() {
+        return temporary(&name);
     }
     runs.join(name)
+}
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("syncscope-{name}-{}", std::process::id()))
+}
+
+/// As [`record_folder`], and never inside the tree that is synced.
+fn default_record(local: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    if local.canonicalize().is_ok_and(|l| here.starts_with(l)) {
+        return temporary("sync");
+    }
+    record_folder("")
 }
 
 /// What a person should know besides the report.
@@ -228,46 +243,6 @@ fn tell(done: &RunRecord) {
     }
     if done.end != RunEnd::Done {
         eprintln!("the sync did not finish: {}", done.end.sentence());
-    }
-}
-
-/// One line on stderr that is written over, on a terminal.
-struct Line {
-    shown: bool,
-}
-
-impl Line {
-    fn new() -> Line {
-        Line { shown: false }
-    }
-}
-
-impl Observer for Line {
-    fn progress(&mut self, p: &Progress) {
-        let mut err = std::io::stderr().lock();
-        if !err.is_terminal() {
-            return;
-        }
-        self.shown = true;
-        let file = p.file.as_ref().map(|f| printable(&f.1)).unwrap_or_default();
-        let name: String = file.chars().take(40).collect();
-        let _ = write!(
-            err,
-            "\r\x1b[K{:.1} s  {} in  {} out  {} {name}",
-            p.elapsed.as_secs_f64(),
-            bytes(p.read),
-            bytes(p.written),
-            p.phase.as_str(),
-        );
-        let _ = err.flush();
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
-        }
     }
 }
 

@@ -1,0 +1,169 @@
+//! A run and who watches it: the screens on a terminal, a line on stderr elsewhere.
+//!
+//! ```text
+//! run (its own thread) ── Probe ──→ Seen ──→ analyst: reads the growing record every half second ──→ screens
+//!                                       └──→ progress line on stderr
+//! ```
+
+use super::CliError;
+use super::analysis::{RunView, report_run};
+use crate::drive::{LiveRun, Observer, Progress};
+use crate::model::units::{bytes, printable};
+use crate::report::Report;
+use crate::tui::run::{self as screens, Exit, LiveUpdate};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the growing record is analysed, at most.
+const ANALYSE_EVERY: Duration = Duration::from_millis(500);
+/// How often progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Off a terminal one line each.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// What the run has shown so far.
+#[derive(Default)]
+struct Seen {
+    progress: Progress,
+    live: Option<Arc<LiveRun>>,
+}
+
+/// Hands a run's progress to whoever watches.
+#[derive(Clone, Default)]
+pub struct Probe(Arc<Mutex<Seen>>);
+
+impl Probe {
+    fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn line(&self) -> String {
+        self.with(|seen| {
+            let p = &seen.progress;
+            let at = match &p.file {
+                Some((i, name)) => {
+                    let name: String = printable(name).chars().take(40).collect();
+                    format!("  file {} of {}  {name}", i + 1, p.files)
+                }
+                None => String::new(),
+            };
+            format!(
+                "{:.1} s  {} in  {} out  {}{at}",
+                p.elapsed.as_secs_f64(),
+                bytes(p.read),
+                bytes(p.written),
+                p.phase.as_str()
+            )
+        })
+    }
+}
+
+impl Observer for Probe {
+    fn started(&mut self, live: &Arc<LiveRun>) {
+        self.with(|seen| seen.live = Some(Arc::clone(live)));
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.with(|seen| seen.progress = progress.clone());
+    }
+}
+
+/// True when screens can be shown and were not turned off by `--format`.
+pub fn interactive(format: Option<super::Format>) -> bool {
+    format.is_none() && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+}
+
+/// Waits for a run, shows it meanwhile, and turns what it left into the report.
+///
+/// `run` has been started with a clone of `probe`; `finish` gets what it returned. Leaving the
+/// screens early sets `stop` and waits for the run to end.
+pub fn watch<T: Send + 'static>(
+    run: JoinHandle<T>,
+    probe: Probe,
+    dir: &Path,
+    view: RunView,
+    show: bool,
+    stop: &AtomicBool,
+    finish: impl FnOnce(T) -> Result<Report, CliError> + Send,
+) -> Result<Report, CliError> {
+    if !show {
+        let result = wait_with_line(run, &probe)?;
+        return finish(result);
+    }
+    let (news, updates) = channel();
+    std::thread::scope(|scope| {
+        let analyst = scope.spawn(move || {
+            while !run.is_finished() {
+                let began = Instant::now();
+                if !tell(&news, &probe, dir, &view) {
+                    break;
+                }
+                // An analysis never takes more than a third of the time, however long the run is.
+                let pause = ANALYSE_EVERY.max(began.elapsed() * 2);
+                let until = Instant::now() + pause;
+                while Instant::now() < until && !run.is_finished() {
+                    std::thread::sleep(LOOK_EVERY);
+                    let _ = news.send(LiveUpdate::Progress(probe.line()));
+                }
+            }
+            let report = finish(join(run)?)?;
+            let _ = news.send(LiveUpdate::Done(Box::new(report.clone())));
+            Ok(report)
+        });
+        let exit = screens::live(updates);
+        if !matches!(exit, Ok(Exit::Done)) {
+            stop.store(true, Ordering::Release);
+        }
+        let report = analyst.join().unwrap_or_else(|_| Err(ended_badly()));
+        exit?;
+        report
+    })
+}
+
+/// Sends the analysis so far; false when nobody looks any more.
+fn tell(news: &Sender<LiveUpdate>, probe: &Probe, dir: &Path, view: &RunView) -> bool {
+    let client_log = probe.with(|seen| seen.live.clone()).map(|live| live.snapshot());
+    let view = RunView { live: true, client_log, ..view.clone() };
+    match report_run(dir, view) {
+        Ok(report) => news.send(LiveUpdate::Report(Box::new(report))).is_ok(),
+        // The record is being written; the next look will find it whole.
+        Err(_) => true,
+    }
+}
+
+fn wait_with_line<T>(run: JoinHandle<T>, probe: &Probe) -> Result<T, CliError> {
+    let terminal = std::io::stderr().is_terminal();
+    let mut told = Instant::now();
+    while !run.is_finished() {
+        std::thread::sleep(LOOK_EVERY);
+        if probe.with(|seen| seen.live.is_none()) {
+            continue;
+        }
+        let mut err = std::io::stderr().lock();
+        // Progress is a courtesy: a closed stderr must not end the run.
+        if terminal {
+            let _ = write!(err, "\r\x1b[K{}", probe.line());
+            let _ = err.flush();
+        } else if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let _ = writeln!(err, "{}", probe.line());
+        }
+    }
+    if terminal {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    join(run)
+}
+
+fn join<T>(run: JoinHandle<T>) -> Result<T, CliError> {
+    run.join().map_err(|_| ended_badly())
+}
+
+fn ended_badly() -> CliError {
+    CliError::Message("the run ended by a bug of syncscope's own; please report it".to_owned())
+}
