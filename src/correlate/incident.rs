@@ -56,6 +56,8 @@ pub struct Group {
     pub busy: Option<String>,
     /// Frames that show it.
     pub evidence: Vec<Evidence>,
+    /// What a stall found outstanding; for want of better bytes.
+    owed: Option<StreamRange>,
     kind: Kind,
 }
 
@@ -176,6 +178,9 @@ fn of_flow(f: &Flow, l: &Lists<'_>, index: &Index) -> Vec<Group> {
     }
     attach(&mut groups, soft, f, l);
     groups.retain(|g| g.cause.is_some());
+    for g in &mut groups {
+        g.bytes = g.bytes.or(g.owed);
+    }
     groups
 }
 
@@ -270,9 +275,8 @@ fn kind_of(c: StallCause) -> Option<Kind> {
         Reset => Kind::Other(0),
         PeerSilent => Kind::Other(1),
         RateLimit => Kind::Other(2),
-        Queueing => Kind::Other(3),
-        NagleDelayedAck => Kind::Other(4),
-        Gap => Kind::Other(5),
+        NagleDelayedAck => Kind::Other(3),
+        Gap => Kind::Other(4),
         _ => return None,
     })
 }
@@ -295,7 +299,8 @@ fn add(g: &mut Group, s: Sign, l: &Lists<'_>) {
             g.stalls.push(n);
             let x = &l.stalls[n as usize];
             g.evidence.extend(x.evidence.iter().take(8).map(|&frame| Evidence { input: x.input, frame }));
-            x.detail.range
+            g.owed = g.owed.or(x.detail.range.filter(|_| main));
+            None
         }
         What::Hole(n) => {
             g.holes.push(n);
@@ -339,25 +344,39 @@ fn count(g: &mut Group, r: &SegmentRecord) {
 }
 
 /// Joins groups of one fault that hit both directions: time-outs on both sides, or a stall of one
-/// inside that of the other.
+/// inside that of the other. What a loss beside it explains goes to the loss.
 fn merge(groups: Vec<Group>, slack: Ns) -> Vec<Group> {
+    let long = |g: &Group| !g.stalls.is_empty() || g.causes.contains(&Cause::Rto);
+    let near =
+        |o: &Group, g: &Group| o.span.start <= g.span.end + slack && g.span.start <= o.span.end + slack;
+    let (losses, others): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|g| g.kind == Kind::Loss);
     let mut out: Vec<Group> = Vec::new();
-    for g in groups {
-        let long = |g: &Group| !g.stalls.is_empty() || g.causes.contains(&Cause::Rto);
-        let near = |o: &Group| o.span.start <= g.span.end + slack && g.span.start <= o.span.end + slack;
-        let found = out.iter_mut().rev().take(16).find(|o| {
-            let dirs = o.dir != g.dir || o.both;
-            let loss = o.kind == Kind::Loss && g.kind == Kind::Loss && dirs && (long(o) || long(&g));
-            let spike = (o.kind == Kind::Loss && g.kind == Kind::Spike && !o.stalls.is_empty())
-                || (o.kind == Kind::Loss && g.kind == Kind::Reorder && g.reads.is_empty() && g.late < 3);
-            near(o) && (loss || spike)
-        });
-        match found {
+    for g in losses {
+        let same = |o: &&mut Group| (o.dir != g.dir || o.both) && (long(o) || long(&g)) && near(o, &g);
+        match out.iter_mut().rev().take(16).find(same) {
+            Some(o) => absorb(o, g),
+            None => out.push(g),
+        }
+    }
+    let losses = out.len();
+    for g in others {
+        let weak = match g.kind {
+            Kind::Spike => true,
+            Kind::Reorder => !proven(&g) || g.reads.is_empty() && g.late < 3,
+            _ => false,
+        };
+        let stalled = |o: &Group| g.kind != Kind::Spike || !o.stalls.is_empty();
+        match out[..losses].iter_mut().find(|o| weak && near(o, &g) && stalled(o)) {
             Some(o) => absorb(o, g),
             None => out.push(g),
         }
     }
     out
+}
+
+/// A late original was seen, or a repair that was not needed; a wait alone proves no reordering.
+fn proven(g: &Group) -> bool {
+    g.late > 0 || g.spurious > 0 || !g.holes.is_empty()
 }
 
 fn absorb(o: &mut Group, g: Group) {
@@ -469,8 +488,9 @@ fn attach(groups: &mut Vec<Group>, soft: Vec<Sign>, f: &Flow, l: &Lists<'_>) {
             .filter(|g| g.cause.is_some())
             .max_by_key(|g| overlap(g))
             .filter(|g| overlap(g).0 * 2 >= s.span.len().0.max(1));
+        let weak = busy.as_ref().is_none_or(|b| b.0 != StallCause::NoData);
         match (explained, busy) {
-            (Some(g), None) => {
+            (Some(g), _) if weak => {
                 let (span, cause, open) = (g.span, g.cause, g.open);
                 add(g, s, l);
                 (g.cause, g.open) = (cause, open);
@@ -496,7 +516,7 @@ fn attach(groups: &mut Vec<Group>, soft: Vec<Sign>, f: &Flow, l: &Lists<'_>) {
                     apps.push(g);
                 }
             }
-            (None, None) => {}
+            (_, None) => {}
         }
     }
     groups.append(&mut apps);
@@ -514,7 +534,7 @@ fn by_busy_peer(j: &Joined, slow: Ns) -> Option<Busy> {
     (j.peer_worked >= least).then(|| (StallCause::NoData, j.busy.clone(), Owner::SenderApp))
 }
 
-/// A quiet stall that is somebody's doing.
+/// A quiet (or weakly proven) stall that is somebody's doing.
 fn by_busy_sender(s: &Stall, span: Span, f: &Flow) -> Option<Busy> {
     use StallCause::*;
     let whole = f.taps.iter().map(|t| t.conn.span.len()).max().unwrap_or_default();
@@ -534,6 +554,7 @@ fn by_busy_sender(s: &Stall, span: Span, f: &Flow) -> Option<Busy> {
                 None => None,
             }
         }
+        Queueing => Some((Queueing, None, s.owner)),
         CwndLimited | SendBuffer if span.len() >= long => Some((s.cause, None, s.owner)),
         Unknown if s.end.is_none() || span.len() >= long => Some((Unknown, None, s.owner)),
         _ => None,

@@ -233,7 +233,14 @@ fn reordering(g: &Group, f: &Facts<'_>) -> String {
         e.from,
         at(g.span.start, f.zero)
     );
-    if g.late == 0 && g.spurious > 0 {
+    if g.late == 0 && g.holes.is_empty() && g.spurious == 0 {
+        s = format!(
+            "bytes from the {} waited from {} for {} for earlier ones, which came without being sent again",
+            e.from,
+            at(g.span.start, f.zero),
+            length(g)
+        );
+    } else if g.late == 0 && g.spurious > 0 {
         s = format!("the {} took late segments for lost ones at {}", e.from, at(g.span.start, f.zero));
     }
     if let Some(l) = longest {
