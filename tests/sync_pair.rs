@@ -204,6 +204,12 @@ fn a_single_file_can_be_the_source() {
     let stats = sync(Mode::Push, &source.join("a"), &dest);
     assert_eq!((stats.files, stats.changed), (1, 1));
     assert_eq!(picture(&dest).iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["a"]);
+
+    put(source.join("d/c"), b"three", 0);
+    let (mut c, mut s) = pair(Mode::Pull, &source, &dest, &Config::new(1));
+    c.session = syncscope::sync::Session::client(Mode::Pull, "d/c", Config::new(1));
+    run(&mut c, &mut s).unwrap();
+    assert_eq!(picture(&dest).iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["a", "c"]);
 }
 
 #[test]

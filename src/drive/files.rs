@@ -156,12 +156,18 @@ impl Disk {
             if !safe_path(path) {
                 return Err(leads_out());
             }
-            for name in path.split('/') {
+            let mut names = path.split('/').peekable();
+            while let Some(name) = names.next() {
                 if create {
                     match mkdirat(&at, name, Mode::from_bits_truncate(0o777)) {
                         Ok(()) | Err(Errno::EEXIST) => {}
                         Err(e) => return Err(sys("make the directory", e)),
                     }
+                } else if names.peek().is_none()
+                    && stat(&at, name)?.is_some_and(|s| meta(&s).kind == Kind::File)
+                {
+                    self.only = Some(name.to_owned());
+                    break;
                 }
                 at = pass(&at, name)?;
             }
@@ -236,7 +242,16 @@ impl Disk {
         match mkdirat(&dir, name, Mode::from_bits_truncate(0o777)) {
             Ok(()) => Ok(FsReply::Done),
             Err(Errno::EEXIST) => match stat(&dir, name)?.as_ref().map(meta) {
-                Some(m) if m.kind == Kind::Dir => Ok(FsReply::Unchanged),
+                Some(m) if m.kind == Kind::Dir => {
+                    // The source may be read-only; its attributes are set once its files are in place.
+                    if m.mode & 0o700 != 0o700 {
+                        let fd = openat(&dir, name, READ | OFlag::O_DIRECTORY, Mode::empty());
+                        let open = Mode::from_bits_truncate(m.mode | 0o700);
+                        fd.and_then(|fd| fchmod(fd, open))
+                            .map_err(|e| sys("make the directory writable", e))?;
+                    }
+                    Ok(FsReply::Unchanged)
+                }
                 _ => Err(FsError::new(FsErrorKind::InTheWay, "something that is no directory is in the way")),
             },
             Err(e) => Err(sys("make the directory", e)),

@@ -300,7 +300,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let Some(payload) = rest.get(4..4 + len) else { return Ok(None) };
     let mut r = Reader { rest: payload };
     let frame = match kind {
-        6 if len % SUM == 0 && len > 0 => Some(Frame::Sums(Sums(r.all()))),
+        6 if len.is_multiple_of(SUM) && len > 0 => Some(Frame::Sums(Sums(r.all()))),
         8 if len > 0 => Some(Frame::Literal(r.all())),
         _ => fields(kind, &mut r)?,
     };

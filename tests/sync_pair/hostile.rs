@@ -52,9 +52,11 @@ fn listen(mut s: Session, bytes: &[u8]) -> Result<(), SyncError> {
     s.handle_eof()
 }
 
-/// An honest conversation: who would listen to it, and what it heard.
-fn conversations() -> Vec<(&'static str, Box<dyn Fn() -> Session>, Vec<u8>)> {
-    let mut all: Vec<(&'static str, Box<dyn Fn() -> Session>, Vec<u8>)> = Vec::new();
+/// An honest conversation: who, how another listener is made, and what it heard.
+type Conversation = (&'static str, Box<dyn Fn() -> Session>, Vec<u8>);
+
+fn conversations() -> Vec<Conversation> {
+    let mut all: Vec<Conversation> = Vec::new();
     for (mode, names) in
         BOTH.into_iter().zip([["push client", "push server"], ["pull client", "pull server"]])
     {

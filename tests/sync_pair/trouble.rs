@@ -289,3 +289,33 @@ fn a_connection_that_ends_early_is_not_a_success() {
         assert_eq!(picture(&dest), [], "{mode:?}: nothing is left of it");
     }
 }
+
+#[test]
+fn files_in_a_read_only_directory_are_updated_by_whoever_owns_it() {
+    // Root may write anywhere, so the file system takes this thread for somebody else.
+    use nix::unistd::{Uid, setfsuid};
+    let (dir, source, dest) = dirs();
+    put(source.join("closed/f"), b"old", 9);
+    for path in [dir.path(), &source, &dest, &source.join("closed"), &source.join("closed/f")] {
+        let owner = if nix::unistd::geteuid().is_root() { Some(65_534) } else { None };
+        std::os::unix::fs::chown(path, owner, None).unwrap();
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let done = std::thread::spawn(move || {
+        if nix::unistd::geteuid().is_root() {
+            setfsuid(Uid::from_raw(65_534));
+        }
+        let close =
+            |mode| fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(mode)).unwrap();
+        close(0o555);
+        assert!(fs::write(source.join("closed/g"), b"").is_err(), "this thread is still root");
+        assert_eq!(sync(Mode::Push, &source, &dest).changed, 1);
+        close(0o755);
+        put(source.join("closed/f"), b"newer", 5);
+        close(0o555);
+        let stats = sync(Mode::Push, &source, &dest);
+        assert_eq!((stats.changed, stats.failed), (1, 0));
+        assert_eq!(picture(&dest), picture(&source));
+    });
+    done.join().unwrap();
+}
