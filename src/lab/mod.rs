@@ -19,6 +19,8 @@ pub mod fate;
 pub mod live;
 pub mod machine;
 pub mod packet;
+pub mod pair;
 mod rule;
 pub mod scenario;
+pub mod transform;
 pub mod units;

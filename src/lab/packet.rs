@@ -44,13 +44,19 @@ fn u32_at(b: &[u8], i: usize) -> Option<u32> {
     Some(u32::from_be_bytes([*b.get(i)?, *b.get(i + 1)?, *b.get(i + 2)?, *b.get(i + 3)?]))
 }
 
+/// Length of the whole packet: as the header says, also if the packet was cut; where it says nothing
+/// (offload leaves 0 there), what is here.
+fn whole(said: usize, at_least: usize, here: usize) -> usize {
+    if said < at_least { here } else { said }
+}
+
 impl Header {
     /// Reads an IPv4 or IPv6 packet; none for anything else.
     pub fn read(b: &[u8]) -> Option<Header> {
         match b.first()? >> 4 {
             4 => {
                 let ip_len = usize::from(b[0] & 0x0f) * 4;
-                let total = usize::from(u16_at(b, 2)?).clamp(ip_len, b.len().max(ip_len));
+                let total = whole(usize::from(u16_at(b, 2)?), ip_len, b.len());
                 let v4 = |i: usize| Some(IpAddr::from(Ipv4Addr::from(u32_at(b, i)?)));
                 let first_fragment = u16_at(b, 6)? & 0x1fff == 0;
                 let header = Header {
@@ -70,7 +76,7 @@ impl Header {
                     let octets: [u8; 16] = b.get(i..i + 16)?.try_into().ok()?;
                     Some(IpAddr::from(Ipv6Addr::from(octets)))
                 };
-                let total = (usize::from(u16_at(b, 4)?) + 40).clamp(40, b.len().max(40));
+                let total = whole(usize::from(u16_at(b, 4)?) + 40, 41, b.len());
                 let header = Header {
                     src: v6(8)?,
                     dst: v6(24)?,

@@ -4,6 +4,7 @@
 //! timer alone would add some 60 µs, and on a virtual machine now and then a millisecond.
 
 use super::stats::{Lateness, LinkStats};
+use super::sys;
 use crate::lab::fate::{Cause, Fate, What};
 use crate::lab::machine::Machine;
 use crate::lab::packet::Header;
@@ -19,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The last stretch before a packet is due is waited awake.
-const AWAKE: Ns = Ns::from_micros(100);
+/// The last stretch before a packet is due is waited awake, unless there is but one CPU for everybody.
+const AWAKE: Ns = Ns::from_micros(80);
 /// Packets read from one device before the other has its turn.
 const BATCH: usize = 64;
 /// Fates handed to the log at a time.
@@ -68,6 +69,8 @@ pub struct Forwarder {
     pub stats: LinkStats,
     pub lateness: Lateness,
     pub spare: Vec<Vec<u8>>,
+    /// How long before a packet is due the thread wakes.
+    pub awake: Ns,
     pub fates: Vec<Fate>,
 }
 
@@ -76,6 +79,9 @@ impl Forwarder {
     pub fn run(mut self) -> LinkStats {
         // The default of 50 µs is how much later than asked a thread may be woken.
         let _ = nix::sys::prctl::set_timerslack(1);
+        sys::go_first();
+        let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+        self.awake = if alone { Ns::ZERO } else { AWAKE };
         let mut buffer = vec![0u8; 65_536];
         while !self.shared.stop.load(Ordering::Acquire) {
             for dir in Dir::BOTH {
@@ -161,7 +167,7 @@ impl Forwarder {
 
     fn wait(&mut self) {
         let patience = match self.machine.next_due() {
-            Some(due) => (due - self.clock.now() + -AWAKE).0,
+            Some(due) => (due - self.clock.now()).0 - self.awake.0,
             None => i64::MAX,
         };
         if patience <= 0 {

@@ -128,6 +128,7 @@ impl Lab {
             stats: LinkStats::default(),
             lateness: Lateness::default(),
             spare: Vec::new(),
+            awake: crate::model::Ns::ZERO,
             fates: Vec::new(),
         };
         let thread = std::thread::Builder::new().name("lab-link".into()).spawn(move || forwarder.run());

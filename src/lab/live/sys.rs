@@ -127,6 +127,16 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Puts the calling thread before all ordinary ones, where that is allowed: a packet that is due must not
+/// wait for whatever else the machine does. Says whether it was.
+pub fn go_first() -> bool {
+    let param = libc::sched_param { sched_priority: 1 };
+    // SAFETY: reads `param` during the call; 0 is the calling thread.
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0
+    }
+}
+
 fn check(ret: libc::c_int) -> io::Result<()> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
