@@ -99,6 +99,8 @@ pub struct Lab {
     wake: UnixStream,
     forwarder: Option<JoinHandle<LinkStats>>,
     truth: Option<JoinHandle<Result<(), LabError>>>,
+    /// A command was started, so processes may have to be evicted.
+    has_commands: AtomicBool,
 }
 
 impl Lab {
@@ -133,7 +135,15 @@ impl Lab {
         };
         let thread = std::thread::Builder::new().name("lab-link".into()).spawn(move || forwarder.run());
         let forwarder = thread.map_err(|e| LabError::kernel("start a thread", &e))?;
-        Ok(Lab { client, server, shared, wake: pair.1, forwarder: Some(forwarder), truth })
+        Ok(Lab {
+            client,
+            server,
+            shared,
+            wake: pair.1,
+            forwarder: Some(forwarder),
+            truth,
+            has_commands: AtomicBool::new(false),
+        })
     }
 
     /// Address of a side.
@@ -165,10 +175,12 @@ impl Lab {
         self.on(side, "start a thread", move || builder.spawn(f))
     }
 
-    /// Starts a command in a side's namespace. It is killed when the lab ends, however it ends.
+    /// Starts a command in a side's namespace. It is killed when the lab ends, however it ends; processes that
+    /// it has started are killed too, unless this process is itself killed by SIGKILL.
     pub fn spawn_command(&self, side: Side, mut command: Command) -> Result<Child, LabError> {
         let what = format!("run {}", command.get_program().to_string_lossy());
         sys::die_with_parent(&mut command);
+        self.has_commands.store(true, Ordering::Relaxed);
         self.on(side, &what, move || command.spawn())
     }
 
@@ -210,6 +222,10 @@ impl Lab {
         };
         if let Some(truth) = self.truth.take() {
             truth.join().map_err(|_| died())??;
+        }
+        if self.has_commands.swap(false, Ordering::Relaxed) {
+            self.client.evict();
+            self.server.evict();
         }
         self.client.close();
         self.server.close();

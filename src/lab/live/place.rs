@@ -11,16 +11,20 @@ use crate::lab::scenario::Scenario;
 use crate::model::Side;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Name of the link's device in both namespaces.
 pub const DEVICE: &str = "link0";
 /// Packets that may wait for the device before the kernel drops; far above what TCP keeps there.
-const QUEUE: u16 = 10_000;
+const QUEUE: u32 = 10_000;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -69,6 +73,23 @@ impl Place {
         result.recv().ok()
     }
 
+    /// Kills whatever other processes still live in the namespace. Commands start processes that outlive
+    /// them, and one is enough to keep the namespace.
+    pub fn evict(&self) {
+        let own = |path: &str| std::fs::read_link(path).ok();
+        let Some(Some(namespace)) = self.run(move || own("/proc/thread-self/ns/net")) else { return };
+        for _ in 0..100 {
+            let others = residents(&namespace);
+            if others.is_empty() {
+                return;
+            }
+            for pid in others {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Lets the keeper end.
     pub fn close(&mut self) {
         self.jobs = None;
@@ -82,6 +103,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Other processes of which the main thread lives in this namespace.
+fn residents(namespace: &Path) -> Vec<Pid> {
+    let me = std::process::id().cast_signed();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| *pid != me);
+    let here = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|l| l == namespace);
+    pids.filter(here).map(Pid::from_raw).collect()
 }
 
 fn set_up(side: Side, scenario: &Scenario) -> Result<File, LabError> {

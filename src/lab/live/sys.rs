@@ -3,8 +3,9 @@
 #![allow(unsafe_code, reason = "interface ioctls and pre_exec have no safe wrapper in nix or socket2")]
 
 use libc::{c_char, c_short, ifreq, in6_ifreq};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -70,14 +71,10 @@ impl Interface {
 
     /// Adds an IPv6 address.
     pub fn add_ipv6(&self, address: Ipv6Addr, prefix: u32) -> io::Result<()> {
-        let mut req = self.request();
-        self.ioctl(libc::SIOCGIFINDEX as libc::c_ulong, &mut req)?;
-        // SAFETY: SIOCGIFINDEX has written this member of the union.
-        let index = unsafe { req.ifr_ifru.ifru_ifindex };
         let req = in6_ifreq {
             ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
             ifr6_prefixlen: prefix,
-            ifr6_ifindex: index,
+            ifr6_ifindex: self.index()?,
         };
         let control = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
         // SAFETY: on an IPv6 socket SIOCSIFADDR reads one in6_ifreq, which `req` is.
@@ -91,11 +88,45 @@ impl Interface {
         self.ioctl(libc::SIOCSIFMTU as libc::c_ulong, &mut req)
     }
 
-    /// Sets how many packets may wait for the device.
-    pub fn set_queue_length(&self, packets: u16) -> io::Result<()> {
+    /// Sets how many packets may wait for the device. By netlink: the ioctl for it asks for CAP_NET_ADMIN
+    /// on the host even inside a namespace.
+    pub fn set_queue_length(&self, packets: u32) -> io::Result<()> {
+        const LEN: u16 = 40;
+        const RTM_SETLINK: u16 = 19;
+        const REQUEST_AND_ACK: u16 = 0x0001 | 0x0004;
+        const IFLA_TXQLEN: u16 = 13;
+        let mut m = Vec::with_capacity(usize::from(LEN));
+        m.extend(u32::from(LEN).to_ne_bytes());
+        m.extend(RTM_SETLINK.to_ne_bytes());
+        m.extend(REQUEST_AND_ACK.to_ne_bytes());
+        m.extend([0; 8]); // sequence number and port: ours to choose
+        m.extend([0; 4]); // family and hardware type: any
+        m.extend(self.index()?.to_ne_bytes());
+        m.extend([0; 8]); // flags: none changed
+        m.extend(8u16.to_ne_bytes());
+        m.extend(IFLA_TXQLEN.to_ne_bytes());
+        m.extend(packets.to_ne_bytes());
+        let socket = Socket::new(
+            Domain::from(libc::AF_NETLINK),
+            Type::RAW,
+            Some(Protocol::from(libc::NETLINK_ROUTE)),
+        )?;
+        socket.send(&m)?;
+        let mut answer = [0u8; 64];
+        let n = (&socket).read(&mut answer)?;
+        // struct nlmsgerr begins with a negative errno, 0 for an acknowledgment.
+        match answer.get(16..20).filter(|_| n >= 20).and_then(|e| e.try_into().ok()).map(i32::from_ne_bytes) {
+            Some(0) => Ok(()),
+            Some(e) => Err(io::Error::from_raw_os_error(-e)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn index(&self) -> io::Result<libc::c_int> {
         let mut req = self.request();
-        req.ifr_ifru.ifru_metric = i32::from(packets);
-        self.ioctl(libc::SIOCSIFTXQLEN as libc::c_ulong, &mut req)
+        self.ioctl(libc::SIOCGIFINDEX as libc::c_ulong, &mut req)?;
+        // SAFETY: SIOCGIFINDEX has written this member of the union.
+        Ok(unsafe { req.ifr_ifru.ifru_ifindex })
     }
 
     /// Brings it up.
