@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use syncscope::capture::live::{LiveCapture, LiveOptions};
 use syncscope::drive::tree::{TreeSpec, make_tree};
 use syncscope::drive::{
     Busy, DriveError, LiveRun, Mode, Observer, Progress, RunEnd, RunRecord, ServeOptions, Server,
@@ -218,6 +219,83 @@ fn pauses_of_both_sides_are_recorded_where_they_were() {
     let slowest = events(&client, AppOp::Read).into_iter().max_by_key(|e| e.end - e.start).unwrap();
     assert!(slowest.end - slowest.start >= Ns::from_millis(250), "the client waited: {:?}", slowest);
     assert!(slowest.start < pause.end && slowest.end > pause.start, "for that pause");
+}
+
+/// Can this process capture on loopback? Where not, the reason is printed.
+fn may_capture(name: &str) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        LiveOptions { device: Some("lo".to_owned()), ..LiveOptions::new(dir.path().join("x.pcapng")) };
+    match LiveCapture::start(options) {
+        Ok(_) => true,
+        Err(e) => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{name}: {e}");
+            println!("SKIPPED {name}: {e}");
+            false
+        }
+    }
+}
+
+/// Payload bytes of each direction of the only connection in a capture, and whether it ends with FINs.
+fn captured(path: &Path) -> (SocketAddr, u64, u64, String) {
+    let mut source = syncscope::capture::file::open(path).unwrap();
+    let input = syncscope::cli::analysis::read_capture(&mut *source, None).unwrap();
+    assert_eq!(input.connections.len(), 1, "the data connection and no other");
+    let c = &input.connections[0];
+    assert!(c.handshake, "captured from its SYN on");
+    (c.client, c.halves.c2s.bytes, c.halves.s2c.bytes, c.ended.to_owned())
+}
+
+#[test]
+fn both_captures_hold_the_data_connection_whole_and_nothing_else() {
+    if !may_capture("both_captures_hold_the_data_connection_whole_and_nothing_else") {
+        return;
+    }
+    let t = Trees::new(&small_tree());
+    let r = serving(&t.source(), ServeOptions::default(), |addr, _| {
+        run(&SyncOptions { capture: true, ..pull(addr, &t) })
+    });
+    assert_eq!((&r.end, r.errors.as_slice()), (&RunEnd::Done, &[][..]));
+    let want = (r.client, r.stats.wire_c2s, r.stats.wire_s2c, "fin".to_owned());
+    for (state, file) in [(&r.client_capture, r.client_pcapng()), (&r.server_capture, r.server_pcapng())] {
+        let state = state.as_ref().unwrap();
+        assert!(state.complete && state.device == "lo" && state.frames > 20, "{state:?}");
+        assert_eq!(captured(&file.unwrap()), want);
+    }
+    // The join: the stream's first byte on the wire is the first that the application wrote.
+    let report = syncscope::cli::analysis::report_run(
+        &r.dir,
+        syncscope::cli::analysis::RunView {
+            title: "test".to_owned(),
+            slow_read: Ns::ZERO,
+            live: false,
+            run: None,
+            clock: r.clock,
+            client_log: None,
+        },
+    )
+    .unwrap();
+    assert_eq!(report.inputs.len(), 4);
+    let joined = report.reads.iter().filter(|r| r.budget.unknown == Ns::ZERO).count();
+    assert!(
+        report.reads.len() > 20 && joined * 10 > report.reads.len() * 9,
+        "{joined} of {}",
+        report.reads.len()
+    );
+}
+
+#[test]
+fn no_interface_to_capture_on_is_told_and_the_sync_goes_on() {
+    let t = Trees::new(&small_tree());
+    let options = ServeOptions { capture: false, ..ServeOptions::default() };
+    let r = serving(&t.source(), options, |addr, _| {
+        run(&SyncOptions { capture: true, device: Some("nosuch0".to_owned()), ..pull(addr, &t) })
+    });
+    assert_eq!(r.end, RunEnd::Done);
+    let problem = |c: &Option<syncscope::drive::CaptureState>| c.clone().unwrap().problem.unwrap();
+    assert!(problem(&r.client_capture).contains("nosuch0"), "{:?}", r.client_capture);
+    assert_eq!(problem(&r.server_capture), "this server does not capture");
+    assert_complete(&r);
 }
 
 /// Stops or kills something once the run has moved some bytes.

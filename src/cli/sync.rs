@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "INTERFACE")]
     device: Option<String>,
     /// Bytes kept of each packet.
-    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(64..=262_144))]
+    #[arg(long, value_name = "BYTES", default_value_t = 160, value_parser = clap::value_parser!(u32).range(128..=262_144))]
     snaplen: u32,
     /// Exit with 1 where a finding is at least this severe.
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]

@@ -51,7 +51,7 @@ impl Job {
         wish.timeout = wish.timeout.clamp(Ns::from_millis(100), LONGEST);
         wish.busy.truncate(MAX_PAUSES);
         wish.bwlimit = wish.bwlimit.map(|b| b.max(1));
-        wish.snaplen = wish.snaplen.clamp(64, 262_144);
+        wish.snaplen = wish.snaplen.min(262_144);
         Job {
             wish,
             clock,

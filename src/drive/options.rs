@@ -63,7 +63,7 @@ pub struct SyncOptions {
     pub capture: bool,
     /// Interface to capture on here; none: found by the address.
     pub device: Option<String>,
-    /// Bytes kept of each packet.
+    /// Bytes kept of each packet, at least 128.
     pub snaplen: u32,
     /// Fetch the server's log and capture over the control connection afterwards. Not wanted where
     /// the caller has the server's folder at hand ([`super::serve::ServeOptions::keep`]).
@@ -71,7 +71,7 @@ pub struct SyncOptions {
 }
 
 impl SyncOptions {
-    /// Defaults for everything else: capture on, 128 bytes of each packet, 30 s time-out.
+    /// Defaults for everything else: capture on, 160 bytes of each packet, 30 s time-out.
     pub fn new(
         server: SocketAddr,
         mode: Mode,
@@ -92,7 +92,7 @@ impl SyncOptions {
             timeout: Duration::from_secs(30),
             capture: true,
             device: None,
-            snaplen: 128,
+            snaplen: 160,
             fetch: true,
         }
     }

@@ -53,9 +53,12 @@ pub struct CaptureState {
     pub frames: u64,
     /// Packets that the kernel or the library dropped.
     pub dropped: u64,
-    /// The whole connection is in it: nothing dropped, from SYN to FIN.
+    /// Everything that this end is known to have sent and received is in it, and nothing was dropped.
     pub complete: bool,
-    /// Why there is none, or what is wrong with it; with the command that mends it.
+    /// What is not in it, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Why there is none; with the command that mends it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

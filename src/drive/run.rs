@@ -115,7 +115,7 @@ pub fn run_sync(
         (moved, beats.join().unwrap_or(Ok(())))
     });
     if let Some(t) = tap {
-        client_capture = Some(t.stop());
+        client_capture = Some(t.stop(Some(&moved.log)));
     }
 
     let mut errors = moved.errors;
@@ -161,6 +161,15 @@ fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
         };
         let said = how.into_iter().chain(ended.errors).map(|e| format!("server: {}", printable(&e)));
         record.errors.extend(said);
+    }
+    for (who, capture) in [("client", &record.client_capture), ("server", &record.server_capture)] {
+        let Some(capture) = capture else { continue };
+        if capture.dropped > 0 {
+            record
+                .errors
+                .push(format!("{who}'s capture: {} packets were dropped by the kernel", capture.dropped));
+        }
+        record.errors.extend(capture.missing.iter().map(|m| format!("{who}'s capture: {}", printable(m))));
     }
     for (who, step) in [("client", record.client_clock_step), ("server", record.server_clock_step)] {
         if Ns(step.0.saturating_abs()) >= NOTABLE_STEP {
@@ -241,7 +250,7 @@ impl Client<'_> {
         let o = self.options;
         let path = o.record.join(record::CLIENT_CAPTURE);
         let filter = tap::filter(local, o.server);
-        Tap::start(o.device.clone(), (local.ip(), o.server.ip()), &filter, o.snaplen, &path)
+        Tap::start(Side::Client, o.device.clone(), (local.ip(), o.server.ip()), filter, o.snaplen, &path)
     }
 
     /// Tells the server that this end is alive, and hears the same, until the run is over.

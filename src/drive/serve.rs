@@ -281,9 +281,10 @@ impl Server {
         if job.wish.capture {
             let started = match self.options.capture {
                 true => Tap::start(
+                    Side::Server,
                     self.options.device.clone(),
                     (local.ip(), peer.ip()),
-                    &tap::filter(client, local),
+                    tap::filter(client, local),
                     job.wish.snaplen,
                     &scratch.path().join(record::SERVER_CAPTURE),
                 ),
@@ -306,7 +307,7 @@ impl Server {
         let began = self.lock().remove(&token).is_none();
         let outcome = if began { job.wait(&|| stop() || finished.is_err()) } else { None };
         let capture = match (tap, no_capture) {
-            (Some(t), _) => Some(t.stop()),
+            (Some(t), _) => Some(t.stop(outcome.as_ref().map(|o| &o.log))),
             (None, Some(why)) => Some(CaptureState { problem: Some(why), ..CaptureState::default() }),
             (None, None) => None,
         };

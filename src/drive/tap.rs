@@ -1,6 +1,8 @@
 //! Which interface a run's packets pass, what to filter for, and the capture there.
 
 use super::record::CaptureState;
+use crate::capture::live::{Expected, LiveCapture, LiveOptions};
+use crate::model::{AppLog, AppOp, Side};
 use nix::ifaddrs::getifaddrs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -54,29 +56,54 @@ pub fn filter(client: SocketAddr, server: SocketAddr) -> String {
 /// A capture that runs.
 #[derive(Debug)]
 pub struct Tap {
-    device: String,
+    capture: LiveCapture,
 }
 
 impl Tap {
-    /// Starts one in the calling thread's network namespace. In words why not, else.
+    /// Starts one in the calling thread's network namespace, at the end that `side` names. In words
+    /// why not, else.
     pub fn start(
+        side: Side,
         device: Option<String>,
         (local, peer): (IpAddr, IpAddr),
-        filter: &str,
+        filter: String,
         snaplen: u32,
         path: &Path,
     ) -> Result<Tap, String> {
-        let device = device
-            .or_else(|| device_for(local, peer))
-            .ok_or_else(|| format!("no interface has the address {local}"))?;
-        let _ = (filter, snaplen, path);
-        Err(format!("{device}: live capture has not landed yet"))
+        let device = device.or_else(|| device_for(local, peer));
+        let options = LiveOptions { device, filter, snaplen, side: Some(side), ..LiveOptions::new(path) };
+        LiveCapture::start(options).map(|capture| Tap { capture }).map_err(|e| e.to_string())
     }
 
-    /// Stops it.
-    pub fn stop(self) -> CaptureState {
-        CaptureState { device: self.device, ..CaptureState::default() }
+    /// Stops it once it holds what this end is known to have sent and received.
+    pub fn stop(self, log: Option<&AppLog>) -> CaptureState {
+        let expected = log.map(expected).unwrap_or_default();
+        match self.capture.stop(&expected) {
+            Ok(s) => CaptureState {
+                device: s.device,
+                frames: s.frames,
+                dropped: s.dropped,
+                complete: s.complete && s.dropped == 0,
+                missing: s.missing.iter().map(ToString::to_string).collect(),
+                problem: None,
+            },
+            Err(e) => CaptureState { problem: Some(e.to_string()), ..CaptureState::default() },
+        }
     }
+}
+
+/// What must have passed the tap at this end: what was read, and what the peer acknowledged. The
+/// kernel's count of acknowledged bytes holds the SYN and, in the end, the FIN (RFC 4898).
+fn expected(log: &AppLog) -> Vec<Expected> {
+    let total = |op| log.events.iter().filter(|e| e.op == op).map(|e| u64::from(e.len)).sum::<u64>();
+    let (read, written) = (total(AppOp::Read), total(AppOp::Write));
+    let acked = log.samples.last().map_or(0, |s| s.bytes_acked);
+    let bytes = acked.saturating_sub(1).min(written);
+    let eof = log.events.iter().any(|e| e.op == AppOp::Read && e.len == 0);
+    vec![
+        Expected { src: log.local, dst: log.peer, bytes, acked: bytes, fin: acked >= written + 2 },
+        Expected { src: log.peer, dst: log.local, bytes: read, acked: 0, fin: eof },
+    ]
 }
 
 #[cfg(test)]
