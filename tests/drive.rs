@@ -161,6 +161,22 @@ fn pull_and_push_make_the_trees_equal_and_leave_a_complete_record() {
 }
 
 #[test]
+fn a_server_on_the_ipv6_wildcard_serves_ipv4_and_both_logs_name_the_same_addresses() {
+    let t = Trees::new(&TreeSpec { files: 5, bytes: 1000, big: 0, ..small_tree() });
+    let Ok(server) = Server::bind("[::]:0".parse().unwrap(), &t.source(), ServeOptions::default()) else {
+        return println!("SKIPPED: no IPv6 here");
+    };
+    let (port, stop) = (server.addr().port(), AtomicBool::new(false));
+    std::thread::scope(|s| {
+        s.spawn(|| server.run(&stop));
+        let r = run(&pull(SocketAddr::from(([127, 0, 0, 1], port)), &t));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(r.end, RunEnd::Done);
+        assert_complete(&r);
+    });
+}
+
+#[test]
 fn a_second_sync_finds_nothing_to_do() {
     let t = Trees::new(&small_tree());
     let (first, second) =

@@ -199,8 +199,8 @@ impl<'a, 'r> Pump<'a, 'r> {
         if self.engine.failure().is_none()
             && let Some(at) = self.engine.work()
         {
-            self.rec.work(start, at);
-            self.alive(start);
+            let end = self.rec.work(start, at);
+            self.alive(end);
             // It kept the thread from its socket: something may have arrived.
             self.try_read = true;
             self.waiting = None;
@@ -233,19 +233,18 @@ impl<'a, 'r> Pump<'a, 'r> {
             true => tcp_info::unread(self.socket).map(|rest| rest.saturating_add(n as u32)),
             false => Some(n as u32),
         };
-        self.rec.read(start, ready, n as u32, queued, at);
+        let end = self.rec.read(start, ready, n as u32, queued, at);
         self.waiting = None;
         self.try_read = full;
         self.eof = n == 0;
-        let now = self.rec.now();
-        self.alive(now);
+        self.alive(end);
         if let Some(bytes) = self.buf.get(..n)
             && n > 0
             && self.engine.failure().is_none()
         {
             self.engine.input(bytes);
-            if self.rec.now() - now >= NOTABLE {
-                self.rec.work(now, at);
+            if self.rec.now() - end >= NOTABLE {
+                self.rec.work(end, at);
             }
         }
         Ok(true)
@@ -326,8 +325,7 @@ impl<'a, 'r> Pump<'a, 'r> {
             self.writable = Some(now);
         }
         if pacing > Ns::ZERO {
-            self.rec.work(start, Position { phase: Phase::Pace, ..self.engine.writing() });
-            self.last_life = now;
+            self.last_life = self.rec.work(start, Position { phase: Phase::Pace, ..self.engine.writing() });
         }
         Ok(())
     }
@@ -402,11 +400,10 @@ impl<'a, 'r> Pump<'a, 'r> {
             }
             std::thread::sleep(NAP.min(until - t).to_std());
         }
-        self.rec.work(now, at);
+        self.last_life = self.rec.work(now, at);
         self.waiting = None;
         self.readable = None;
         self.try_read = true;
-        self.last_life = self.rec.now();
         end
     }
 
@@ -418,8 +415,10 @@ impl<'a, 'r> Pump<'a, 'r> {
     fn sample(&mut self, now: Ts) -> Option<TcpInfo> {
         self.next_tick = now + SAMPLE_EVERY;
         let info = tcp_info::read(self.socket, now).ok();
-        self.rec.files(self.engine.files());
-        self.rec.publish(info.map(|i| i.sample));
+        if let Some(i) = info {
+            self.rec.sample(i.sample);
+        }
+        self.rec.publish(self.engine.files());
         info
     }
 
@@ -475,6 +474,7 @@ impl<'a, 'r> Pump<'a, 'r> {
     fn finish(&mut self) {
         let now = self.rec.now();
         self.sample(now);
+        self.rec.finish(self.engine.files());
         if !self.shut {
             // Nothing more will be read: let the peer know.
             let _ = self.socket.shutdown(Shutdown::Both);

@@ -33,8 +33,11 @@ pub struct LiveRun {
 }
 
 impl LiveRun {
-    /// An empty log of a connection.
+    /// An empty log of a connection. An IPv4 address that an IPv6 socket reports in mapped form is
+    /// written as IPv4: so it is on the wire.
     pub fn new(side: Side, local: SocketAddr, peer: SocketAddr) -> LiveRun {
+        let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+        let (local, peer) = (plain(local), plain(peer));
         let log = AppLog {
             side,
             local,
@@ -72,6 +75,7 @@ pub struct Recorder<'a> {
     shared: &'a LiveRun,
     on: bool,
     fresh: Vec<AppEvent>,
+    samples: Vec<TcpSample>,
     published: usize,
     lost: u64,
     read: u64,
@@ -86,6 +90,7 @@ impl<'a> Recorder<'a> {
             shared,
             on: true,
             fresh: Vec::with_capacity(FIRST_EVENTS),
+            samples: Vec::new(),
             published: 0,
             lost: 0,
             read: 0,
@@ -118,11 +123,13 @@ impl<'a> Recorder<'a> {
         self.written
     }
 
-    /// A read that returned `len` bytes, just now.
-    pub fn read(&mut self, start: Ts, ready: Option<Ts>, len: u32, queued: Option<u32>, at: Position) {
+    /// A read that returned `len` bytes, just now; when that is.
+    pub fn read(&mut self, start: Ts, ready: Option<Ts>, len: u32, queued: Option<u32>, at: Position) -> Ts {
         let offset = self.read;
         self.read += u64::from(len);
-        self.push(AppOp::Read, (start, ready, self.clock.now()), (offset, len), queued, at);
+        let end = self.clock.now();
+        self.push(AppOp::Read, (start, ready, end), (offset, len), queued, at);
+        end
     }
 
     /// A read of the greeting, before there was a recorder.
@@ -139,9 +146,11 @@ impl<'a> Recorder<'a> {
         self.push(AppOp::Write, (start, ready, self.clock.now()), (offset, len), queued, at);
     }
 
-    /// Something else that kept the application from its socket from `start` until now.
-    pub fn work(&mut self, start: Ts, at: Position) {
-        self.push(AppOp::Work, (start, None, self.clock.now()), (self.written, 0), None, at);
+    /// Something else that kept the application from its socket from `start` until now; when that is.
+    pub fn work(&mut self, start: Ts, at: Position) -> Ts {
+        let end = self.clock.now();
+        self.push(AppOp::Work, (start, None, end), (self.written, 0), None, at);
+        end
     }
 
     fn push(
@@ -161,28 +170,35 @@ impl<'a> Recorder<'a> {
         }
         let Position { phase, file, block } = at;
         self.fresh.push(AppEvent { op, start, ready, end, offset, len, queued, phase, file, block });
-        if self.fresh.len() >= FIRST_EVENTS {
-            self.publish(None);
+    }
+
+    /// Adds a sample of TCP_INFO.
+    pub fn sample(&mut self, sample: TcpSample) {
+        if self.on {
+            self.samples.push(sample);
         }
     }
 
-    /// Hands out what is new, with a sample of TCP_INFO if there is one.
-    pub fn publish(&mut self, sample: Option<TcpSample>) {
-        let mut log = self.shared.lock();
+    /// Hands out what is new, with the names that events refer to by index. If somebody is just
+    /// taking a snapshot, the next time will do: the pump never waits for an onlooker.
+    pub fn publish(&mut self, files: &[String]) {
+        if let Ok(log) = self.shared.log.try_lock() {
+            self.hand_out(log, files);
+        }
+    }
+
+    /// Hands out the rest, once nothing is waited for any more.
+    pub fn finish(&mut self, files: &[String]) {
+        let shared = self.shared;
+        self.hand_out(shared.lock(), files);
+    }
+
+    fn hand_out(&mut self, mut log: MutexGuard<'_, AppLog>, files: &[String]) {
         self.published += self.fresh.len();
         log.events.append(&mut self.fresh);
-        if self.on {
-            log.samples.extend(sample);
-        }
-    }
-
-    /// Names that events refer to by index; only what is new is copied.
-    pub fn files(&mut self, names: &[String]) {
-        let mut log = self.shared.lock();
+        log.samples.append(&mut self.samples);
         let known = log.files.len();
-        if let Some(new) = names.get(known..) {
-            log.files.extend_from_slice(new);
-        }
+        log.files.extend_from_slice(files.get(known..).unwrap_or(&[]));
     }
 
     /// Events that found no room.
@@ -211,7 +227,7 @@ mod tests {
             r.work(t, at);
         }
         assert!(live.snapshot().events.is_empty(), "nothing handed out yet");
-        r.publish(None);
+        r.publish(&[]);
         let log = live.snapshot();
         let offsets =
             |op| log.events.iter().filter(|e| e.op == op).map(|e| (e.offset, e.len)).collect::<Vec<_>>();
@@ -227,17 +243,38 @@ mod tests {
         let live = live();
         let mut r = Recorder::off(Clock::new(), &live);
         r.read(r.now(), None, 10, None, Position::default());
-        r.publish(None);
+        r.publish(&[]);
         assert_eq!((r.bytes_read(), live.snapshot().events.len()), (10, 0));
     }
 
     #[test]
-    fn file_names_are_handed_out_once() {
+    fn an_onlooker_never_makes_the_pump_wait_and_file_names_are_handed_out_once() {
         let live = live();
         let mut r = Recorder::new(Clock::new(), &live);
-        r.files(&["a".to_owned()]);
-        r.files(&["a".to_owned(), "b".to_owned()]);
-        assert_eq!(live.take().files, ["a", "b"]);
+        r.work(r.now(), Position::default());
+        {
+            let _looking = live.lock();
+            r.publish(&["a".to_owned()]);
+        }
+        assert_eq!(live.snapshot().events.len(), 0, "put off");
+        r.publish(&["a".to_owned()]);
+        r.finish(&["a".to_owned(), "b".to_owned()]);
+        let log = live.take();
+        assert_eq!((log.events.len(), log.files), (1, vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(live.snapshot().files.len(), 0);
+    }
+
+    #[test]
+    fn mapped_addresses_are_written_as_they_are_on_the_wire() {
+        let live = LiveRun::new(
+            Side::Server,
+            "[::ffff:10.0.0.1]:1".parse().unwrap(),
+            "[fd00::1]:2".parse().unwrap(),
+        );
+        let log = live.snapshot();
+        assert_eq!(
+            (log.local.to_string(), log.peer.to_string()),
+            ("10.0.0.1:1".into(), "[fd00::1]:2".into())
+        );
     }
 }

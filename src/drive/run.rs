@@ -10,7 +10,7 @@ use super::engine::SessionEngine;
 use super::error::DriveError;
 use super::files::Disk;
 use super::options::SyncOptions;
-use super::pump::{PumpOptions, Tick, pump};
+use super::pump::{Engine, PumpOptions, Tick, pump};
 use super::record::{CaptureState, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
 use super::tap::{self, Tap};
@@ -328,7 +328,7 @@ impl Client<'_> {
         if recorder.lost() > 0 {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
         }
-        drop(recorder);
+        recorder.finish(engine.files());
         Moved { end, stats, log: live.snapshot(), errors }
     }
 
@@ -344,7 +344,11 @@ impl Client<'_> {
         let hurried = *end == RunEnd::Interrupted;
         let stop = || if hurried { since.elapsed() > LAST_WORD } else { (self.stop)() };
         // The server waits a moment for its own end of the data connection.
-        let patience = if hurried { LAST_WORD } else { self.patience + Duration::from_secs(2) };
+        let patience = match end {
+            RunEnd::Interrupted => LAST_WORD,
+            RunEnd::TimedOut(_) | RunEnd::Broken(_) => self.patience.min(Duration::from_secs(4)),
+            RunEnd::Done | RunEnd::Failed(_) => self.patience + Duration::from_secs(2),
+        };
         let after = compare_clocks(channel, &self.clock, patience, &stop)?;
         channel.send(&Ask::Finish { fetch: self.options.fetch }, patience, &stop)?;
         let ended = loop {
