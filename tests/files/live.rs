@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use syncscope::capture::CaptureError;
-use syncscope::capture::live::{Expected, LiveCapture, LiveOptions};
+use syncscope::capture::live::{Expected, LiveCapture, LiveOptions, probe};
 use syncscope::decode::{Decoded, decode};
 use syncscope::model::LinkType;
 
@@ -143,6 +143,7 @@ fn a_live_capture_that_cannot_start_says_why() {
     options.device = Some("lo".to_owned());
     let Some(capture) = start("a_live_capture_that_cannot_start_says_why", options.clone()) else { return };
     drop(capture);
+    assert_eq!((probe(Some("lo")), probe(None)), (Ok(LinkType::ETHERNET), Ok(LinkType::SLL2)));
     let why = |o: &LiveOptions| LiveCapture::start(o.clone()).unwrap_err();
 
     let wrong = why(&LiveOptions { filter: "tcp prot 80".to_owned(), ..options.clone() });

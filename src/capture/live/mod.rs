@@ -202,6 +202,13 @@ impl Drop for LiveCapture {
     }
 }
 
+/// Whether this process may capture on `device` (none: all interfaces), and what it would get.
+/// Opens a handle and closes it again.
+pub fn probe(device: Option<&str>) -> Result<LinkType, CaptureError> {
+    let options = LiveOptions { buffer: 1 << 20, ..LiveOptions::new("") };
+    open(device.unwrap_or("any"), &options).map(|handle| link_type(handle.get_datalink()))
+}
+
 /// Opens and activates the handle, with its filter.
 fn open(device: &str, options: &LiveOptions) -> Result<pcap::Capture<pcap::Active>, CaptureError> {
     let failed = |e: pcap::Error| open_error(device, &text_of(e));
@@ -253,13 +260,16 @@ fn open_error(device: &str, message: &str) -> CaptureError {
         let me = std::env::current_exe().map_or_else(|_| "$(which syncscope)".to_owned(), |p| shell_word(&p));
         return CaptureError::Permission {
             device,
-            message: message.to_owned(),
-            mend: format!("sudo setcap cap_net_raw,cap_net_admin=eip {me}    (or run it with sudo)"),
+            message: format!("{} (root or the capability CAP_NET_RAW is needed)", message.replace('\n', " ")),
+            mend: format!("sudo setcap cap_net_raw,cap_net_admin=eip {me}"),
         };
     }
     let message = if lower.contains("no such device") {
         let known = pcap::Device::list().unwrap_or_default();
-        let names: Vec<String> = known.into_iter().map(|d| d.name).collect();
+        // libpcap also lists what is no network interface.
+        let other = ["bluetooth", "nflog", "nfqueue", "dbus-", "usbmon"];
+        let network = known.into_iter().map(|d| d.name).filter(|n| !other.iter().any(|o| n.starts_with(o)));
+        let names: Vec<String> = network.collect();
         format!("there is no such interface; there are: {}", names.join(", "))
     } else {
         message.to_owned()
