@@ -65,6 +65,30 @@ fn help_screen() {
 }
 
 #[test]
+fn report_screen() {
+    let mut s = stored(sample::report());
+    press(&mut s, "r");
+    s.key(Key::PageDown);
+    insta::assert_snapshot!(text(&mut s, (80, 24)));
+    s.key(Key::End);
+    assert!(text(&mut s, (80, 24)).contains("opens it again"), "it scrolls to its last line");
+    s.key(Key::Esc);
+    assert_eq!(s.page(), Page::Main);
+}
+
+#[test]
+fn a_healthy_report_says_what_else_is_known() {
+    let mut r = sample::report();
+    r.incidents.clear();
+    r.reads.clear();
+    r.findings.truncate(1);
+    r.findings[0].incidents.clear();
+    r.verdict.kind = syncscope::report::VerdictKind::Healthy;
+    r.verdict.owner = None;
+    insta::assert_snapshot!(text(&mut stored(r), (80, 24)));
+}
+
+#[test]
 fn live_screen() {
     let mut s = State::live(COLOR);
     s.set_progress("file 12 of 64, 3.2 MiB of 24.0 MiB".to_owned());
@@ -118,9 +142,9 @@ fn an_empty_report() {
     insta::assert_snapshot!(text(&mut stored(sample::empty()), (80, 24)));
 }
 
-/// A capture without an application log: the first lane shows stalls instead of reads.
+/// A capture without an application log: the first lane shows the incidents' length instead of reads.
 #[test]
-fn a_capture_alone_shows_stalls() {
+fn a_capture_alone_shows_delays() {
     let mut r = sample::report();
     r.reads.clear();
     r.series.retain(|s| s.kind != syncscope::report::SeriesKind::Read);
@@ -129,14 +153,14 @@ fn a_capture_alone_shows_stalls() {
         i.waited = Ns::ZERO;
     }
     let t = text(&mut stored(r), (80, 24));
-    assert!(t.contains("stalls") && !t.contains("reads\n"));
+    assert!(t.contains("  delays ") && !t.contains("  reads "));
     insta::assert_snapshot!(t);
 }
 
 /// Without colour every cell is in the terminal's own, and the text is the same: all signs are letters.
 #[test]
 fn without_colour_the_same_is_said() {
-    for keys in ["", "\n", "?"] {
+    for keys in ["", "\n", "?", "r"] {
         for size in SIZES {
             let mut with = stored(sample::report());
             let mut without = State::stored(sample::report(), Theme { color: false });
@@ -220,7 +244,7 @@ fn hostile_names_reach_no_cell() {
     }
     let mut s = stored(r);
     s.set_progress(evil.to_owned());
-    for keys in ["", "\n"] {
+    for keys in ["", "\n", "r"] {
         press(&mut s, keys);
         for size in SIZES {
             for cell in &draw(&mut s, size).backend().buffer().content {

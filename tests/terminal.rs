@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use syncscope::tui::LiveUpdate;
 use syncscope::view;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,8 +31,12 @@ fn some(n: u16) -> std::num::NonZero<u16> {
 
 impl Term {
     fn start(args: &[&str], env: &[(&str, &str)], cols: u16, rows: u16) -> Term {
+        Term::start_program(env!("CARGO_BIN_EXE_syncscope"), args, env, cols, rows)
+    }
+
+    fn start_program(program: &str, args: &[&str], env: &[(&str, &str)], cols: u16, rows: u16) -> Term {
         let pair = native_pty_system().openpty(size(cols, rows)).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_syncscope"));
+        let mut command = CommandBuilder::new(program);
         command.args(args);
         command.env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR");
@@ -175,6 +180,78 @@ fn ctrl_c_and_termination_give_the_terminal_back() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     t.exit();
     t.restored();
+}
+
+/// Not a test of its own: what [`live_run`] starts in a terminal, in a process of its own.
+#[test]
+fn live_child() {
+    let Ok(script) = std::env::var("SYNCSCOPE_TEST_LIVE") else { return };
+    let (tx, rx) = std::sync::mpsc::channel();
+    let go_on = script != "quit";
+    let run = std::thread::spawn(move || {
+        tx.send(LiveUpdate::Progress("file 1 of 64".to_owned())).unwrap();
+        let mut part = sample::report();
+        part.incidents.truncate(1);
+        tx.send(LiveUpdate::Report(Box::new(part))).unwrap();
+        if script == "panic" {
+            std::thread::sleep(Duration::from_millis(300));
+            panic!("the run fell over");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        if go_on {
+            tx.send(LiveUpdate::Done(Box::new(sample::report()))).unwrap();
+        } else {
+            // Held open: the run has not ended.
+            std::thread::sleep(PATIENCE);
+        }
+        drop(tx);
+    });
+    let exit = syncscope::tui::run::live(rx).unwrap();
+    println!("left as {exit:?}");
+    if go_on {
+        let _ = run.join();
+    }
+    std::process::exit(7);
+}
+
+fn live_run(script: &str) -> Term {
+    let me = std::env::current_exe().unwrap();
+    let args = ["live_child", "--exact", "--nocapture"];
+    Term::start_program(me.to_str().unwrap(), &args, &[("SYNCSCOPE_TEST_LIVE", script)], 80, 24)
+}
+
+#[test]
+fn a_live_run_can_be_browsed_after_its_end_and_left_before_it() {
+    let mut t = live_run("done");
+    t.wait_text("LIVE");
+    t.wait_text("file 1 of 64");
+    t.wait_text("incident 1 of 1");
+    t.wait_text("DONE");
+    t.wait_text("of 4");
+    t.press("n");
+    t.wait_text("incident 2 of 4");
+    t.press("q");
+    assert_eq!(t.exit(), 7);
+    t.restored();
+    t.wait_text("left as Done");
+
+    let mut t = live_run("quit");
+    t.wait_text("incident 1 of 1");
+    t.press(" ");
+    t.wait_text("FROZEN");
+    t.press("q");
+    assert_eq!(t.exit(), 7);
+    t.restored();
+    t.wait_text("left as Quit");
+}
+
+#[test]
+fn a_panic_in_the_run_gives_the_terminal_back_before_it_is_told() {
+    let mut t = live_run("panic");
+    t.wait_text("incident 1 of 1");
+    assert_eq!(t.exit(), 7);
+    t.restored();
+    t.wait_text("the run fell over");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub fn lines(state: &State) -> Vec<Line> {
         ]);
     }
     out.push(Vec::new());
-    out.push(head("Stalls (captures without an application log): who owed the next move"));
+    out.push(head("Delays (captures without an application log): whose move it was"));
     for o in Owner::ALL {
         out.push(vec![
             (t.style(owner_tone(*o)), format!("  {}  ", owner_letter(*o))),

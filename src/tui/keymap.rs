@@ -42,6 +42,8 @@ pub enum Action {
     Help,
     /// Show the evidence of the selected incident; there: go back.
     Open,
+    /// The whole report as text; there: go back.
+    Report,
     /// Close what was opened last.
     Back,
     /// Next incident.
@@ -105,13 +107,14 @@ const fn binding(keys: &'static [Key], action: Action, shown: &'static str, help
 pub const KEYS: &[Binding] = &[
     binding(&[Key::Char('?')], Action::Help, "?", "this help, and away with it"),
     binding(&[Key::Enter], Action::Open, "Enter", "evidence of the selected incident"),
+    binding(&[Key::Char('r')], Action::Report, "r", "the whole report as text"),
     binding(&[Key::Esc, Key::Backspace], Action::Back, "Esc", "back"),
     binding(&[Key::Char('n')], Action::Next, "n", "next incident, brought into sight"),
     binding(&[Key::Char('p'), Key::Char('N')], Action::Previous, "p", "previous incident"),
     binding(&[Key::Char('+'), Key::Char('=')], Action::ZoomIn, "+", "zoom in"),
     binding(&[Key::Char('-'), Key::Char('_')], Action::ZoomOut, "-", "zoom out"),
     binding(&[Key::Char('z')], Action::ZoomTo, "z", "zoom to the selected incident"),
-    binding(&[Key::Char('0')], Action::ZoomAll, "0", "the whole time"),
+    binding(&[Key::Char('0')], Action::ZoomAll, "0", "the whole connection, then the whole time"),
     binding(&[Key::Left, Key::Char('h')], Action::PanLeft, "← h", "earlier"),
     binding(&[Key::Right, Key::Char('l')], Action::PanRight, "→ l", "later"),
     binding(
@@ -140,8 +143,9 @@ pub const FOOTER: &[(&[Action], &str)] = &[
     (&[Action::Open], "evidence"),
     (&[Action::Next, Action::Previous], "incident"),
     (&[Action::ZoomIn, Action::ZoomOut], "zoom"),
-    (&[Action::PanLeft, Action::PanRight], "pan"),
+    (&[Action::Report], "report"),
     (&[Action::Freeze], "freeze"),
+    (&[Action::PanLeft, Action::PanRight], "pan"),
     (&[Action::Focus], "lanes"),
     (&[Action::ZoomTo], "zoom to it"),
     (&[Action::ZoomAll], "all"),

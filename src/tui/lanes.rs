@@ -16,7 +16,7 @@ use ratatui::style::{Modifier, Style};
 /// A lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// How long readers have been waiting; where no application is known, how long nothing moved.
+    /// How long readers have been waiting; where no application is known, how long the incidents last.
     Waits,
     /// Where the incidents lie.
     Incidents,
@@ -278,7 +278,7 @@ impl Lane<'_> {
         }
     }
 
-    /// What readers waited for; without readers, the stalls.
+    /// What readers waited for; without readers, the incidents.
     fn items(&self) -> (&'static str, Vec<Wait>) {
         let r = self.report();
         let flow = self.state.flow();
@@ -291,12 +291,12 @@ impl Lane<'_> {
             });
             return ("reads", reads.collect());
         }
-        let stalls = r.stalls.iter().filter(|s| Some(s.flow) == flow).map(|s| Wait {
-            span: Span::new(s.start, s.end.unwrap_or(r.span.end)),
-            letter: owner_letter(s.owner),
-            tone: owner_tone(s.owner),
+        let delays = r.incidents.iter().filter(|i| Some(i.flow) == flow).map(|i| Wait {
+            span: i.span,
+            letter: owner_letter(i.owner),
+            tone: owner_tone(i.owner),
         });
-        ("stalls", stalls.collect())
+        ("delays", delays.collect())
     }
 
     /// The height is the time that the reader has been waiting so far. The lowest row (of two: half of

@@ -121,7 +121,9 @@ fn pump(
                 _ => {}
             }
         }
-        if state.quits() || stop.load(Ordering::Relaxed) {
+        // A panic elsewhere has given the terminal back: there is nothing left to draw on.
+        let lost = !ENTERED.load(Ordering::SeqCst);
+        if lost || state.quits() || stop.load(Ordering::Relaxed) {
             return Ok(if updates.is_some() { Exit::Quit } else { Exit::Done });
         }
     }

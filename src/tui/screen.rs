@@ -33,7 +33,7 @@ pub fn plan(state: &State) -> Plan {
     let (cols, rows) = state.size();
     let sentence = if rows >= 20 { 2 } else { 1 };
     let rest = rows.saturating_sub(2 + sentence);
-    if rows < 10 || cols < 30 {
+    if rows < 10 || cols < 30 || state.report().flows.is_empty() {
         return Plan { sentence, lanes: 0, list: rest, preview: 0 };
     }
     let wanted = u16::try_from(state.report().incidents.len()).unwrap_or(u16::MAX).max(1);
@@ -63,9 +63,21 @@ pub fn draw(frame: &mut Frame, state: &State) {
         page(buf, body, help::lines(state), state.scroll());
     } else if state.page() == Page::Evidence {
         page(buf, body, evidence::lines(state, usize::from(body.width)), state.scroll());
+    } else if state.page() == Page::Report {
+        page(buf, body, report_lines(state, usize::from(body.width)), state.scroll());
     } else {
         main_page(state, buf, body);
     }
+}
+
+/// The printed report, for those who want to read on without leaving.
+pub fn report_lines(state: &State, width: usize) -> Vec<Line> {
+    let mut out = Vec::new();
+    let options = crate::view::TextOptions { color: false, width: width.saturating_sub(2) };
+    // Writing to memory cannot fail.
+    let _ = crate::view::text::write(state.report(), &mut out, options);
+    let text = String::from_utf8_lossy(&out);
+    text.lines().map(|l| vec![(Style::default(), format!(" {l}"))]).collect()
 }
 
 /// One line of a page that scrolls: pieces with their styles.
@@ -119,11 +131,11 @@ fn header(state: &State, buf: &mut Buffer, area: Rect) {
     let (tone, mark) = marker(state);
     let mark = format!(" {mark} ");
     let mark_width = (layout::width(&mark) as u16).min(area.width);
-    let verdict = format!(" {} ", r.verdict.kind.as_str().to_uppercase());
-    let so_far = if state.source() == Source::Live { "so far " } else { "" };
+    let so_far = if state.source() == Source::Live { " so far" } else { "" };
+    let verdict = format!(" {}{so_far} ", r.verdict.kind.as_str().to_uppercase());
     let mut line = vec![
         (t.style(verdict_tone(r.verdict.kind)).add_modifier(Modifier::BOLD | Modifier::REVERSED), verdict),
-        (t.style(Tone::Dim), format!(" {so_far}")),
+        (Style::default(), " ".to_owned()),
     ];
     if let Some(o) = r.verdict.owner {
         line.push((t.style(owner_tone(o)), format!("{o}  ")));
@@ -138,7 +150,12 @@ fn header(state: &State, buf: &mut Buffer, area: Rect) {
     let fixed: usize = line.iter().map(|(_, s)| layout::width(s)).sum();
     let room = usize::from(area.width - mark_width).saturating_sub(fixed);
     let flow = state.flow().map(|f| words::flow_name(r, f)).unwrap_or_default();
+    // Of a path its end says most.
     let title = printable(&r.meta.title);
+    let title = match title.rsplit_once('/') {
+        Some((_, name)) if title.starts_with('/') && !name.is_empty() => name.to_owned(),
+        _ => title,
+    };
     let both = format!("{title}  {flow}");
     let shown = if layout::width(&both) <= room || flow.is_empty() {
         both
@@ -163,7 +180,7 @@ fn header(state: &State, buf: &mut Buffer, area: Rect) {
 fn footer(state: &State, buf: &mut Buffer, area: Rect) {
     let t = state.theme;
     let mut x = area.x + 1;
-    let opened = state.page() == Page::Evidence || state.help();
+    let opened = state.page() != Page::Main || state.help();
     for (actions, hint) in if opened { keymap::FOOTER_OPENED } else { keymap::FOOTER } {
         let keys = keymap::first_keys(actions);
         let width = (layout::width(&keys) + layout::width(hint) + 3) as u16;
@@ -246,6 +263,9 @@ fn list(state: &State, buf: &mut Buffer, area: Rect) {
         style = style.add_modifier(Modifier::REVERSED);
     }
     lanes::put(buf, area.x + 2, area.y, area.width.saturating_sub(2), &heading, style);
+    if n == 0 {
+        notes(state, buf, Rect { y: area.y + 1, height: area.height - 1, ..area });
+    }
     // The selected row is kept in the middle where there are more rows than fit.
     let first = state.selected().saturating_sub(rows / 2).min(n.saturating_sub(rows));
     let several = words::flow_ids(r).len() > 1;
@@ -257,7 +277,7 @@ fn list(state: &State, buf: &mut Buffer, area: Rect) {
             (on(Tone::Strong), format!("{}{:>2} ", if chosen { "▸" } else { " " }, i + 1)),
             (on(Tone::Plain), format!("{:>10}", since(r, x.span.start))),
             (on(Tone::Strong), format!("{:>9} ", effect(x))),
-            (on(Tone::Plain), column(x.cause.as_str(), if area.width >= 60 { 18 } else { 15 })),
+            (on(Tone::Plain), column(x.cause.as_str(), if area.width >= 60 { 20 } else { 15 })),
         ];
         if area.width >= 48 {
             line.push((on(owner_tone(x.owner)), column(x.owner.as_str(), 14)));
@@ -274,6 +294,32 @@ fn list(state: &State, buf: &mut Buffer, area: Rect) {
         }
         let y = area.y + 1 + row as u16;
         pieces(buf, area.x, y, area.width, &line);
+    }
+}
+
+/// Where nothing happened: what else there is to say, about the transfer and about the evidence.
+fn notes(state: &State, buf: &mut Buffer, area: Rect) {
+    let t = state.theme;
+    let r = state.report();
+    let findings = r.findings.iter().map(|f| (f.severity, &f.code, &f.message));
+    let quality = r.quality.iter().map(|q| (q.severity, &q.code, &q.message));
+    let mut y = area.y;
+    for (severity, code, message) in findings.chain(quality) {
+        let lead = 4 + layout::width(&printable(code)) + 1;
+        let room = usize::from(area.width).saturating_sub(lead + 1).max(20);
+        for (i, l) in layout::wrap(&printable(message), room).into_iter().enumerate() {
+            if y >= area.bottom() {
+                return;
+            }
+            let head: Line = vec![
+                (t.style(words::severity_tone(severity)), format!(" {} ", words::severity_letter(severity))),
+                (t.style(Tone::Strong), format!("{code}  ")),
+            ];
+            let mut line = if i == 0 { head } else { vec![(Style::default(), " ".repeat(lead))] };
+            line.push((t.style(Tone::Plain), l));
+            pieces(buf, area.x, y, area.width, &line);
+            y += 1;
+        }
     }
 }
 

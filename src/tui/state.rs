@@ -29,6 +29,8 @@ pub enum Page {
     Main,
     /// The evidence of one incident.
     Evidence,
+    /// The printed report.
+    Report,
 }
 
 /// What the vertical keys move on the main page.
@@ -97,6 +99,7 @@ impl State {
         };
         s.flow = words::flow_ids(&s.report).first().copied();
         s.select_worst();
+        s.view = s.home();
         s
     }
 
@@ -200,7 +203,7 @@ impl State {
 
     fn take(&mut self, report: Report) {
         let chosen = self.incident().map(|i| (i.flow, i.dir, i.span.start));
-        let all_seen = self.view == whole(self.report.span);
+        let all_seen = self.view == self.home();
         let first = self.report.flows.is_empty();
         self.report = report;
         if self.flow.is_none() || !self.report.flows.iter().any(|f| Some(f.flow) == self.flow) {
@@ -214,7 +217,7 @@ impl State {
             None => self.selected = self.selected.min(self.report.incidents.len().saturating_sub(1)),
         }
         if first || all_seen {
-            self.view = whole(self.report.span);
+            self.view = self.home();
         } else if self.follow {
             let width = self.view.len();
             let end = whole(self.report.span).end;
@@ -223,6 +226,17 @@ impl State {
             self.set_view(self.view.start, self.view.len());
         }
         self.bound_scroll();
+    }
+
+    /// What is in sight at first: of one connection everything, of several the chosen one's time.
+    fn home(&self) -> Span {
+        let all = whole(self.report.span);
+        if words::flow_ids(&self.report).len() < 2 {
+            return all;
+        }
+        let seen = self.report.flows.iter().filter(|f| Some(f.flow) == self.flow).map(|f| f.span);
+        let flow = seen.reduce(|a, b| Span::new(a.start.min(b.start), a.end.max(b.end)));
+        flow.and_then(|f| all.intersect(f)).filter(|f| f.len() >= MIN_VIEW).unwrap_or(all)
     }
 
     fn select_worst(&mut self) {
@@ -254,9 +268,13 @@ impl State {
             Action::Back if self.help => self.act(Action::Help),
             Action::Back => self.open(Page::Main),
             Action::Open if self.help => self.act(Action::Help),
-            Action::Open if self.page == Page::Evidence => self.open(Page::Main),
+            Action::Open if self.page != Page::Main => self.open(Page::Main),
             Action::Open if self.incident().is_some() => self.open(Page::Evidence),
             Action::Open => {}
+            Action::Report => {
+                self.help = false;
+                self.open(if self.page == Page::Report { Page::Main } else { Page::Report });
+            }
             Action::Next => self.select(self.selected.saturating_add(1)),
             Action::Previous => self.select(self.selected.saturating_sub(1)),
             Action::Down => self.vertical(1),
@@ -270,7 +288,10 @@ impl State {
             }
             Action::ZoomIn => self.zoom(self.view.len().0 / 2),
             Action::ZoomOut => self.zoom(self.view.len().0.saturating_mul(2)),
-            Action::ZoomAll => self.view = whole(self.report.span),
+            Action::ZoomAll => {
+                let home = self.home();
+                self.view = if self.view == home { whole(self.report.span) } else { home };
+            }
             Action::ZoomTo => self.zoom_to_selected(),
             Action::PanLeft => self.pan(-1),
             Action::PanRight => self.pan(1),
@@ -307,7 +328,7 @@ impl State {
         let moved = |from: usize, n: usize| {
             (from as isize).saturating_add(by).clamp(0, n.saturating_sub(1) as isize) as usize
         };
-        if self.help || self.page == Page::Evidence {
+        if self.help || self.page != Page::Main {
             self.scroll = (self.scroll as isize).saturating_add(by).max(0) as usize;
             self.bound_scroll();
         } else if self.focus == Focus::List {
@@ -319,12 +340,12 @@ impl State {
 
     /// A page never scrolls past its last line.
     fn bound_scroll(&mut self) {
-        let lines = if self.help {
-            super::help::lines(self).len()
-        } else if self.page == Page::Evidence {
-            evidence::lines(self, usize::from(self.size.0)).len()
-        } else {
-            0
+        let width = usize::from(self.size.0);
+        let lines = match self.page {
+            _ if self.help => super::help::lines(self).len(),
+            Page::Evidence => evidence::lines(self, width).len(),
+            Page::Report => super::screen::report_lines(self, width).len(),
+            Page::Main => 0,
         };
         let rows = usize::from(self.size.1).saturating_sub(super::screen::FRAME_ROWS);
         self.scroll = self.scroll.min(lines.saturating_sub(rows));
@@ -341,7 +362,7 @@ impl State {
         }
         self.selected = i;
         let span = self.report.incidents[i].span;
-        self.flow = Some(self.report.incidents[i].flow);
+        self.choose_flow(self.report.incidents[i].flow);
         // Brought into sight, unless it is there.
         if span.start < self.view.start || span.end > self.view.end {
             self.follow = false;
@@ -387,6 +408,13 @@ impl State {
         self.view = Span::new(start, start + width);
     }
 
+    fn choose_flow(&mut self, flow: FlowId) {
+        if self.flow != Some(flow) {
+            self.flow = Some(flow);
+            self.view = self.home();
+        }
+    }
+
     fn step_flow(&mut self, by: isize) {
         let ids = words::flow_ids(&self.report);
         if ids.is_empty() {
@@ -394,7 +422,7 @@ impl State {
         }
         let at = ids.iter().position(|f| Some(*f) == self.flow).unwrap_or(0) as isize;
         let flow = ids[(at + by).rem_euclid(ids.len() as isize) as usize];
-        self.flow = Some(flow);
+        self.choose_flow(flow);
         if let Some(i) = self.report.incidents.iter().position(|i| i.flow == flow) {
             self.select(i);
         }
