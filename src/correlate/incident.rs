@@ -90,6 +90,13 @@ enum What {
     Segment(SegmentRecord, bool),
 }
 
+impl Group {
+    /// A late original was seen, or a repair that was not needed; a wait alone proves no reordering.
+    pub fn proven(&self) -> bool {
+        self.late > 0 || self.spurious > 0 || !self.holes.is_empty()
+    }
+}
+
 /// The report's lists that signs come from.
 pub struct Lists<'a> {
     /// Losses.
@@ -177,7 +184,7 @@ fn of_flow(f: &Flow, l: &Lists<'_>, index: &Index) -> Vec<Group> {
         name(g, l);
     }
     attach(&mut groups, soft, f, l);
-    groups.retain(|g| g.cause.is_some());
+    groups.retain(|g| g.cause.is_some() && worth_a_word(g, l.slow));
     for g in &mut groups {
         g.bytes = g.bytes.or(g.owed);
     }
@@ -362,7 +369,7 @@ fn merge(groups: Vec<Group>, slack: Ns) -> Vec<Group> {
     for g in others {
         let weak = match g.kind {
             Kind::Spike => true,
-            Kind::Reorder => !proven(&g) || g.reads.is_empty() && g.late < 3,
+            Kind::Reorder => !g.proven() || g.reads.is_empty() && g.late < 3,
             _ => false,
         };
         let stalled = |o: &Group| g.kind != Kind::Spike || !o.stalls.is_empty();
@@ -372,11 +379,6 @@ fn merge(groups: Vec<Group>, slack: Ns) -> Vec<Group> {
         }
     }
     out
-}
-
-/// A late original was seen, or a repair that was not needed; a wait alone proves no reordering.
-fn proven(g: &Group) -> bool {
-    g.late > 0 || g.spurious > 0 || !g.holes.is_empty()
 }
 
 fn absorb(o: &mut Group, g: Group) {
@@ -406,6 +408,11 @@ fn absorb(o: &mut Group, g: Group) {
     o.causes.extend(g.causes);
     o.evidence.extend(g.evidence);
     o.busy = o.busy.take().or(g.busy);
+}
+
+/// A single delayed acknowledgement is how TCP works.
+fn worth_a_word(g: &Group, slow: Ns) -> bool {
+    g.cause != Some(StallCause::NagleDelayedAck) || !g.reads.is_empty() || g.span.len() >= slow
 }
 
 /// Decides the one word of a group.
@@ -522,6 +529,13 @@ fn attach(groups: &mut Vec<Group>, soft: Vec<Sign>, f: &Flow, l: &Lists<'_>) {
     groups.append(&mut apps);
 }
 
+/// The quiet time ended with a FIN: an idle connection was closed, nothing was owed.
+fn said_goodbye(s: &Stall, f: &Flow) -> bool {
+    let tap = f.taps.iter().find(|t| t.input == s.input);
+    let mut segments = tap.into_iter().flat_map(|t| &t.conn.segments).filter(|x| x.dir == s.dir);
+    s.end.is_some_and(|end| segments.any(|x| x.fin && x.len == 0 && x.ts == end))
+}
+
 type Busy = (StallCause, Option<String>, Owner);
 
 /// A read that waited because the peer's application worked on something else.
@@ -550,11 +564,12 @@ fn by_busy_sender(s: &Stall, span: Span, f: &Flow) -> Option<Busy> {
                     (held || worked).then_some((NoData, d.busy_with, Owner::SenderApp))
                 }
                 // without its log, only what is long is worth a word
-                None if span.len() >= long => Some((NoData, None, s.owner)),
+                None if span.len() >= long && !said_goodbye(s, f) => Some((NoData, None, s.owner)),
                 None => None,
             }
         }
-        Queueing => Some((Queueing, None, s.owner)),
+        // a host that was busy for a moment looks the same
+        Queueing if span.len() >= Ns::from_millis(200) => Some((Queueing, None, s.owner)),
         CwndLimited | SendBuffer if span.len() >= long => Some((s.cause, None, s.owner)),
         Unknown if s.end.is_none() || span.len() >= long => Some((Unknown, None, s.owner)),
         _ => None,

@@ -115,15 +115,20 @@ fn capital(s: &str) -> String {
 pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool) -> Severity {
     use StallCause::*;
     let cause = g.cause.unwrap_or(Unknown);
-    let broke = matches!(cause, MtuBlackHole | Reset | Deadlock);
+    let stalls = || g.stalls.iter().filter_map(|&n| r.stalls.get(n as usize));
+    let cut_off = cause == Reset && stalls().any(|s| s.detail.outstanding.is_some_and(|n| n > 0));
+    let broke = matches!(cause, MtuBlackHole | Deadlock) || cut_off;
+    if matches!(cause, Gap | Idle | WaitingForPeer) {
+        return Severity::Info;
+    }
     if hung || broke {
         return if r.meta.live && !broke { Severity::Warning } else { Severity::Error };
     }
     let felt = !g.reads.is_empty() || !g.stalls.is_empty();
     let threshold = r.meta.slow_read.max(Ns::from_millis(1));
     match cause {
-        Idle | WaitingForPeer | Gap => Severity::Info,
-        NagleDelayedAck if g.reads.is_empty() => Severity::Info,
+        NagleDelayedAck | Queueing | Reset if g.reads.is_empty() => Severity::Info,
+        Reordering if g.reads.is_empty() && !g.proven() => Severity::Info,
         _ if felt && cost >= threshold => Severity::Warning,
         _ if cost >= Ns(threshold.0.saturating_mul(4)) => Severity::Warning,
         _ => Severity::Info,

@@ -150,7 +150,7 @@ fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
                 spots.join(" or "),
                 at(g.span.start, f.zero),
             );
-            if open > 0 {
+            if open > 0 && g.open {
                 s.push_str(&format!(", {open} of them never"));
             }
             s
@@ -160,7 +160,7 @@ fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
         s.push_str(&format!("; all were there at {}", at(done, f.zero)));
     }
     if g.both && other > 0 {
-        s.push_str(&format!("; {} the other way were lost too", plural(other, "piece")));
+        s.push_str(&format!("; the other way {} got lost too", plural(other, "piece")));
     }
     let queued = g.holes.iter().filter_map(|&n| f.holes.get(n as usize)).map(|h| h.queued_behind).max();
     if let Some(q) = queued.filter(|&q| q > 0) {
@@ -324,8 +324,16 @@ fn other(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
             e.from
         ),
         Reset => match d.sent_by.as_deref() {
-            Some("middlebox") => format!("a middlebox, not the {}, reset the connection at {since}", e.from),
-            _ => format!("the {} reset the connection at {since}", e.from),
+            Some("middlebox") => {
+                format!("a middlebox, none of the two ends, reset the connection at {since}")
+            }
+            _ => format!(
+                "the connection was reset at {since}{}",
+                match d.outstanding.unwrap_or(0) {
+                    0 => ", when nothing was outstanding".to_owned(),
+                    n => format!(" with {} not yet acknowledged", bytes(n)),
+                }
+            ),
         },
         NagleDelayedAck => format!(
             "a short segment of the {} waited {len} at {since} for the delayed acknowledgement of the one before",

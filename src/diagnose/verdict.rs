@@ -25,19 +25,18 @@ pub(super) fn judge(r: &Report, reads: u64) -> Verdict {
         return nothing();
     }
     let sure = |f: &&Finding| f.confidence >= SURE && f.severity > Severity::Info;
+    if let Some((name, missed, of)) = leaky(r) {
+        let mut sentence = format!(
+            "The capture {} missed {missed} of about {of} packets; what it did not see cannot be judged.",
+            crate::model::units::printable(name)
+        );
+        if let Some(worst) = r.findings.iter().find(sure) {
+            sentence.push_str(&format!(" Likeliest: {}", worst.message));
+        }
+        return inconclusive(sentence);
+    }
     if let Some(worst) = r.findings.iter().find(sure) {
         return guilty(r, worst);
-    }
-    let dropped = r.inputs.iter().find(|i| {
-        i.kind == InputKind::Capture && i.dropped.is_some_and(|d| d as f64 > DROPPED * (i.frames + d) as f64)
-    });
-    if let Some(i) = dropped {
-        let d = i.dropped.unwrap_or(0);
-        return inconclusive(format!(
-            "The capture {} missed {d} of {} frames; what it did not see cannot be judged.",
-            crate::model::units::printable(&i.name),
-            i.frames + d
-        ));
     }
     if let Some(f) = r.findings.iter().find(|f| f.severity > Severity::Info) {
         return inconclusive(format!("The evidence does not decide. Likeliest: {}", f.message));
@@ -72,13 +71,26 @@ pub(super) fn judge(r: &Report, reads: u64) -> Verdict {
     Verdict { kind: VerdictKind::Healthy, owner: None, sentence }
 }
 
+/// A capture that missed too much: its name, how many packets, of how many. Drops that the capture
+/// program owned up to, or bytes that were acknowledged and never seen.
+fn leaky(r: &Report) -> Option<(&str, u64, u64)> {
+    r.inputs.iter().enumerate().filter(|(_, i)| i.kind == InputKind::Capture).find_map(|(n, i)| {
+        let seen =
+            |q: &&crate::report::Quality| q.code == "capture-drops" && q.input.map(usize::from) == Some(n);
+        let missed =
+            r.quality.iter().filter(seen).map(|q| q.count).max().unwrap_or(0).max(i.dropped.unwrap_or(0));
+        let of = i.frames + missed;
+        (missed as f64 > DROPPED * of as f64).then_some((i.name.as_str(), missed, of))
+    })
+}
+
 fn guilty(r: &Report, f: &Finding) -> Verdict {
     let (kind, word) = match f.severity {
         Severity::Error => (VerdictKind::Failed, if broke(f) { "Broken" } else { "Hung" }),
         _ => (VerdictKind::Degraded, "Slow"),
     };
     let owner = owner_words(f);
-    let share = if f.cost > Ns::ZERO && r.span.len() > Ns::ZERO {
+    let share = if f.flow.is_some() && f.cost > Ns::ZERO && r.span.len() > Ns::ZERO {
         let percent = (f.cost.0 as f64 / r.span.len().0 as f64 * 100.0).min(100.0);
         format!(" ({} of {}, {percent:.0} %)", f.cost, r.span.len())
     } else {
