@@ -65,6 +65,8 @@ pub struct Prepare {
     pub bwlimit: Option<u64>,
     /// Pauses of the server.
     pub busy: Vec<Pause>,
+    /// Times in which the server's pacing lets nothing through.
+    pub hold: Vec<Pause>,
     /// Give up after this long without a sign of life.
     pub timeout: Ns,
     /// Capture packets.

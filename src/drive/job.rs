@@ -2,7 +2,7 @@
 //! data connection share.
 
 use super::clock::Clock;
-use super::control::Prepare;
+use super::control::{Pause, Prepare};
 use super::options::Busy;
 use super::record::RunEnd;
 use super::serve::LONGEST;
@@ -50,6 +50,7 @@ impl Job {
     pub(super) fn new(mut wish: Prepare, clock: Clock) -> Job {
         wish.timeout = wish.timeout.clamp(Ns::from_millis(100), LONGEST);
         wish.busy.truncate(MAX_PAUSES);
+        wish.hold.truncate(MAX_PAUSES);
         wish.bwlimit = wish.bwlimit.map(|b| b.max(1));
         wish.snaplen = wish.snaplen.min(262_144);
         Job {
@@ -63,14 +64,10 @@ impl Job {
         }
     }
 
-    /// The server's pauses.
-    pub(super) fn pauses(&self) -> Vec<Busy> {
+    /// The server's pauses, or the times in which it holds back.
+    pub(super) fn pauses(wished: &[Pause]) -> Vec<Busy> {
         let short = |ns: Ns| ns.clamp(Ns::ZERO, LONGEST);
-        self.wish
-            .busy
-            .iter()
-            .map(|p| Busy { side: Side::Server, at: short(p.at), lasts: short(p.lasts) })
-            .collect()
+        wished.iter().map(|p| Busy { side: Side::Server, at: short(p.at), lasts: short(p.lasts) }).collect()
     }
 
     /// How long to wait for a word of the client: longer than its own time-out.

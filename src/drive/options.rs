@@ -57,6 +57,9 @@ pub struct SyncOptions {
     pub bwlimit: Option<u64>,
     /// Pauses, for both sides.
     pub busy: Vec<Busy>,
+    /// Times in which a side's pacing lets nothing through, while it goes on reading: what was written
+    /// before can drain, so that a test can hit the tail of it.
+    pub hold: Vec<Busy>,
     /// Give up after this long without a sign of life from the peer.
     pub timeout: Duration,
     /// Capture packets on both sides.
@@ -89,6 +92,7 @@ impl SyncOptions {
             seed: None,
             bwlimit: None,
             busy: Vec::new(),
+            hold: Vec::new(),
             timeout: Duration::from_secs(30),
             capture: true,
             device: None,

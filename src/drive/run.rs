@@ -9,7 +9,7 @@ use super::control::{Answer, Ask, BEAT, Ended, Pause, Prepare, compare_clocks, f
 use super::engine::SessionEngine;
 use super::error::DriveError;
 use super::files::Disk;
-use super::options::SyncOptions;
+use super::options::{Busy, SyncOptions};
 use super::pump::{Engine, PumpOptions, Tick, pump};
 use super::record::{CaptureState, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
@@ -220,11 +220,15 @@ impl Client<'_> {
         seed: u64,
     ) -> Result<(Token, Option<String>), DriveError> {
         let o = self.options;
-        let busy = o.busy.iter().filter(|b| b.side == Side::Server);
+        let servers = |all: &[Busy]| {
+            let mine = all.iter().filter(|b| b.side == Side::Server);
+            mine.map(|b| Pause { at: b.at, lasts: b.lasts }).collect()
+        };
         let wish = Prepare {
             data_port,
             bwlimit: o.bwlimit,
-            busy: busy.map(|b| Pause { at: b.at, lasts: b.lasts }).collect(),
+            busy: servers(&o.busy),
+            hold: servers(&o.hold),
             timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
             capture: o.capture,
             snaplen: o.snaplen,
@@ -308,10 +312,12 @@ impl Client<'_> {
             Ok(stream) => {
                 observer.started(&live);
                 let tick = &mut |t: Tick<'_>| observer.progress(&progress(t));
+                let own = |all: &[Busy]| all.iter().copied().filter(|b| b.side == Side::Client).collect();
                 let options = PumpOptions {
                     opened: self.clock.now(),
                     bwlimit: o.bwlimit,
-                    busy: o.busy.iter().copied().filter(|b| b.side == Side::Client).collect(),
+                    busy: own(&o.busy),
+                    hold: own(&o.hold),
                     timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
                     stop: &|| (self.stop)(),
                     life,

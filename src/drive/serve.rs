@@ -208,7 +208,8 @@ impl Server {
         let options = PumpOptions {
             opened: clock.at(accepted),
             bwlimit: job.wish.bwlimit,
-            busy: job.pauses(),
+            busy: Job::pauses(&job.wish.busy),
+            hold: Job::pauses(&job.wish.hold),
             timeout: job.wish.timeout,
             stop: &|| stop() || job.stop.load(Ordering::Relaxed),
             life: &job.life,

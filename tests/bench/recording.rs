@@ -66,6 +66,7 @@ fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> us
         opened: clock.now(),
         bwlimit: None,
         busy: Vec::new(),
+        hold: Vec::new(),
         timeout: Ns::from_secs(30),
         stop: &|| false,
         life: &AtomicU64::new(0),
