@@ -130,7 +130,7 @@ impl Machine {
     }
 
     /// A packet (from its IP header on) enters at `now`. Time must not go back between calls.
-    pub fn push(&mut self, now: Ts, dir: Dir, packet: Vec<u8>) {
+    pub fn push(&mut self, now: Ts, dir: Dir, mut packet: Vec<u8>) {
         self.decide(now);
         let header = Header::read(&packet);
         self.start_clock(now, header.as_ref());
@@ -147,13 +147,14 @@ impl Machine {
         let burst_loss = way.step_burst(link, dice);
 
         let mut hold = None;
+        let mut corrupt = dice.chance(Dice::Corrupt, link.corrupt.0).then_some(Cause::Corrupt);
         let mut kept = None;
         if t.is_some_and(|t| link.blackout.iter().any(|w| w.holds(t))) {
             fate.suffer(What::Dropped, Cause::Blackout);
         } else {
             match self.script.fit(t, dir, header.as_ref(), seen.as_ref()) {
                 Some(Hit::Act(Action::Drop, name)) => fate.suffer(What::Dropped, Cause::Rule(name)),
-                Some(Hit::Act(Action::Corrupt, name)) => fate.suffer(What::Corrupted, Cause::Rule(name)),
+                Some(Hit::Act(Action::Corrupt, name)) => corrupt = Some(Cause::Rule(name)),
                 Some(Hit::Act(Action::Duplicate, name)) => {
                     fate.suffer(What::Duplicated, Cause::Rule(name));
                     fate.arrivals = 2;
@@ -187,6 +188,11 @@ impl Machine {
             }
             _ => now,
         };
+        if let Some(cause) = corrupt.filter(|_| fate.fate != What::Dropped)
+            && dice.flip_a_bit(&mut packet)
+        {
+            fate.suffer(What::Corrupted, cause);
+        }
         let keeps_order = self.route(departs, index, fate, hold, kept.is_some(), packet, dice);
         if is_new_data(header.as_ref(), seen.as_ref()) {
             let conn = seen.map_or(0, |s: Seen| s.number);
@@ -204,7 +210,7 @@ impl Machine {
         mut fate: Fate,
         hold: Option<Action>,
         kept: bool,
-        mut packet: Vec<u8>,
+        packet: Vec<u8>,
         dice: Roller,
     ) -> bool {
         if fate.fate == What::Dropped {
@@ -213,12 +219,6 @@ impl Machine {
         }
         let link = self.scenario.link(dice.dir);
         let way = &mut self.ways[dice.dir];
-        if dice.chance(Dice::Corrupt, link.corrupt.0) {
-            fate.suffer(What::Corrupted, Cause::Corrupt);
-        }
-        if fate.fate == What::Corrupted {
-            dice.flip_a_bit(&mut packet);
-        }
         let jitter = Ns((dice.unit(Dice::Jitter) * link.jitter.0.0 as f64) as i64);
         let mut due = departs + link.delay.0 + jitter;
         let mut late = hold.is_some();
@@ -408,13 +408,15 @@ impl Roller {
     }
 
     /// Behind the IP header, so that the packet still finds its way and the transport checksum is wrong.
-    fn flip_a_bit(self, packet: &mut [u8]) {
+    /// False: there is nothing behind it.
+    fn flip_a_bit(self, packet: &mut [u8]) -> bool {
         let from = Header::read(packet).map_or(0, |h| h.ip_len).min(packet.len());
         let bits = (packet.len() - from) as u64 * 8;
         if bits > 0 {
             let bit = self.hash(Dice::CorruptBit) % bits;
             packet[from + (bit / 8) as usize] ^= 1 << (bit % 8);
         }
+        bits > 0
     }
 }
 

@@ -36,6 +36,13 @@ pub struct Tcp {
     pub flags: TcpFlags,
 }
 
+impl Tcp {
+    fn read(b: &[u8], at: usize) -> Option<Tcp> {
+        let flags = TcpFlags(u16_at(b, at + 12)? & 0x01ff);
+        Some(Tcp { seq: Seq(u32_at(b, at + 4)?), ack: Seq(u32_at(b, at + 8)?), flags })
+    }
+}
+
 fn u16_at(b: &[u8], i: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*b.get(i)?, *b.get(i + 1)?]))
 }
@@ -98,11 +105,7 @@ impl Header {
         let ports = || Some((u16_at(b, at)?, u16_at(b, at + 2)?));
         match self.proto {
             6 => {
-                let tcp = || {
-                    let flags = TcpFlags(u16_at(b, at + 12)? & 0x01ff);
-                    Some(Tcp { seq: Seq(u32_at(b, at + 4)?), ack: Seq(u32_at(b, at + 8)?), flags })
-                };
-                self.tcp = tcp();
+                self.tcp = Tcp::read(b, at);
                 self.ports = ports();
                 let header = b.get(at + 12).map_or(20, |o| usize::from(o >> 4) * 4);
                 self.payload = total.saturating_sub(at + header) as u32;
@@ -209,7 +212,7 @@ mod tests {
         for n in 0..=p.len() {
             let _ = Header::read(&p[..n]);
         }
-        let mut six = vec![0x60u8; 60];
+        let mut six = [0x60u8; 60];
         for proto in [0, 6, 17, 58] {
             six[6] = proto;
             for n in 0..=six.len() {

@@ -1,7 +1,7 @@
 //! Is the link itself good enough to be trusted? Measures what it adds to a delay and how much it carries.
 
 use super::stats::Lateness;
-use super::{Lab, LabError};
+use super::{Lab, LabError, sys};
 use crate::lab::scenario::Scenario;
 use crate::model::{Ns, Side};
 use std::io::{Read, Write};
@@ -72,7 +72,9 @@ fn delays() -> Result<(Lateness, u32, Lateness), LabError> {
     let from = SocketAddr::new(lab.addr(Side::Client), 0);
     let origin = Instant::now();
     let (ready, bound) = std::sync::mpsc::channel();
+    // Both ends go first too: what shall be measured is the link, not how long this machine lets them wait.
     let receiver = lab.spawn_thread(Side::Server, "lab-probe-rx", move || {
+        sys::go_first();
         let socket = UdpSocket::bind(to)?;
         socket.set_read_timeout(Some(Duration::from_millis(300)))?;
         let _ = ready.send(());
@@ -88,6 +90,7 @@ fn delays() -> Result<(Lateness, u32, Lateness), LabError> {
     })?;
     let _ = bound.recv();
     let sender = lab.spawn_thread(Side::Client, "lab-probe-tx", move || {
+        sys::go_first();
         let socket = UdpSocket::bind(from)?;
         for _ in 0..PROBES {
             socket.send_to(&origin.elapsed().as_nanos().to_be_bytes(), to)?;

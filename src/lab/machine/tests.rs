@@ -259,6 +259,13 @@ fn when_the_link_stops_what_is_on_its_way_is_recorded() {
 }
 
 #[test]
+fn time_zero_can_be_the_start_of_the_link() {
+    let s = scenario("zero = \"start\"\n[s2c]\nblackout = [{ at = \"10ms\", for = \"5ms\" }]\n");
+    let packets: Vec<_> = [9, 10, 14, 15].map(|t| (t * MS, Dir::S2c, data(t as u32, 1))).to_vec();
+    assert_eq!(dropped(&run(&s, &packets).1).iter().map(|d| d.0).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
 fn time_zero_is_the_first_packet_on_the_port() {
     let s = scenario("[run]\nport = 80\n[s2c]\nblackout = [{ at = \"0s\", for = \"5ms\" }]\n");
     let other = build::tcp((2, 22), (1, 5000), 0, 1, 1, 0x10, &[1]);
@@ -340,6 +347,27 @@ proptest! {
             f
         }).collect();
         prop_assert_eq!(again, fates);
+    }
+
+    /// Whatever the bytes are: one fate each, and what passes untouched is the same bytes.
+    #[test]
+    fn garbage_is_carried_like_anything_else(
+        packets in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..80), 0usize..3), 1..60)
+    ) {
+        let s = scenario(EVERYTHING);
+        let packets: Vec<(i64, Dir, Vec<u8>)> = packets.into_iter().enumerate().map(|(i, (up, mut bytes, kind))| {
+            if let Some(first) = bytes.first_mut() {
+                *first = [*first, 0x45, 0x60][kind];
+            }
+            (i as i64 * MS, if up { Dir::C2s } else { Dir::S2c }, bytes)
+        }).collect();
+        let (out, fates) = run(&s, &packets);
+        prop_assert_eq!(fates.len(), packets.len());
+        for d in out {
+            let fate = fates.iter().find(|f| f.dir == d.dir && f.index == d.index).unwrap();
+            let sent = &packets.iter().filter(|p| p.1 == d.dir).nth(d.index as usize).unwrap().2;
+            prop_assert_eq!(&d.packet == sent, fate.fate != What::Corrupted);
+        }
     }
 
     /// The same seed and packets give the same fates; another seed other ones.
