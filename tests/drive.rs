@@ -547,3 +547,91 @@ fn the_delta_of_two_short_files_is_shown_step_by_step() {
          chunk[2] of size 3 at 6 offset=9\n"
     );
 }
+
+/// A run inside the lab: the server in one namespace, the client in the other.
+fn in_lab(
+    name: &str,
+    link: &str,
+    t: &Trees,
+    change: impl FnOnce(&mut SyncOptions),
+) -> Option<(RunRecord, Duration)> {
+    use syncscope::lab::live::{Lab, LabError, prepare};
+    use syncscope::lab::scenario::Scenario;
+    let text = format!("name = \"test\"\n[endpoint]\ncc = \"reno\"\n{link}");
+    let lab = match prepare().and_then(|_| Lab::start(&Scenario::parse("test", &text).unwrap(), None)) {
+        Ok(lab) => lab,
+        Err(LabError::NotAllowed { what, message, .. }) => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{name}: not allowed to {what}: {message}");
+            println!("SKIPPED {name}: not allowed to {what}: {message}");
+            return None;
+        }
+        Err(e) => panic!("{e}"),
+    };
+    let at = SocketAddr::new(lab.addr(Side::Server), 8730);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (root, server_stop) = (t.source(), Arc::clone(&stop));
+    let (tell, listening) = std::sync::mpsc::channel();
+    let server = lab
+        .spawn_thread(Side::Server, "server", move || {
+            let server = Server::bind(at, &root, ServeOptions::default()).unwrap();
+            tell.send(()).unwrap();
+            server.run(&server_stop).unwrap();
+        })
+        .unwrap();
+    listening.recv().unwrap();
+    let mut options = SyncOptions { capture: true, ..pull(at, t) };
+    change(&mut options);
+    let client = lab
+        .spawn_thread(Side::Client, "client", move || {
+            let began = Instant::now();
+            (run(&options), began.elapsed())
+        })
+        .unwrap();
+    let result = client.join().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    server.join().unwrap();
+    lab.finish().unwrap();
+    Some(result)
+}
+
+#[test]
+fn over_a_lossy_link_both_captures_are_complete_and_the_trees_equal() {
+    let name = "over_a_lossy_link_both_captures_are_complete_and_the_trees_equal";
+    let t = Trees::new(&small_tree());
+    let link = "[c2s]\ndelay = \"10ms\"\nloss = 0.005\n[s2c]\ndelay = \"10ms\"\nloss = 0.01\n";
+    let Some((r, _)) = in_lab(name, link, &t, |o| o.bwlimit = Some(2 << 20)) else { return };
+    assert_eq!((&r.end, r.errors.as_slice()), (&RunEnd::Done, &[][..]));
+    assert_eq!(look(&t.basis()), look(&t.source()));
+    for log in [r.client_log(), r.server_log()] {
+        assert!(log.unwrap().samples.iter().all(|s| s.min_rtt_us == 0 || s.min_rtt_us >= 20_000));
+    }
+    for c in [&r.client_capture, &r.server_capture] {
+        let c = c.as_ref().unwrap();
+        assert!(c.complete && c.device == "link0", "{c:?}");
+    }
+    let clock = r.clock.unwrap();
+    assert!(clock.offset.0.abs() <= clock.bound.0 && clock.bound < Ns::from_millis(15), "{clock:?}");
+    assert!(r.server_log().unwrap().samples.last().unwrap().total_retrans > 0, "the link did lose something");
+}
+
+#[test]
+fn a_link_that_goes_black_ends_in_words_about_tcp_and_half_a_record() {
+    let name = "a_link_that_goes_black_ends_in_words_about_tcp_and_half_a_record";
+    let t = Trees::new(&small_tree());
+    let black = "[c2s]\ndelay = \"10ms\"\nblackout = [{ at = \"1s\" }]\n[s2c]\ndelay = \"10ms\"\nblackout = [{ at = \"1s\" }]\n";
+    let change = |o: &mut SyncOptions| {
+        (o.bwlimit, o.timeout) = (Some(1 << 20), Duration::from_secs(2));
+        (o.mode, o.local, o.remote_path) = (Mode::Push, t.basis(), "copy".to_owned());
+    };
+    let Some((r, took)) = in_lab(name, black, &t, change) else { return };
+    let RunEnd::TimedOut(words) = &r.end else { panic!("{:?}", r.end) };
+    assert!(words.contains("sent the same segment again"), "{words}");
+    assert!(
+        took < Duration::from_secs(9),
+        "given up after 2 s, and no long wait for the server's half: {took:?}"
+    );
+    assert!(r.errors.iter().any(|e| e.contains("server's half")), "{:?}", r.errors);
+    assert!(r.client_capture.as_ref().unwrap().complete, "{:?}", r.client_capture);
+    let last = *r.client_log().unwrap().samples.last().unwrap();
+    assert!(last.unacked > 0 && last.backoff > 0, "{last:?}");
+}
