@@ -210,6 +210,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn copies_agree_with_counting_each_byte(
             sends in proptest::collection::vec((0i64..60, 1i64..20), 1..40)

@@ -104,6 +104,14 @@ fn duplicates_arrive_twice_and_corrupted_ones_differ_in_one_bit() {
 }
 
 #[test]
+fn a_packet_with_nothing_behind_its_ip_header_is_not_called_corrupted() {
+    let s = scenario("[s2c]\ncorrupt = 1.0\n");
+    let bare = data(0, 0)[..20].to_vec();
+    let (out, fates) = run(&s, &[(0, Dir::S2c, bare.clone())]);
+    assert_eq!((&out[0].packet, fates[0].fate), (&bare, What::Passed));
+}
+
+#[test]
 fn loss_comes_in_the_asked_share_and_in_bursts() {
     let s = scenario("[s2c]\nloss = 0.03\n");
     let n = dropped(&run(&s, &stream(5000, MS)).1).len();
@@ -302,7 +310,7 @@ action = "duplicate"
 "#;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Without reordering asked for: every packet has exactly one fate, what arrives arrives in order,
     /// and no earlier than the delay; moving everything in time moves the fates and changes none.
