@@ -285,7 +285,7 @@ fn events_come_in_order() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
     fn any_chopping_and_any_stalls_give_the_same_tree(
         chops in proptest::collection::vec(prop_oneof![
