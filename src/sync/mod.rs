@@ -29,9 +29,12 @@
 //! - **Always read when the session wants input, even while the output is blocked**: that is what
 //!   keeps the two ends from waiting for each other. The session holds its memory by not wanting
 //!   input and by not asking for work when its output queue is full.
-//! - At most one request is out at a time; each is at most 256 KiB of work.
+//! - At most one request is out at a time; each is at most 256 KiB of work. After output was
+//!   consumed there may be a request where there was none.
 //! - After an `Err` the session is over, but `poll_output` may still hold the farewell that tells
 //!   the peer why: try to write it before closing.
+//! - One file's trouble (vanished, forbidden, disk full) is an event and a count, never an `Err`. A
+//!   file whose BLAKE3 hash is wrong in the end is sent once more, whole; it is never renamed.
 //! - `is_done` says that nothing is left to read or write; close then.
 
 pub mod delta;

@@ -133,7 +133,7 @@ impl Receiver {
                 if self.faults > MAX_ENTRIES {
                     return Err(PeerFault::TooMany("list entries").into());
                 }
-                core.failed(path.to_owned(), reason.to_owned());
+                core.failed(path, reason);
             }
             Frame::ListEnd { entries } if !self.list_ended => {
                 if entries as usize != core.names.len() {
@@ -392,7 +392,8 @@ impl Receiver {
             }
             Outcome::SenderFailed(reason) => {
                 self.asked.remove(&file);
-                core.failed(core.name(file).to_owned(), reason);
+                let path = core.name(file).to_owned();
+                core.failed(&path, &reason);
             }
         }
     }
@@ -407,7 +408,8 @@ impl Receiver {
     fn fail(&mut self, core: &mut Core, file: u32, e: &FsError) {
         let reason = if e.message.is_empty() { "unknown error" } else { &e.message };
         core.out.frame(&Frame::Result { file, reason }, (Phase::Rename, Some(file), None));
-        core.failed(core.name(file).to_owned(), reason.to_owned());
+        let path = core.name(file).to_owned();
+        core.failed(&path, reason);
     }
 }
 

@@ -133,7 +133,8 @@ impl Sender {
                     core.stats.changed += 1;
                     core.events.push_back(SessionEvent::Done { file });
                 } else {
-                    core.failed(core.name(file).to_owned(), reason.to_owned());
+                    let path = core.name(file).to_owned();
+                    core.failed(&path, reason);
                 }
             }
             Frame::Finish(stats) if self.idle() => {
@@ -234,7 +235,8 @@ impl Sender {
             (_, FsReply::Failed(e)) => {
                 let file = active.job.file;
                 core.out.frame(&Frame::Failed { file, reason: &e.message }, (Phase::Data, Some(file), None));
-                core.failed(core.name(file).to_owned(), e.message);
+                let path = core.name(file).to_owned();
+                core.failed(&path, &e.message);
             }
             (State::Opening, FsReply::Opened(meta)) => {
                 let sending = Sender::begin(core, &mut active.job, meta);
@@ -268,7 +270,7 @@ impl Sender {
         }
         for (path, e) in faults {
             core.out.frame(&Frame::ListFault { path: &path, reason: &e.message }, about);
-            core.failed(path, e.message);
+            core.failed(&path, &e.message);
         }
         self.list = if last { List::Ended } else { List::Open };
         if last {

@@ -10,6 +10,7 @@ use super::sender::Sender;
 use super::signature::{MAX_BLOCK, MIN_BLOCK};
 use super::wire::{self, Frame};
 use crate::model::Phase;
+use crate::model::units::printable;
 use std::collections::VecDeque;
 
 /// Input is not wanted while this much of it waits, bytes.
@@ -69,9 +70,9 @@ pub enum SessionEvent {
     },
     /// This one failed or was skipped; the others go on.
     Failed {
-        /// Its path.
+        /// Its path, safe to print.
         path: String,
-        /// Why.
+        /// Why, safe to print.
         reason: String,
     },
     /// All is done; some files may have failed.
@@ -138,8 +139,10 @@ impl Core {
         self.names.get(file as usize).map_or("", String::as_str)
     }
 
-    pub(super) fn failed(&mut self, path: String, reason: String) {
+    /// Notes a failure. Names and reasons may be the peer's: they are made safe to print.
+    pub(super) fn failed(&mut self, path: &str, reason: &str) {
         self.stats.failed += 1;
+        let (path, reason) = (printable(path), printable(reason));
         self.events.push_back(SessionEvent::Failed { path, reason });
     }
 
@@ -435,7 +438,7 @@ impl Session {
         }
         let Some((frame, n)) = wire::decode(bytes)? else { return Ok(0) };
         match (&mut self.role, frame) {
-            (_, Frame::Abort { reason }) => return Err(SyncError::PeerAborted(reason.to_owned())),
+            (_, Frame::Abort { reason }) => return Err(SyncError::PeerAborted(printable(reason))),
             (Role::Sender(s), f) => s.frame(&mut self.core, f)?,
             (Role::Receiver(r), f) => r.frame(&mut self.core, f)?,
             (Role::Unknown, Frame::Hello { mode, block_size, whole_file, path }) => {

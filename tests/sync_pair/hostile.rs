@@ -297,6 +297,17 @@ fn a_flood_is_not_wanted_before_the_disk_has_kept_up() {
 }
 
 #[test]
+fn what_a_peer_says_cannot_steer_the_terminal() {
+    let mut s = Session::client(Mode::Pull, "", Config::new(1));
+    let evil = "\x1b]0;owned\x07\u{202e}";
+    let frames = [Frame::ListFault { path: evil, reason: evil }, Frame::Abort { reason: evil }];
+    let e = s.handle_input(&bytes(&frames)).unwrap_err();
+    let said = format!("{e} {:?}", s.poll_event().unwrap());
+    assert!(said.contains("owned") && !said.contains(['\x1b', '\x07', '\u{202e}']), "{said}");
+    assert!(!said.contains("u{1b}"), "{said}");
+}
+
+#[test]
 fn strangers_and_other_versions_are_told_so() {
     let mut s = Session::server(Config::new(1));
     let e = s.handle_input(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
