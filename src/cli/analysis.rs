@@ -69,9 +69,10 @@ pub fn read_capture(source: &mut dyn FrameSource, side: Option<Side>) -> Result<
             format!("the capturing kernel dropped {n} frames: what is missing may not be the network's loss");
         note("capture-drops", Severity::Warning, n, message);
     }
-    let backwards = table.backwards();
-    if backwards > 0 {
-        let message = format!("{backwards} time stamps are before their predecessor's");
+    // Two processors that stamp packets of both directions differ by a few microseconds.
+    let (backwards, worst) = table.backwards();
+    if worst > Ns::from_micros(100) {
+        let message = format!("{backwards} time stamps are before their predecessor's, by up to {worst}");
         note("time-backwards", Severity::Info, backwards, message);
     }
     let end = input.span.map_or(Ts::MAX, |s| s.end);

@@ -52,6 +52,8 @@ pub struct Group {
     pub timeouts: u32,
     /// Causes of its retransmissions in order of time.
     pub causes: Vec<Cause>,
+    /// Some bytes had to be sent again more than once.
+    pub twice: bool,
     /// What the busy application did.
     pub busy: Option<String>,
     /// Frames that show it.
@@ -343,6 +345,7 @@ fn count(g: &mut Group, r: &SegmentRecord) {
         _ => {
             g.resent += 1;
             g.causes.extend(r.cause);
+            g.twice |= r.resend.is_some_and(|n| n > 1);
             if matches!(r.cause, Some(Cause::Rto)) {
                 g.timeouts += 1;
             }
@@ -406,6 +409,7 @@ fn absorb(o: &mut Group, g: Group) {
     o.late += g.late;
     o.timeouts = o.timeouts.max(g.timeouts);
     o.causes.extend(g.causes);
+    o.twice |= g.twice;
     o.evidence.extend(g.evidence);
     o.busy = o.busy.take().or(g.busy);
 }
@@ -433,7 +437,7 @@ fn name(g: &mut Group, l: &Lists<'_>) {
         || g.reads.iter().filter_map(|&n| l.reads.get(n as usize)).max_by_key(|j| j.read.budget.total());
     let (cause, owner) = match g.kind {
         Kind::Loss => {
-            let by_segments = repair::by_causes(&g.causes, None);
+            let by_segments = repair::by_causes(&g.causes, None, g.twice);
             let by_read = read().map(|j| j.read.cause).filter(|&c| is_loss(c));
             let hole =
                 g.holes.iter().filter_map(|&n| l.holes.get(n as usize)).max_by_key(|h| h.queued_behind);

@@ -1,7 +1,7 @@
 //! The flow table: segments of one conversation, cut into incarnations.
 
 use crate::decode::{Decoded, IcmpError, Segment};
-use crate::model::{FlowId, Seq, Ts};
+use crate::model::{FlowId, Ns, Seq, Ts};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
@@ -27,6 +27,7 @@ pub struct Table {
     flows: Vec<Incarnation>,
     last: Option<Ts>,
     backwards: u64,
+    worst_step_back: Ns,
     tcp: u64,
     skipped: BTreeMap<String, u64>,
 }
@@ -69,9 +70,9 @@ impl Table {
         &self.skipped
     }
 
-    /// How often a time stamp was before its predecessor's.
-    pub fn backwards(&self) -> u64 {
-        self.backwards
+    /// How often a time stamp was before its predecessor's, and by how much at most.
+    pub fn backwards(&self) -> (u64, Ns) {
+        (self.backwards, self.worst_step_back)
     }
 
     /// The incarnations, in order of first appearance.
@@ -81,8 +82,9 @@ impl Table {
 
     fn segment(&mut self, s: Segment) {
         self.tcp += 1;
-        if self.last.is_some_and(|l| s.ts < l) {
+        if let Some(step) = self.last.map(|l| l.since(s.ts)).filter(|step| step.0 > 0) {
             self.backwards += 1;
+            self.worst_step_back = self.worst_step_back.max(step);
         }
         self.last = Some(s.ts);
 

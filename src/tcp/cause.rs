@@ -43,6 +43,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     let mut last_send: Option<Ts> = None;
     let mut last_news: Option<Ts> = None;
     let mut last_partial: Option<Ts> = None;
+    // A tap near the receiver learns how much a time-out has to repair only from what comes after.
+    let mut timed_out_at: Option<Ts> = None;
     // A tail loss probe goes out once per quiet time; the next timer is the RTO.
     let mut probed = false;
 
@@ -71,6 +73,12 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             est.take(s.rtt + lag);
         }
         let range = r.range();
+        if range.start > nxt
+            && nxt.0 > 0
+            && timed_out_at.is_some_and(|t| r.ts.since(t) < Ns(est.rto().0.saturating_mul(2)))
+        {
+            state = State::Loss(range.start);
+        }
         if r.class == SegmentClass::Retransmission {
             let copies = half.coverage.over(range).map(|(_, c)| {
                 c.records().filter(|&i| (i as usize) < k && is_resend(half.records[i as usize].class)).count()
@@ -120,7 +128,10 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             };
             match cause {
                 Cause::Tlp => probed = true,
-                Cause::Rto => state = State::Loss(nxt.max(range.end)),
+                Cause::Rto => {
+                    timed_out_at = Some(r.ts);
+                    state = State::Loss(nxt.max(range.end));
+                }
                 Cause::Fast if state == State::Open => state = State::Recovery(nxt.max(range.end)),
                 _ => {}
             }

@@ -205,8 +205,7 @@ impl Facts<'_> {
         if self.wait.end.is_none() {
             return self.open_with_resends(timeouts);
         }
-        let needless = self.resends.iter().all(|r| r.spurious.is_some());
-        if needless {
+        if self.nothing_was_lost() && !self.ends_one_round_trip_after_resend() {
             return (Owner::Network, StallCause::DelaySpike, 0.9);
         }
         if timeouts > 0 {
@@ -234,6 +233,26 @@ impl Facts<'_> {
             return (Owner::Network, cause, 0.6);
         }
         (Owner::Network, StallCause::LossFast, 0.95)
+    }
+
+    /// Whatever was sent again of these bytes, then or later, had arrived before.
+    fn nothing_was_lost(&self) -> bool {
+        let half = &self.cx.halves[self.wait.dir];
+        let from = half.records.partition_point(|r| r.ts < self.wait.start);
+        half.records[from..]
+            .iter()
+            .filter(|r| r.class == SegmentClass::Retransmission && r.range().overlaps(self.wait.range))
+            .all(|r| r.spurious.is_some())
+    }
+
+    /// The ACK that ended it answers the last resend: the ACKs of the originals were lost, not late.
+    fn ends_one_round_trip_after_resend(&self) -> bool {
+        let rtt = &self.cx.rtt[self.wait.dir];
+        let before = rtt.partition_point(|s| s.ts <= self.wait.start);
+        let usual = rtt[before.saturating_sub(8)..before].iter().map(|s| s.rtt.0).min();
+        let (Some(usual), Some(last)) = (usual, self.resends.last()) else { return false };
+        let answer = self.wait.until.since(last.ts).0;
+        answer * 10 >= usual * 9 && answer * 10 <= usual * 13
     }
 
     fn open_with_resends(&mut self, timeouts: u32) -> Answer {
@@ -292,6 +311,13 @@ impl Facts<'_> {
             return Some((Owner::Network, StallCause::Queueing, 0.5));
         }
         let rto_passed = self.wait.len() > Ns::from_secs(3);
+        if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) && self.wait.sacked > 0 {
+            // The receiver said what is missing, and it never came.
+            self.detail.path = Some("data".to_owned());
+            self.detail.needs =
+                Some("a capture at the sender: were the missing bytes sent again?".to_owned());
+            return Some((Owner::Network, StallCause::BlackHole, 0.6));
+        }
         if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) {
             return Some((Owner::ReceiverHost, StallCause::PeerSilent, 0.6));
         }

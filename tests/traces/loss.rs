@@ -136,6 +136,25 @@ fn tail_loss_probe_and_time_out_are_told_apart() {
     assert_eq!((s.detail.timeouts, s.detail.backoffs), (Some(2), Some(1)));
 }
 
+/// After the time-out the sender tries new data first (F-RTO); the receiver's tap sees a hole open
+/// above the resend, and what fills it is still that time-out's work.
+#[test]
+fn repairs_after_a_time_out_are_its_recovery_at_the_receivers_tap_too() {
+    let mut text = String::new();
+    for i in 0..30u32 {
+        text += &format!("0.{:04} c {}:{}\n", 410 + i, 1 + i * 100, 101 + i * 100);
+    }
+    text += "0.0441 s ack 3001
+        0.500 c 3001:3101 id 140
+        0.5001 s ack 3101
+        0.5402 c 3501:3601 id 141
+        0.5403 s ack 3101 sack 3501:3601
+        0.5804 c 3101:3501 id 142
+        0.5805 s ack 3601";
+    let c = trace(&with(HELLO_AT_SERVER, &text));
+    assert_eq!(causes(&c), [(35, Cause::Rto, 1), (39, Cause::RtoRecovery, 1)]);
+}
+
 #[test]
 fn one_recovery_has_one_recovery_point() {
     // Three losses in one flight, no SACK: a partial ACK keeps the recovery going.

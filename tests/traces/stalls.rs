@@ -201,6 +201,44 @@ fn a_delay_spike_makes_a_time_out_that_was_not_needed() {
     assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
 }
 
+/// The first segment of the lost flight did arrive, only its ACK was lost with the rest: three proofs
+/// of needless resends, and still no delay spike.
+#[test]
+fn a_black_out_that_swallowed_an_ack_is_no_delay_spike() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001 ts 41,0
+         0.081 s ack 1001 ts 1,41
+         0.082 c 1001:2001 ts 82,0
+         0.0821 c 2001:3001 ts 82,0
+         0.400 c 1001:2001 ts 400,0
+         1.000 c 1001:2001 ts 1000,0
+         1.040 s ack 2001 ts 2,82
+         1.041 c 2001:3001 ts 1041,0
+         1.081 s ack 3001 ts 3,1041",
+    ));
+    let s = named(&c, StallCause::LossRto);
+    assert_eq!((s.owner, s.detail.timeouts), (Owner::Network, Some(2)));
+    assert_eq!(c.stalls.len(), 1, "{:#?}", c.stalls);
+}
+
+#[test]
+fn a_receiver_that_says_what_is_missing_is_not_silent() {
+    let c = trace_until(
+        &with(
+            HELLO_AT_SERVER,
+            "0.041 c 1:1001
+             0.0411 s ack 1001
+             0.043 c 2001:2101
+             0.0431 s ack 1001 sack 2001:2101",
+        ),
+        20.0,
+    );
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::BlackHole));
+    assert_eq!(s.detail.path.as_deref(), Some("data"));
+}
+
 #[test]
 fn a_reset_names_who_sent_it() {
     let talk = "0.041 c 1:1001\n 0.081 s ack 1001\n 0.082 c 1001:2001\n";
