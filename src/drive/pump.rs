@@ -25,6 +25,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Largest read and write.
 pub const CHUNK: usize = 128 * 1024;
+/// The lengths of the socket's queues are asked for at most this often each way: at full speed the
+/// question costs more than all other recording together.
+const QUEUE_EVERY: Ns = Ns::from_millis(1);
 /// How long to wait for the peer's FIN after the last byte.
 const LINGER: Ns = Ns::from_secs(5);
 /// Digesting what was read is recorded as work if it took this long.
@@ -111,6 +114,12 @@ pub fn pump<'a>(
     end
 }
 
+#[derive(Clone, Copy)]
+enum Ask {
+    Unread,
+    Unacknowledged,
+}
+
 struct Pump<'a, 'r> {
     socket: &'a TcpStream,
     engine: &'a mut dyn Engine,
@@ -129,6 +138,10 @@ struct Pump<'a, 'r> {
     eof: bool,
     shut: bool,
     next_tick: Ts,
+    /// Begin of the last round, for what need not be exact.
+    last_move: Ts,
+    next_unread: Ts,
+    next_unacknowledged: Ts,
     last_life: Ts,
     acked: u64,
     peer_life: u64,
@@ -154,6 +167,9 @@ impl<'a, 'r> Pump<'a, 'r> {
             eof: false,
             shut: false,
             next_tick: Ts::MIN,
+            last_move: Ts::MIN,
+            next_unread: Ts::MIN,
+            next_unacknowledged: Ts::MIN,
             last_life: rec.now(),
             acked: 0,
             peer_life,
@@ -170,6 +186,7 @@ impl<'a, 'r> Pump<'a, 'r> {
                 return RunEnd::Interrupted;
             }
             let now = self.rec.now();
+            self.last_move = now;
             if let Some(end) = self.tick(now) {
                 return end;
             }
@@ -231,8 +248,8 @@ impl<'a, 'r> Pump<'a, 'r> {
         };
         // A read that did not fill the buffer emptied the queue: SIOCINQ need not be asked then.
         let full = n == self.buf.len();
-        let queued = match full && self.rec.is_on() {
-            true => tcp_info::unread(self.socket).map(|rest| rest.saturating_add(n as u32)),
+        let queued = match full {
+            true => self.ask_queue(Ask::Unread).map(|rest| rest.saturating_add(n as u32)),
             false => Some(n as u32),
         };
         let end = self.rec.read(start, ready, n as u32, queued, at);
@@ -282,7 +299,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         };
         // A short write means that the send buffer is full.
         self.blocked = (n < bytes.len()).then_some(now);
-        let queued = if self.rec.is_on() { tcp_info::unacknowledged(self.socket) } else { None };
+        let queued = self.ask_queue(Ask::Unacknowledged);
         self.rec.write(start, ready, n as u32, queued, at);
         self.engine.sent(n);
         if let Some(p) = &mut self.pace {
@@ -290,6 +307,19 @@ impl<'a, 'r> Pump<'a, 'r> {
         }
         self.waiting = None;
         Ok(true)
+    }
+
+    /// The length of a queue, if it was not asked for just now.
+    fn ask_queue(&mut self, which: Ask) -> Option<u32> {
+        let (next, ask): (_, fn(&TcpStream) -> Option<u32>) = match which {
+            Ask::Unread => (&mut self.next_unread, tcp_info::unread),
+            Ask::Unacknowledged => (&mut self.next_unacknowledged, tcp_info::unacknowledged),
+        };
+        if !self.rec.is_on() || self.last_move < *next {
+            return None;
+        }
+        *next = self.last_move + QUEUE_EVERY;
+        ask(self.socket)
     }
 
     /// Waits for the socket, the bucket, the next pause or the next tick.

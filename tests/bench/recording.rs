@@ -57,7 +57,15 @@ impl Engine for Plain {
     }
 }
 
-fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> usize {
+/// Processor time of the calling thread, in seconds.
+fn cpu() -> f64 {
+    let u = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD).unwrap();
+    let s = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+    s(u.user_time()) + s(u.system_time())
+}
+
+fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> (f64, usize) {
+    let began = cpu();
     let clock = Clock::new();
     let live = LiveRun::new(side, socket.local_addr().unwrap(), socket.peer_addr().unwrap());
     let mut recorder = if on { Recorder::new(clock, &live) } else { Recorder::off(clock, &live) };
@@ -74,19 +82,20 @@ fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> us
         tick: &mut |_| {},
     };
     assert_eq!(pump(&socket, &mut engine, &mut recorder, options), RunEnd::Done);
-    live.take().events.len()
+    (cpu() - began, live.take().events.len())
 }
 
-fn transfer(bytes: u64, on: bool) -> (Duration, usize) {
+/// How long it took, processor time of both sides, events of both sides.
+fn transfer(bytes: u64, on: bool) -> (Duration, f64, usize) {
     let l = TcpListener::bind("127.0.0.1:0").unwrap();
     let a = TcpStream::connect(l.local_addr().unwrap()).unwrap();
     let (b, _) = l.accept().unwrap();
     let began = Instant::now();
-    let events = std::thread::scope(|s| {
+    let (client, server) = std::thread::scope(|s| {
         let t = s.spawn(|| end(Side::Server, b, bytes, 0, on));
-        end(Side::Client, a, 0, bytes, on) + t.join().unwrap()
+        (end(Side::Client, a, 0, bytes, on), t.join().unwrap())
     });
-    (began.elapsed(), events)
+    (began.elapsed(), client.0 + server.0, client.1 + server.1)
 }
 
 fn median(mut v: Vec<f64>) -> f64 {
@@ -99,21 +108,30 @@ fn main() {
     let (rounds, mib) = (numbers.first().copied().unwrap_or(31), numbers.get(1).copied().unwrap_or(1024));
     let bytes = mib << 20;
     transfer(bytes, true);
-    let (mut with, mut without, mut pairs, mut events) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut times, mut cpus, mut events) = (Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
         // Who goes first alternates: what the first leaves behind must not always hit the same one.
         let first = round % 2 == 0;
         let (a, b) = (transfer(bytes, first), transfer(bytes, !first));
         let (on, off) = if first { (a, b) } else { (b, a) };
-        events = on.1;
-        with.push(on.0.as_secs_f64());
-        without.push(off.0.as_secs_f64());
-        pairs.push(on.0.as_secs_f64() / off.0.as_secs_f64());
+        events = on.2;
+        times.push((on.0.as_secs_f64(), off.0.as_secs_f64()));
+        cpus.push((on.1, off.1));
     }
-    let (on, off) = (median(with), median(without));
-    let rate = |s: f64| bytes as f64 / s / 1e9;
-    println!("{rounds} rounds of {mib} MiB over loopback, recording on and off in turn");
-    println!("off     median {:.1} ms  {:.2} GB/s", off * 1e3, rate(off));
-    println!("on      median {:.1} ms  {:.2} GB/s  {events} events on both sides", on * 1e3, rate(on));
-    println!("on/off  of the medians {:.4}, median of the pairs {:.4}", on / off, median(pairs));
+    println!(
+        "{rounds} rounds of {mib} MiB over loopback, recording on and off in turn; {events} events a round"
+    );
+    for (what, pairs) in [("wall clock", times), ("processor ", cpus)] {
+        let on = median(pairs.iter().map(|p| p.0).collect());
+        let off = median(pairs.iter().map(|p| p.1).collect());
+        let each = median(pairs.iter().map(|p| p.0 / p.1).collect());
+        println!(
+            "{what}  off {:.1} ms ({:.2} GB/s)  on {:.1} ms ({:.2} GB/s)  on/off: of the medians {:.4}, median of pairs {each:.4}",
+            off * 1e3,
+            bytes as f64 / off / 1e9,
+            on * 1e3,
+            bytes as f64 / on / 1e9,
+            on / off,
+        );
+    }
 }
