@@ -307,6 +307,25 @@ fn enter_opens_and_escape_closes_the_last_thing_opened() {
     assert!(s.quits());
 }
 
+/// The hang itself: the read has not returned, so no report lists it; the open stall shows it.
+#[test]
+fn a_wait_that_has_not_ended_stands_at_the_right_edge() {
+    let mut r = sample::report();
+    let mut open = r.stalls[2].clone();
+    open.start = sample::at(14_000);
+    open.end = None;
+    r.stalls.push(open);
+    let t = draw(&mut stored(r.clone()), (80, 24));
+    let last = |row: u16| t.backend().buffer().cell((79, row)).unwrap().symbol().to_owned();
+    assert!((3..8).any(|row| last(row) == "!"), "{}", t.backend());
+    r.stalls.last_mut().unwrap().cause = syncscope::model::tcp::StallCause::Idle;
+    let t = draw(&mut stored(r), (80, 24));
+    assert!(
+        !(3..8).any(|row| t.backend().buffer().cell((79, row)).unwrap().symbol() == "!"),
+        "idle is no wait"
+    );
+}
+
 #[test]
 fn tab_moves_between_list_and_lanes_and_the_chosen_lane_grows() {
     let mut s = stored(sample::report());
@@ -334,7 +353,8 @@ fn a_live_run_is_followed_and_the_selection_kept_by_identity() {
     part.span = Span::new(part.span.start, sample::at(12_200));
     s.update(part.clone());
     assert_eq!(s.view(), part.span);
-    press(&mut s, "n");
+    assert_eq!(s.selected(), 2, "the newest one, as long as the user has not chosen");
+    press(&mut s, "p");
     let chosen = s.incident().unwrap().span;
     let mut later = whole.clone();
     let first = later.incidents[0].clone();

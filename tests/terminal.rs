@@ -227,9 +227,9 @@ fn a_live_run_can_be_browsed_after_its_end_and_left_before_it() {
     t.wait_text("file 1 of 64");
     t.wait_text("incident 1 of 1");
     t.wait_text("DONE");
-    t.wait_text("of 4");
+    t.wait_text("incident 3 of 4");
     t.press("n");
-    t.wait_text("incident 2 of 4");
+    t.wait_text("incident 4 of 4");
     t.press("q");
     assert_eq!(t.exit(), 7);
     t.restored();

@@ -4,10 +4,10 @@
 use super::help::part_meaning;
 use super::screen::Line;
 use super::state::State;
-use crate::model::tcp::StallDetail;
+use crate::model::tcp::{Loss, StallDetail};
 use crate::model::units::{bytes, count, printable};
 use crate::model::{Ns, Ts};
-use crate::report::{Incident, ReadReport, Report};
+use crate::report::{Incident, InputKind, ReadReport, Report};
 use crate::view::layout;
 use crate::view::words::{
     Tone, bar, flow_name, input_name, owner_tone, part_letter, part_tone, percent, severity_letter,
@@ -144,6 +144,10 @@ impl Page<'_> {
 
     fn below(&mut self, i: &Incident) {
         let r = self.report();
+        let several = r.inputs.iter().filter(|i| i.kind == InputKind::Capture).count() > 1;
+        let seen = |input: u16| {
+            if several { format!(", seen in {}", input_name(r, input)) } else { String::new() }
+        };
         let mut rows: Vec<(&str, String)> = Vec::new();
         for s in i.stalls.iter().filter_map(|&n| r.stalls.get(n as usize)).take(MAX_ROWS) {
             let end = s.end.map_or_else(|| "still open".to_owned(), |e| e.since(s.start).to_string());
@@ -154,7 +158,14 @@ impl Page<'_> {
             };
             rows.push((
                 "stall",
-                format!("{}  {end}  {} {}{}{sure}", since(r, s.start), s.owner, s.cause, detail(&s.detail),),
+                format!(
+                    "{}  {end}  {} {}{}{sure}{}",
+                    since(r, s.start),
+                    s.owner,
+                    s.cause,
+                    detail(&s.detail),
+                    seen(s.input)
+                ),
             ));
         }
         for h in i.holes.iter().filter_map(|&n| r.holes.get(n as usize)).take(MAX_ROWS) {
@@ -165,21 +176,31 @@ impl Page<'_> {
             rows.push((
                 "hole",
                 format!(
-                    "{}  {}  {open}{filler}{frame}; {} queued behind it",
+                    "{}  {}  {open}{filler}{frame}; {} queued behind it{}",
                     since(r, h.birth),
                     h.range,
-                    bytes(h.queued_behind)
+                    bytes(h.queued_behind),
+                    seen(h.input)
                 ),
             ));
         }
-        for l in i.losses.iter().filter_map(|&n| r.losses.get(n as usize)).take(MAX_ROWS) {
+        let losses = joined(i.losses.iter().filter_map(|&n| r.losses.get(n as usize)));
+        for (l, pieces) in losses.iter().take(MAX_ROWS) {
             let sent = l.sent.map_or_else(|| "not seen".to_owned(), |t| since(r, t));
             let repaired = l
                 .repaired
                 .map_or_else(|| "never repaired".to_owned(), |t| format!("through at {}", since(r, t)));
-            rows.push(("loss", format!("{}  sent {sent}, {repaired}; lost: {}", l.range, l.location)));
+            let (many, all) = if *pieces > 1 {
+                (format!(" in {pieces} pieces, the first"), "all ")
+            } else {
+                (String::new(), "")
+            };
+            rows.push((
+                "loss",
+                format!("{}{many} sent {sent}, {all}{repaired}; lost: {}", l.range, l.location),
+            ));
         }
-        let hidden = [i.stalls.len(), i.holes.len(), i.losses.len()]
+        let hidden = [i.stalls.len(), i.holes.len(), losses.len()]
             .iter()
             .map(|n| n.saturating_sub(MAX_ROWS))
             .sum::<usize>();
@@ -244,6 +265,28 @@ impl Page<'_> {
 /// Of each kind of evidence at most so many rows are shown.
 const MAX_ROWS: usize = 8;
 const MAX_FRAMES: usize = 40;
+
+/// Losses that follow on one another in the stream and share their fate, as one: with how many they
+/// were, when the first was sent and when the last was through.
+fn joined<'a>(losses: impl Iterator<Item = &'a Loss>) -> Vec<(Loss, usize)> {
+    let mut out: Vec<(Loss, usize)> = Vec::new();
+    for l in losses {
+        match out.last_mut() {
+            Some((before, n))
+                if before.range.end == l.range.start
+                    && (before.location, before.dir, before.input) == (l.location, l.dir, l.input)
+                    && before.repaired.is_some() == l.repaired.is_some() =>
+            {
+                before.range.end = l.range.end;
+                before.sent = before.sent.min(l.sent);
+                before.repaired = before.repaired.max(l.repaired);
+                *n += 1;
+            }
+            _ => out.push((*l, 1)),
+        }
+    }
+    out
+}
 
 /// The numbers of a stall, as far as it has them.
 fn detail(d: &StallDetail) -> String {

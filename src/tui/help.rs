@@ -27,6 +27,10 @@ pub fn lines(state: &State) -> Vec<Line> {
             (t.style(Tone::Plain), format!("{}{}", layout::pad_right(part, 16), part_meaning(part))),
         ]);
     }
+    out.push(vec![
+        (t.style(Tone::Bad), format!("  {}  ", super::lanes::STILL_OPEN)),
+        (t.style(Tone::Plain), "still waiting at the end".to_owned()),
+    ]);
     out.push(vec![(
         t.style(Tone::Dim),
         "  The lowest row is not slow; above it the scale is logarithmic.".to_owned(),

@@ -3,7 +3,7 @@
 use super::axis::Axis;
 use super::screen::plan;
 use super::state::{Focus, State};
-use crate::model::tcp::Filler;
+use crate::model::tcp::{Filler, StallCause};
 use crate::model::units::bits_per_second;
 use crate::model::{Dir, Ns, Span};
 use crate::report::{Report, Series, SeriesKind};
@@ -207,6 +207,9 @@ struct Lane<'a> {
     chosen: bool,
 }
 
+/// The letter of a wait that the report does not see the end of.
+pub const STILL_OPEN: char = '!';
+
 /// One wait: when, its letter and tone.
 struct Wait {
     span: Span,
@@ -289,7 +292,17 @@ impl Lane<'_> {
                 let part = x.budget.largest().0;
                 Wait { span: Span::new(x.start, x.end), letter: part_letter(part), tone: part_tone(part) }
             });
-            return ("reads", reads.collect());
+            // A read that has not returned is in no report; the stall under it is.
+            let open = r.stalls.iter().filter(|s| {
+                let owed = !matches!(s.cause, StallCause::Idle | StallCause::WaitingForPeer);
+                s.end.is_none() && Some(s.flow) == flow && owed
+            });
+            let open = open.map(|s| Wait {
+                span: Span::new(s.start, r.span.end),
+                letter: STILL_OPEN,
+                tone: owner_tone(s.owner),
+            });
+            return ("reads", reads.chain(open).collect());
         }
         let delays = r.incidents.iter().filter(|i| Some(i.flow) == flow).map(|i| Wait {
             span: i.span,

@@ -55,6 +55,8 @@ pub struct State {
     flow: Option<FlowId>,
     view: Span,
     selected: usize,
+    /// The user has selected something; before that the selection follows what is worth seeing.
+    chosen: bool,
     page: Page,
     help: bool,
     scroll: usize,
@@ -88,6 +90,7 @@ impl State {
             progress: String::new(),
             flow: None,
             selected: 0,
+            chosen: false,
             page: Page::Main,
             help: false,
             scroll: 0,
@@ -199,6 +202,9 @@ impl State {
         }
         self.source = Source::Done;
         self.progress.clear();
+        if !self.chosen {
+            self.select_worst();
+        }
     }
 
     fn take(&mut self, report: Report) {
@@ -213,6 +219,7 @@ impl State {
         let same = chosen
             .and_then(|c| self.report.incidents.iter().position(|i| (i.flow, i.dir, i.span.start) == c));
         match same {
+            _ if !self.chosen => self.selected = self.report.incidents.len().saturating_sub(1),
             Some(i) => self.selected = i,
             None => self.selected = self.selected.min(self.report.incidents.len().saturating_sub(1)),
         }
@@ -269,7 +276,10 @@ impl State {
             Action::Back => self.open(Page::Main),
             Action::Open if self.help => self.act(Action::Help),
             Action::Open if self.page != Page::Main => self.open(Page::Main),
-            Action::Open if self.incident().is_some() => self.open(Page::Evidence),
+            Action::Open if self.incident().is_some() => {
+                self.chosen = true;
+                self.open(Page::Evidence);
+            }
             Action::Open => {}
             Action::Report => {
                 self.help = false;
@@ -357,6 +367,7 @@ impl State {
             return;
         }
         let i = i.min(n - 1);
+        self.chosen = true;
         if i != self.selected {
             self.scroll = 0;
         }
