@@ -83,9 +83,10 @@ fn place(l: LossWhere) -> &'static str {
 }
 
 fn mechanism(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
-    let detail = stall(g, f).map(|s| &s.detail);
-    let timeouts = g.timeouts.max(detail.and_then(|d| d.timeouts).unwrap_or(0));
-    let backoffs = detail.and_then(|d| d.backoffs).unwrap_or(timeouts.saturating_sub(1));
+    // The sender's tap saw every copy, the receiver's only what got through.
+    let stalls = || g.stalls.iter().filter_map(|&n| f.stalls.get(n as usize));
+    let timeouts = g.timeouts.max(stalls().filter_map(|s| s.detail.timeouts).max().unwrap_or(0));
+    let backoffs = stalls().filter_map(|s| s.detail.backoffs).max().unwrap_or(timeouts.saturating_sub(1));
     match cause {
         StallCause::LossFast => "by a fast retransmission".to_owned(),
         StallCause::LossTail => {
@@ -261,7 +262,7 @@ fn window(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
         .probes
         .filter(|&p| p > 0)
         .map_or_else(String::new, |p| format!("; the {} probed {}", e.from, plural(p as usize, "time")));
-    let busy = d.busy_with.map_or_else(String::new, |b| format!(" (it was busy with {b})"));
+    let busy = d.busy_with.map_or_else(String::new, |b| format!(" (it was {})", doing(&b)));
     match cause {
         StallCause::Deadlock => {
             format!(
@@ -286,14 +287,24 @@ fn window(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     }
 }
 
+/// What a busy application did, from its log's phase and file.
+fn doing(busy_with: &str) -> String {
+    match busy_with.split_once(" of ").map_or(busy_with, |(phase, _)| phase) {
+        "busy" => "held up on purpose, by the test".to_owned(),
+        "pace" => "held back by its own rate limit".to_owned(),
+        _ => format!("busy with {busy_with}"),
+    }
+}
+
 fn no_data(g: &Group, f: &Facts<'_>) -> String {
     let e = ends(g.dir);
     let since = at(g.span.start, f.zero);
     match &g.busy {
         Some(b) => format!(
-            "the application of the {} sent nothing from {since} for {}: it was busy with {b}",
+            "the application of the {} sent nothing from {since} for {}: it was {}",
             e.from,
-            length(g)
+            length(g),
+            doing(b)
         ),
         None => format!(
             "the application of the {} had nothing to send from {since} for {}, although TCP could have sent",
