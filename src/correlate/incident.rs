@@ -50,10 +50,12 @@ pub struct Group {
     pub late: u32,
     /// Retransmission time-outs of one direction.
     pub timeouts: u32,
+    /// A retransmission was lost too.
+    pub relost: bool,
+    /// Bytes of it were lost between the taps and never came.
+    pub unrepaired: bool,
     /// Causes of its retransmissions in order of time.
     pub causes: Vec<Cause>,
-    /// Some bytes had to be sent again more than once.
-    pub twice: bool,
     /// What the busy application did.
     pub busy: Option<String>,
     /// Frames that show it.
@@ -70,6 +72,8 @@ enum Kind {
     Reorder,
     Spike,
     Window,
+    Handshake,
+    Silent,
     App,
     Other(u8),
 }
@@ -206,11 +210,22 @@ fn signs(f: &Flow, l: &Lists<'_>, index: &Index, end: Ts) -> (Vec<Sign>, Vec<Sig
         }
         let Some(from) = x.sent.or(x.repaired) else { continue };
         let span = Span::new(from, x.repaired.unwrap_or(from));
-        hard.push(Sign { dir: x.dir, span, open: false, kind: Kind::Loss, what: What::Loss(n) });
+        let kind = if x.range.start.0 < 1 && x.range.len() <= 1 { Kind::Handshake } else { Kind::Loss };
+        hard.push(Sign { dir: x.dir, span, open: false, kind, what: What::Loss(n) });
     }
+    let needless: std::collections::HashSet<_> = f
+        .taps
+        .iter()
+        .flat_map(|t| &t.conn.segments)
+        .filter(|s| s.spurious.is_some())
+        .map(|s| (s.input, s.frame))
+        .collect();
     for n in of(&index.holes) {
         let x = &l.holes[n as usize];
-        let kind = if x.filler == Some(Filler::Reordered) { Kind::Reorder } else { Kind::Loss };
+        // filled by a repair that was not needed: the original came too
+        let needless = x.filler_frame.is_some_and(|n| needless.contains(&(x.input, n)));
+        let late = x.filler == Some(Filler::Reordered) || needless;
+        let kind = if late { Kind::Reorder } else { Kind::Loss };
         let span = Span::new(x.birth, x.death.unwrap_or(end));
         hard.push(Sign { dir: x.dir, span, open: x.death.is_none(), kind, what: What::Hole(n) });
     }
@@ -262,6 +277,7 @@ fn part_span(j: &Joined, part: &str) -> Span {
 fn kind_of_segment(s: &SegmentRecord) -> Option<Kind> {
     match (s.class, s.spurious) {
         (SegmentClass::Reordered, _) => Some(Kind::Reorder),
+        (SegmentClass::Retransmission, _) if s.syn => Some(Kind::Handshake),
         (SegmentClass::Retransmission, None) => Some(Kind::Loss),
         (SegmentClass::Retransmission, Some(_)) => match s.cause {
             Some(Cause::Rto | Cause::RtoRecovery) => Some(Kind::Spike),
@@ -277,15 +293,15 @@ fn kind_of_segment(s: &SegmentRecord) -> Option<Kind> {
 fn kind_of(c: StallCause) -> Option<Kind> {
     use StallCause::*;
     Some(match c {
+        HandshakeLoss => Kind::Handshake,
         c if is_loss(c) => Kind::Loss,
         Reordering => Kind::Reorder,
         DelaySpike => Kind::Spike,
         ZeroWindow | SmallWindow | StuckWindow | Deadlock => Kind::Window,
         Reset => Kind::Other(0),
-        PeerSilent => Kind::Other(1),
-        RateLimit => Kind::Other(2),
-        NagleDelayedAck => Kind::Other(3),
-        Gap => Kind::Other(4),
+        PeerSilent => Kind::Silent,
+        RateLimit => Kind::Other(1),
+        Gap => Kind::Other(2),
         _ => return None,
     })
 }
@@ -321,6 +337,7 @@ fn add(g: &mut Group, s: Sign, l: &Lists<'_>) {
         What::Loss(n) => {
             g.losses.push(n);
             let x = &l.losses[n as usize];
+            g.unrepaired |= x.location == LossWhere::Network && x.repaired.is_none();
             let frames = [x.sent_frame, x.repair_frame];
             g.evidence.extend(frames.into_iter().flatten().map(|frame| Evidence { input: x.input, frame }));
             Some(x.range)
@@ -345,12 +362,11 @@ fn count(g: &mut Group, r: &SegmentRecord) {
         _ => {
             g.resent += 1;
             g.causes.extend(r.cause);
-            g.twice |= r.resend.is_some_and(|n| n > 1);
-            if matches!(r.cause, Some(Cause::Rto)) {
-                g.timeouts += 1;
-            }
+            g.relost |= r.resend.is_some_and(|n| n > 1);
         }
     }
+    // also where the acknowledgement of the original turned up later: the timer did fire
+    g.timeouts += u32::from(r.cause == Some(Cause::Rto));
 }
 
 /// Joins groups of one fault that hit both directions: time-outs on both sides, or a stall of one
@@ -375,8 +391,10 @@ fn merge(groups: Vec<Group>, slack: Ns) -> Vec<Group> {
             Kind::Reorder => !g.proven() || g.reads.is_empty() && g.late < 3,
             _ => false,
         };
+        // a peer that got nothing has nothing to answer
+        let deaf = |o: &Group| g.kind == Kind::Silent && o.open && o.unrepaired && o.dir == g.dir;
         let stalled = |o: &Group| g.kind != Kind::Spike || !o.stalls.is_empty();
-        match out[..losses].iter_mut().find(|o| weak && near(o, &g) && stalled(o)) {
+        match out[..losses].iter_mut().find(|o| near(o, &g) && (weak && stalled(o) || deaf(o))) {
             Some(o) => absorb(o, g),
             None => out.push(g),
         }
@@ -409,7 +427,8 @@ fn absorb(o: &mut Group, g: Group) {
     o.late += g.late;
     o.timeouts = o.timeouts.max(g.timeouts);
     o.causes.extend(g.causes);
-    o.twice |= g.twice;
+    o.relost |= g.relost;
+    o.unrepaired |= g.unrepaired;
     o.evidence.extend(g.evidence);
     o.busy = o.busy.take().or(g.busy);
 }
@@ -425,10 +444,11 @@ fn name(g: &mut Group, l: &Lists<'_>) {
     let length = |s: &&Stall| s.end.unwrap_or(g.span.end).since(s.start);
     let told =
         stalls().filter(|s| kind_of(s.cause) == Some(g.kind)).max_by_key(|s| (rank(s.cause), length(s)));
+    let timeouts = stalls().filter_map(|s| s.detail.timeouts).max().unwrap_or(0);
+    g.timeouts = g.timeouts.max(timeouts);
     if let Some(s) = told {
         g.cause = Some(s.cause);
         g.owner = Some(s.owner);
-        g.timeouts = g.timeouts.max(s.detail.timeouts.unwrap_or(0));
         if s.cause != StallCause::LossFast {
             return;
         }
@@ -437,7 +457,7 @@ fn name(g: &mut Group, l: &Lists<'_>) {
         || g.reads.iter().filter_map(|&n| l.reads.get(n as usize)).max_by_key(|j| j.read.budget.total());
     let (cause, owner) = match g.kind {
         Kind::Loss => {
-            let by_segments = repair::by_causes(&g.causes, None, g.twice);
+            let by_segments = repair::by_causes(&g.causes, None, g.relost);
             let by_read = read().map(|j| j.read.cause).filter(|&c| is_loss(c));
             let hole =
                 g.holes.iter().filter_map(|&n| l.holes.get(n as usize)).max_by_key(|h| h.queued_behind);
@@ -458,7 +478,8 @@ fn name(g: &mut Group, l: &Lists<'_>) {
         }
         Kind::Reorder => (StallCause::Reordering, Owner::Network),
         Kind::Spike => (StallCause::DelaySpike, Owner::Network),
-        Kind::Window | Kind::App | Kind::Other(_) => match read() {
+        Kind::Handshake => (StallCause::HandshakeLoss, Owner::Network),
+        Kind::Window | Kind::Silent | Kind::App | Kind::Other(_) => match read() {
             Some(j) => (j.read.cause, j.read.owner),
             None => return,
         },
@@ -572,6 +593,7 @@ fn by_busy_sender(s: &Stall, span: Span, f: &Flow) -> Option<Busy> {
                 None => None,
             }
         }
+        NagleDelayedAck => Some((NagleDelayedAck, None, s.owner)),
         // a host that was busy for a moment looks the same
         Queueing if span.len() >= Ns::from_millis(200) => Some((Queueing, None, s.owner)),
         CwndLimited | SendBuffer if span.len() >= long => Some((s.cause, None, s.owner)),

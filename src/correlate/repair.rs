@@ -14,9 +14,10 @@ pub fn mechanism(
 ) -> StallCause {
     let until = through.map(|t| t.ts);
     let counted = resent.iter().filter(|s| until.is_none_or(|u| s.ts <= u) && s.spurious.is_none());
-    let twice = through.and_then(|t| t.resend).is_some_and(|r| r > 1);
     let causes: Vec<Cause> = counted.filter_map(|s| s.cause).collect();
-    if let Some(c) = by_causes(&causes, through, twice || causes.len() > 1) {
+    let relost = causes.len() > 1 || through.and_then(|t| t.resend).is_some_and(|r| r > 1);
+    let own = through.filter(|t| t.class == SegmentClass::Retransmission).and_then(|t| t.cause);
+    if let Some(c) = by_causes(&causes, own, relost) {
         return c;
     }
     let at = through.map(|t| t.ts).or(hole.and_then(|h| h.death));
@@ -30,10 +31,9 @@ pub fn mechanism(
     by_shape(hole, rtt)
 }
 
-/// From the triggers of the retransmissions, in order of time. `twice`: some bytes had to be sent
-/// again more than once.
-pub fn by_causes(causes: &[Cause], through: Option<&SegmentRecord>, twice: bool) -> Option<StallCause> {
-    let own = through.filter(|t| t.class == SegmentClass::Retransmission).and_then(|t| t.cause);
+/// From the triggers of the retransmissions, in order of time; `own` is that of the copy that got
+/// through, `relost`: the same bytes had to be sent again more than once.
+pub fn by_causes(causes: &[Cause], own: Option<Cause>, relost: bool) -> Option<StallCause> {
     let is = |c: Cause| causes.contains(&c) || own == Some(c);
     if is(Cause::Rto) || is(Cause::RtoRecovery) {
         return Some(StallCause::LossRto);
@@ -42,11 +42,9 @@ pub fn by_causes(causes: &[Cause], through: Option<&SegmentRecord>, twice: bool)
         return Some(StallCause::HandshakeLoss);
     }
     match causes.first().copied().or(own)? {
-        Cause::Tlp => Some(StallCause::LossTail),
-        Cause::Fast | Cause::PartialAck => {
-            Some(if twice { StallCause::LostRetransmission } else { StallCause::LossFast })
-        }
-        Cause::Fin => Some(StallCause::LossTail),
+        Cause::Tlp | Cause::Fin => Some(StallCause::LossTail),
+        Cause::Fast | Cause::PartialAck if relost => Some(StallCause::LostRetransmission),
+        Cause::Fast | Cause::PartialAck => Some(StallCause::LossFast),
         _ => None,
     }
 }

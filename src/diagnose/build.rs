@@ -6,9 +6,10 @@ use super::{flows, verdict};
 use crate::correlate::incident::{Group, Lists, groups};
 use crate::correlate::join::{Joined, Joiner};
 use crate::correlate::peer::Peer;
+use crate::correlate::repair::is_loss;
 use crate::correlate::{self, BuildInputs, World, reconcile};
 use crate::model::tcp::{Hole, Owner, SegmentClass, Stall, StallCause};
-use crate::model::{AppOp, Dir, Ns, Span, Ts};
+use crate::model::{AppOp, Dir, Ns, Side, Span, Ts};
 use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -45,6 +46,10 @@ pub fn build(mut b: BuildInputs) -> Report {
         for &n in &g.reads {
             if let Some(j) = joined.get_mut(n as usize) {
                 j.read.incident = j.read.incident.or(u32::try_from(i).ok());
+                // one recovery, one name, though each lost byte had its own repair
+                if let Some(c) = g.cause.filter(|&c| is_loss(c) && is_loss(j.read.cause)) {
+                    j.read.cause = c;
+                }
             }
         }
         for &n in &g.stalls {
@@ -121,17 +126,42 @@ fn refine(w: &mut World) {
     for f in &mut w.flows {
         for t in &mut f.taps {
             for s in &mut t.conn.stalls {
-                let log = match correlate::sender(s.dir) {
-                    crate::model::Side::Client => &f.client_log,
-                    crate::model::Side::Server => &f.server_log,
+                let logs = match correlate::sender(s.dir) {
+                    Side::Client => (&f.client_log, &f.server_log),
+                    Side::Server => (&f.server_log, &f.client_log),
                 };
-                let quiet =
-                    matches!(s.cause, StallCause::NoData | StallCause::WaitingForPeer | StallCause::Idle);
-                if let (true, Some(v)) = (quiet, log) {
-                    by_log(s, &Peer::new(&v.log), t.conn.span.end);
+                let end = t.conn.span.end;
+                match (s.cause, logs) {
+                    (StallCause::NoData | StallCause::WaitingForPeer | StallCause::Idle, (Some(v), _)) => {
+                        by_log(s, &Peer::new(&v.log), end);
+                    }
+                    (StallCause::ZeroWindow | StallCause::SmallWindow, (_, Some(v))) => {
+                        let span = Span::new(s.start, s.end.unwrap_or(end));
+                        s.detail.busy_with = Peer::new(&v.log).during(span).busy_with;
+                    }
+                    _ => {}
                 }
             }
         }
+        for dir in Dir::BOTH {
+            which_way(f, dir);
+        }
+    }
+}
+
+/// Two taps tell which way of a black hole is dead: does anything still arrive at the receiver's?
+fn which_way(f: &mut correlate::Flow, dir: Dir) {
+    let Some(last) = f.receiver_tap(dir).map(|t| t.conn.packets[dir].iter().map(|p| p.ts).max()) else {
+        return;
+    };
+    let (side, transit) = (correlate::sender(dir), f.transit[dir].unwrap_or(Ns::ZERO));
+    let Some(t) = f.taps.iter_mut().find(|t| t.side == Some(side)) else { return };
+    for s in t.conn.stalls.iter_mut().filter(|s| s.dir == dir && s.cause == StallCause::BlackHole) {
+        // what left before the silence may still have been on its way
+        let arrives = last.is_some_and(|l| l > s.start + transit + Ns::from_millis(5));
+        s.detail.path = Some(if arrives { "ack" } else { "data" }.to_owned());
+        s.detail.needs = None;
+        s.confidence = s.confidence.max(0.95);
     }
 }
 
@@ -196,12 +226,18 @@ fn conclude(w: &World, r: &Report, groups: &[Group]) -> Vec<crate::report::Findi
             Weighed {
                 incident,
                 cost,
-                severity: findings::severity(group, cost, r, hung(w, r, group)),
+                severity: findings::severity(group, cost, r, hung(w, r, group), logged(w, group)),
                 confidence: confidence(w, r, group),
             }
         })
         .collect();
     findings::findings(&weighed, &r.quality)
+}
+
+/// The reader of the direction that suffered kept a log.
+fn logged(w: &World, g: &Group) -> bool {
+    let flow = w.flows.get(g.flow.0 as usize);
+    flow.zip(g.dir).is_some_and(|(f, d)| f.log(correlate::reader(d)).is_some())
 }
 
 /// True when the evidence ends inside it and the connection never got further.

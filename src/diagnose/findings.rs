@@ -112,7 +112,7 @@ fn capital(s: &str) -> String {
 }
 
 /// How bad an incident is, by what it cost and whether it ever ended.
-pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool) -> Severity {
+pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool, logged: bool) -> Severity {
     use StallCause::*;
     let cause = g.cause.unwrap_or(Unknown);
     let stalls = || g.stalls.iter().filter_map(|&n| r.stalls.get(n as usize));
@@ -127,10 +127,10 @@ pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool) -> Severity 
     let felt = !g.reads.is_empty() || !g.stalls.is_empty();
     let threshold = r.meta.slow_read.max(Ns::from_millis(1));
     match cause {
-        NagleDelayedAck | Queueing | Reset if g.reads.is_empty() => Severity::Info,
-        Reordering if g.reads.is_empty() && !g.proven() => Severity::Info,
+        NagleDelayedAck | Queueing | Reset | Reordering if g.reads.is_empty() => Severity::Info,
         _ if felt && cost >= threshold => Severity::Warning,
-        _ if cost >= Ns(threshold.0.saturating_mul(4)) => Severity::Warning,
+        // where the reader's log is there, no slow read means that nobody felt it
+        _ if !logged && cost >= Ns(threshold.0.saturating_mul(4)) => Severity::Warning,
         _ => Severity::Info,
     }
 }

@@ -289,9 +289,14 @@ fn window(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
 
 /// What a busy application did, from its log's phase and file.
 fn doing(busy_with: &str) -> String {
-    match busy_with.split_once(" of ").map_or(busy_with, |(phase, _)| phase) {
+    let (phase, file) = busy_with.split_once(" of ").unwrap_or((busy_with, ""));
+    let of = if file.is_empty() { "files" } else { file };
+    match phase {
         "busy" => "held up on purpose, by the test".to_owned(),
         "pace" => "held back by its own rate limit".to_owned(),
+        "signature" => format!("computing the signature of {of}"),
+        "delta" => format!("searching {of} for matching blocks"),
+        "list" => "making the file list".to_owned(),
         _ => format!("busy with {busy_with}"),
     }
 }
