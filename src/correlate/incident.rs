@@ -169,7 +169,9 @@ fn of_flow(f: &Flow, l: &Lists<'_>, index: &Index) -> Vec<Group> {
     for s in hard {
         let again = matches!(&s.what, What::Segment(r, _) if r.cause == Some(Cause::RtoRecovery));
         let slack = if again { slack.max(Ns::from_millis(200)) } else { slack };
-        let i = match latest.get(&(s.kind, s.dir)) {
+        // a connection opens once, whichever of its three packets was lost
+        let key = (s.kind, if s.kind == Kind::Handshake { Dir::C2s } else { s.dir });
+        let i = match latest.get(&key) {
             Some(&i) if s.span.start <= groups[i].span.end + slack => i,
             _ => {
                 groups.push(Group {
@@ -179,7 +181,7 @@ fn of_flow(f: &Flow, l: &Lists<'_>, index: &Index) -> Vec<Group> {
                     kind: s.kind,
                     ..Group::default()
                 });
-                latest.insert((s.kind, s.dir), groups.len() - 1);
+                latest.insert(key, groups.len() - 1);
                 groups.len() - 1
             }
         };

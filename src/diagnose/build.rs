@@ -222,11 +222,12 @@ fn conclude(w: &World, r: &Report, groups: &[Group]) -> Vec<crate::report::Findi
         .iter()
         .zip(&r.incidents)
         .map(|(group, incident)| {
-            let cost = findings::cost(group, r);
+            let logged = logged(w, group);
+            let cost = findings::cost(group, r, logged);
             Weighed {
                 incident,
                 cost,
-                severity: findings::severity(group, cost, r, hung(w, r, group), logged(w, group)),
+                severity: findings::severity(group, cost, r, hung(w, r, group), logged),
                 confidence: confidence(w, r, group),
             }
         })

@@ -136,8 +136,8 @@ pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool, logged: bool
 }
 
 /// The time that an incident cost: of its reads where there are any, else of its stalls, else of
-/// its holes and losses. Overlaps count once.
-pub(super) fn cost(g: &Group, r: &Report) -> Ns {
+/// its holes and losses where nobody logged the reads. Overlaps count once.
+pub(super) fn cost(g: &Group, r: &Report, logged: bool) -> Ns {
     let reads = union(
         g.reads
             .iter()
@@ -151,7 +151,8 @@ pub(super) fn cost(g: &Group, r: &Report) -> Ns {
             .map(|s| Span::new(s.start, s.end.unwrap_or(g.span.end))),
     );
     let most = reads.max(stalls);
-    if most.0 > 0 {
+    // the reader's log is there and no read was slow: nobody waited
+    if most.0 > 0 || logged {
         return most;
     }
     let holes = g.holes.iter().filter_map(|&n| r.holes.get(n as usize));

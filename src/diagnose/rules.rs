@@ -48,7 +48,7 @@ pub static RULES: [Rule; 27] = [
         what: "Nothing moved in this direction because its application was itself waiting for an answer. This is the normal turn-taking of requests and responses; it becomes worth a look only when the answer took long, and then the reason is in the other direction.",
         how: "The last bytes went the other way and were acknowledged; nothing was owed in this direction until the answer came. A log of this side shows it inside a read.",
         check: "The other direction of the same connection at the same time: a loss, a closed window or a busy application there is the cause.",
-        prove: "`syncscope analyze A.pcapng B.pcapng --events …` with both ends' captures and logs shows which side wrote last and when.",
+        prove: "`syncscope sync` records both ends' packets and applications' logs and shows which side wrote last and when.",
         next: "Look at the other direction at the same time; this one only waited.",
     },
     Rule {
@@ -108,7 +108,7 @@ pub static RULES: [Rule; 27] = [
         what: "Segments were lost and the receiver's duplicate or selective acknowledgements told the sender within about a round trip. The application saw nothing of the later bytes until the gap was filled: TCP delivers in order.",
         how: "A gap with later bytes behind it, SACK blocks or three duplicate ACKs, then the missing bytes again, and the acknowledgement jumps. With two captures: the packet is in the sender's and not in the receiver's.",
         check: "The loss rate each way, interface error counters, a policer, a full queue just before the bottleneck, Wi-Fi. A rate below 0.01 % is normal on the internet.",
-        prove: "Capture at both ends and run `syncscope analyze sender.pcapng receiver.pcapng`; `nstat -az TcpExtTCPFastRetrans TcpRetransSegs`; `ethtool -S DEV | grep -iE 'drop|err|crc'`; `mtr -Tbwc 100 PEER`.",
+        prove: "Capture at both ends (`syncscope sync` does, with a test transfer over the same path); `nstat -az TcpExtTCPFastRetrans TcpRetransSegs`; `ethtool -S DEV | grep -iE 'drop|err|crc'`; `mtr -Tbwc 100 PEER`.",
         next: "Find where packets are lost (captures at both ends, interface counters, mtr -T); one loss costs a reader one to two round trips.",
     },
     Rule {
@@ -189,7 +189,7 @@ pub static RULES: [Rule; 27] = [
         how: "Retransmissions at doubling intervals without any answer. A capture at the receiver decides: does the data arrive there?",
         check: "Firewalls or NAT that forgot the connection, a route that changed, a VPN that went down, the peer's host.",
         prove: "Capture at the receiver; `ss -tino dst PEER`: backoff, timer; `conntrack -L | grep PORT` on each firewall; `ip route get PEER`. A sender gives up after net.ipv4.tcp_retries2 (about 15 minutes); rsync's --timeout need not fire, for its own keep-alive writes land in the socket buffer.",
-        next: "Capture at the receiver to see which way is dead; set TCP_USER_TIMEOUT or run the sync under an outer time limit until it is mended.",
+        next: "Look for what forgot or lost the path (firewall, NAT, route, VPN); captures at both ends tell which way is dead; until it is mended, TCP_USER_TIMEOUT or an outer time limit ends such hangs.",
     },
     Rule {
         code: StallCause::MtuBlackHole,
@@ -299,6 +299,6 @@ pub static RULES: [Rule; 27] = [
         how: "No rule applied without contradiction.",
         check: "A capture at the other end, and the applications' logs, usually decide.",
         prove: "`syncscope sync` or captures at both ends at the same time: `tcpdump -i DEV -s 128 -w end.pcapng tcp port PORT`.",
-        next: "Capture at both ends at the same time and analyse both files together.",
+        next: "Capture at both ends at the same time and compare, or run a test with syncscope sync over the same path.",
     },
 ];
