@@ -479,6 +479,20 @@ fn nobody_there_and_no_folder_are_errors_that_say_what_to_do() {
 }
 
 #[test]
+fn nothing_of_an_earlier_run_stays_in_the_record() {
+    let t = Trees::new(&TreeSpec { files: 3, bytes: 1000, big: 0, ..small_tree() });
+    fs::create_dir_all(t.record()).unwrap();
+    for name in ["client.pcapng", "server.pcapng", "report.json"] {
+        fs::write(t.record().join(name), "of yesterday").unwrap();
+    }
+    fs::write(t.record().join("notes.txt"), "mine").unwrap();
+    let r = serving(&t.source(), ServeOptions::default(), |addr, _| run(&pull(addr, &t)));
+    let mut names: Vec<_> = fs::read_dir(&r.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["client.events.json", "notes.txt", "run.json", "server.events.json"]);
+}
+
+#[test]
 fn the_server_keeps_its_half_where_it_is_asked_to() {
     let t = Trees::new(&small_tree());
     let keep = t.dir.path().join("kept");

@@ -204,7 +204,14 @@ pub fn record_folder(prefix: &str) -> PathBuf {
     if std::fs::create_dir_all(&runs).is_err() {
         return temporary(&name);
     }
-    runs.join(name)
+    // Two runs in one second must not share a folder.
+    let mut folder = runs.join(&name);
+    let mut n = 2;
+    while folder.exists() {
+        folder = runs.join(format!("{name}-{n}"));
+        n += 1;
+    }
+    folder
 }
 
 fn temporary(name: &str) -> PathBuf {

@@ -11,7 +11,7 @@ use super::error::DriveError;
 use super::files::Disk;
 use super::options::{Busy, SyncOptions};
 use super::pump::{Engine, PumpOptions, Tick, pump};
-use super::record::{CaptureState, RunEnd, RunRecord, write_json};
+use super::record::{CaptureState, RUN, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
 use super::tap::{self, Tap};
 use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
@@ -97,6 +97,7 @@ pub fn run_sync(
     };
     let (token, server_without) = run.prepare(&mut channel, data.port, seed)?;
 
+    clear_old(&options.record);
     let (mut tap, mut client_capture) = (None, None);
     if options.capture {
         match run.start_tap(data.addr) {
@@ -148,6 +149,15 @@ pub fn run_sync(
     let record = with_remarks(record, server);
     record.save()?;
     Ok(record)
+}
+
+/// Removes what an earlier run left in the same folder: half of the one and half of the other would
+/// be taken for one record.
+fn clear_old(dir: &Path) {
+    use record::{CLIENT_CAPTURE, CLIENT_EVENTS, REPORT, SERVER_CAPTURE, SERVER_EVENTS};
+    for name in [CLIENT_CAPTURE, CLIENT_EVENTS, SERVER_CAPTURE, SERVER_EVENTS, REPORT, RUN] {
+        let _ = std::fs::remove_file(dir.join(name));
+    }
 }
 
 /// What both ends have to say beside their numbers.
