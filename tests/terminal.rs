@@ -149,6 +149,11 @@ fn view_in_a_terminal_from_first_screen_to_quit() {
     t.wait_text("incident 3 of 4");
     t.press("n");
     t.wait_text("incident 4 of 4");
+    // Nobody can continue a process without a shell, so the kernel does not stop it: it is back at once.
+    t.press("\x1ap");
+    t.wait_text("incident 3 of 4");
+    assert_eq!(t.bytes.lock().unwrap().windows(8).filter(|w| *w == b"\x1b[?1049h").count(), 2);
+    t.press("n");
     t.resize(120, 40);
     t.wait_for("the wider screen", |s| {
         s.contents().lines().any(|l| l.contains("a tail loss probe brought it"))

@@ -84,6 +84,8 @@ pub enum Action {
     NextFlow,
     /// Previous connection.
     PreviousFlow,
+    /// The shell gets the terminal until `fg`.
+    Suspend,
 }
 
 /// Keys, what they do, and how the help names both.
@@ -133,6 +135,7 @@ pub const KEYS: &[Binding] = &[
     binding(&[Key::End, Key::Char('G')], Action::Last, "End G", "last"),
     binding(&[Key::Char(']')], Action::NextFlow, "]", "next connection"),
     binding(&[Key::Char('[')], Action::PreviousFlow, "[", "previous connection"),
+    binding(&[Key::Ctrl('z')], Action::Suspend, "Ctrl-Z", "to the shell; `fg` comes back"),
     binding(&[Key::Char('q'), Key::Ctrl('c')], Action::Quit, "q Ctrl-C", "quit"),
 ];
 

@@ -2,11 +2,12 @@
 
 use super::axis::Axis;
 use super::screen::plan;
+use super::series::{amount, main_dir, over, series};
 use super::state::{Focus, State};
 use crate::model::tcp::{Filler, StallCause};
 use crate::model::units::bits_per_second;
 use crate::model::{Dir, Ns, Span};
-use crate::report::{Report, Series, SeriesKind};
+use crate::report::{Report, SeriesKind};
 use crate::view::layout;
 use crate::view::words::{Tone, owner_letter, owner_tone, part_letter, part_tone, segment_letter};
 use ratatui::buffer::Buffer;
@@ -123,22 +124,6 @@ pub fn allot(state: &State, rows: u16) -> Vec<(Kind, u16)> {
         left -= 1;
     }
     lanes
-}
-
-/// The direction that carries more.
-fn main_dir(state: &State) -> Dir {
-    let bytes = |d: Dir| {
-        state.report().flows.iter().filter(|f| Some(f.flow) == state.flow()).map(|f| f.dirs[d].bytes).max()
-    };
-    if bytes(Dir::S2c) > bytes(Dir::C2s) { Dir::S2c } else { Dir::C2s }
-}
-
-/// A series of the chosen connection. Where two captures give one, the one with the higher values:
-/// only the sender's tap sees the whole round trip.
-fn series(state: &State, kind: SeriesKind, dir: Dir) -> Option<&Series> {
-    let of =
-        |s: &&Series| s.kind == kind && s.dir == dir && Some(s.flow) == state.flow() && s.step > Ns::ZERO;
-    state.report().series.iter().filter(of).max_by_key(|s| s.values.iter().copied().max())
 }
 
 /// Columns left of the lanes.
@@ -567,32 +552,3 @@ impl Lane<'_> {
 
 /// Braille bits by column and row, from the top.
 const DOTS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
-
-/// Buckets that `span` touches: first and one past the last.
-fn buckets(s: &Series, span: Span) -> (usize, usize) {
-    let step = i128::from(s.step.0.max(1));
-    let at = |t: i64| (i128::from(t) - i128::from(s.start.0)).div_euclid(step);
-    let n = s.values.len() as i128;
-    let first = at(span.start.0).clamp(0, n);
-    let last = (at(span.end.0.saturating_sub(1)) + 1).clamp(first, n);
-    (first as usize, last as usize)
-}
-
-/// One value for `span`, empty buckets left out.
-fn over(s: &Series, span: Span, pick: fn(i64, i64) -> i64) -> Option<i64> {
-    let (first, last) = buckets(s, span);
-    s.values[first..last].iter().copied().filter(|v| *v != -1).reduce(pick)
-}
-
-/// The sum over `span`; buckets that it cuts count by their share.
-fn amount(s: &Series, span: Span) -> f64 {
-    let (first, last) = buckets(s, span);
-    (first..last)
-        .map(|i| {
-            let start = s.start + Ns(s.step.0.saturating_mul(i as i64));
-            let bucket = Span::new(start, start + s.step);
-            let share = bucket.intersect(span).map_or(0, |x| x.len().0) as f64 / s.step.0.max(1) as f64;
-            s.values[i].max(0) as f64 * share
-        })
-        .sum()
-}

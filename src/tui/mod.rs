@@ -27,6 +27,7 @@ pub mod keymap;
 pub mod lanes;
 pub mod run;
 pub mod screen;
+mod series;
 pub mod state;
 pub mod theme;
 

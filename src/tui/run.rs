@@ -3,7 +3,7 @@
 //! Screens are drawn on `/dev/tty`, so they work with stdin and stdout in pipes. However the program
 //! ends – key, signal, panic – [`leave`] runs once and the terminal is as it was.
 
-use super::keymap::Key;
+use super::keymap::{Action, Key, action};
 use super::screen;
 use super::state::State;
 use super::theme::Theme;
@@ -109,11 +109,13 @@ fn pump(
         if event::poll(TICK)? {
             match event::read()? {
                 Event::Key(k) if k.kind != KeyEventKind::Release => {
-                    if is_suspend(&k) {
-                        guard.suspend()?;
-                        terminal.clear()?;
-                    } else if let Some(key) = translate(&k) {
-                        state.key(key);
+                    match translate(&k) {
+                        Some(key) if action(key) == Some(Action::Suspend) => {
+                            guard.suspend()?;
+                            terminal.clear()?;
+                        }
+                        Some(key) => state.key(key),
+                        None => {}
                     }
                     dirty = true;
                 }
@@ -156,10 +158,6 @@ fn receive(state: &mut State, rx: &Receiver<LiveUpdate>) -> (bool, bool) {
             (news, false)
         }
     }
-}
-
-fn is_suspend(k: &event::KeyEvent) -> bool {
-    k.code == KeyCode::Char('z') && k.modifiers.contains(KeyModifiers::CONTROL)
 }
 
 fn translate(k: &event::KeyEvent) -> Option<Key> {

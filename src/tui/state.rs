@@ -322,6 +322,8 @@ impl State {
             }
             Action::NextFlow => self.step_flow(1),
             Action::PreviousFlow => self.step_flow(-1),
+            // The edge's business: no screen depends on it.
+            Action::Suspend => {}
         }
     }
 
