@@ -112,7 +112,9 @@ fn pump(
                     match translate(&k) {
                         Some(key) if action(key) == Some(Action::Suspend) => {
                             guard.suspend()?;
-                            terminal.clear()?;
+                            // A new one draws every cell. (Clearing the old one would ask the
+                            // terminal where its cursor is, and not all of them answer.)
+                            terminal = guard.terminal()?;
                         }
                         Some(key) => state.key(key),
                         None => {}
