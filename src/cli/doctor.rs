@@ -1,6 +1,7 @@
 //! `syncscope doctor`: what this machine allows, and the exact command that mends what it does not.
 
 use super::{CliError, Outcome};
+use crate::capture::{CaptureError, live::probe};
 use crate::lab::live::{self, Lab, LabError, privilege};
 use crate::lab::scenario::{self, Scenario};
 use crate::model::Side;
@@ -57,25 +58,19 @@ pub fn run(_args: Args) -> Result<Outcome, CliError> {
     Ok(if can_demo { Outcome::Ok } else { Outcome::Code(2) })
 }
 
-/// The program's own path, for commands that people shall type.
-fn own_path() -> String {
-    std::env::current_exe().map_or_else(|_| "$(command -v syncscope)".to_owned(), |p| p.display().to_string())
-}
-
-fn packet_socket() -> std::io::Result<()> {
-    socket2::Socket::new(socket2::Domain::PACKET, socket2::Type::RAW, None).map(|_| ())
+/// What libpcap says of a device of the calling thread's namespace.
+fn capture_on(name: &'static str, device: Option<&str>, good: &str) -> Check {
+    match probe(device) {
+        Ok(_) => Check::ok(name, good),
+        Err(CaptureError::Permission { device, message, mend }) => {
+            Check::bad(name, format!("no permission to capture on {device}: {message}"), mend)
+        }
+        Err(e) => Check { name, ok: false, detail: e.to_string(), mend: None },
+    }
 }
 
 fn capture() -> Check {
-    const NAME: &str = "capture";
-    match packet_socket() {
-        Ok(()) => Check::ok(NAME, "packets of this host's interfaces can be captured (libpcap, CAP_NET_RAW)"),
-        Err(e) => Check::bad(
-            NAME,
-            format!("packets of this host's interfaces cannot be captured: {e} (CAP_NET_RAW)"),
-            format!("sudo setcap cap_net_raw+ep {}", own_path()),
-        ),
-    }
+    capture_on("capture", None, "packets of this host's interfaces can be captured (libpcap)")
 }
 
 fn namespaces() -> Check {
@@ -158,14 +153,10 @@ fn lab() -> (Check, Check) {
             );
         }
     };
-    let socket = lab.spawn_thread(Side::Client, "doctor", packet_socket).map(std::thread::JoinHandle::join);
-    let inside = match socket {
-        Ok(Ok(Ok(()))) => Check::ok(INSIDE, "both ends of the link can be captured"),
-        Ok(Ok(Err(e))) => {
-            Check::bad(INSIDE, format!("cannot open a packet socket: {e}"), "sudo syncscope demo")
-        }
-        _ => Check { name: INSIDE, ok: false, detail: "its thread died".into(), mend: None },
-    };
+    let look = || capture_on(INSIDE, Some(live::DEVICE), "both ends of the link can be captured");
+    let died = Check { name: INSIDE, ok: false, detail: "its thread died".into(), mend: None };
+    let inside = lab.spawn_thread(Side::Client, "doctor", look).map(std::thread::JoinHandle::join);
+    let inside = inside.ok().and_then(Result::ok).unwrap_or(died);
     let link = Check::of(
         LINK,
         &format!("two namespaces and their devices came up{}", how.get()),

@@ -16,7 +16,6 @@ pub enum Privilege {
 }
 
 const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Whether the calling thread has a capability.
@@ -24,11 +23,6 @@ pub fn has_capability(number: u32) -> bool {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let set = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or_default();
     u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set >> number & 1 == 1)
-}
-
-/// Whether it may open packet sockets.
-pub fn may_capture() -> bool {
-    has_capability(CAP_NET_RAW)
 }
 
 /// Whether it may make network namespaces and configure them without a user namespace.
@@ -75,6 +69,8 @@ pub fn check_tun() -> Result<(), LabError> {
 fn enter_user_namespace() -> Result<(), LabError> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| not_allowed("make a user namespace", e))?;
+    // A program that got capabilities from its file may not write its own maps until it is dumpable again.
+    let _ = nix::sys::prctl::set_dumpable(true);
     // Without `deny` an unprivileged process may not map a group (user_namespaces(7)).
     let map = std::fs::write("/proc/self/setgroups", "deny")
         .and_then(|()| std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")))
