@@ -56,7 +56,12 @@ pub fn show_with(report: Report, theme: Theme) -> io::Result<()> {
 /// Shows a run while it goes on, and its result until the user leaves. A sender that is dropped
 /// without [`LiveUpdate::Done`] ends the run with the last report.
 pub fn live(updates: Receiver<LiveUpdate>) -> io::Result<Exit> {
-    session(&mut State::live(theme()), Some(updates))
+    live_with(updates, theme())
+}
+
+/// As [`live`], with the colours decided elsewhere.
+pub fn live_with(updates: Receiver<LiveUpdate>, theme: Theme) -> io::Result<Exit> {
+    session(&mut State::live(theme), Some(updates))
 }
 
 /// Columns of the terminal, if there is one.
