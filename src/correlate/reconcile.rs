@@ -36,6 +36,10 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
             Some(key) => arrived.contains(&key),
             None => seen.copies_of(l.range.start).len() >= sent.copies_of(l.range.start).len(),
         };
+        // It came by at the receiver, whose own tap misses nothing: only its ACK was lost.
+        if reached && !to.conn.losses.iter().any(|t| t.dir == dir && t.range.overlaps(l.range)) {
+            continue;
+        }
         if matches!(l.location, LossWhere::Downstream | LossWhere::Network) {
             l.location = if reached { LossWhere::ReceivingHost } else { LossWhere::Network };
         }

@@ -95,9 +95,10 @@ pub fn run_sync(
             .map_err(|e| DriveError::local("/dev/urandom", e))
             .map(|r| u128::from_ne_bytes(r) as u64)?,
     };
+    // Before the server begins its half: it may keep that in the same folder.
+    clear_old(&options.record);
     let (token, server_without) = run.prepare(&mut channel, data.port, seed)?;
 
-    clear_old(&options.record);
     let (mut tap, mut client_capture) = (None, None);
     if options.capture {
         match run.start_tap(data.addr) {

@@ -190,7 +190,24 @@ impl Facts<'_> {
         if self.resends.is_empty() {
             return self.outstanding_without_resend();
         }
+        // A probe that raced a delayed ACK (RFC 8985 §7.2 leaves no room for it with two short segments
+        // in flight): nothing was lost and nothing was late.
+        let delayed_ack = self.wait.len() <= self.usual_rtt().unwrap_or(Ns::ZERO) + Ns::from_millis(200);
+        if self.detail.timeouts.is_none()
+            && self.wait.range.len() < 2 * self.mss
+            && delayed_ack
+            && self.nothing_was_lost()
+        {
+            return None;
+        }
         Some(self.outstanding_with_resends())
+    }
+
+    /// The lowest of the newest round trips before the wait.
+    fn usual_rtt(&self) -> Option<Ns> {
+        let rtt = &self.cx.rtt[self.wait.dir];
+        let before = rtt.partition_point(|s| s.ts <= self.wait.start);
+        rtt[before.saturating_sub(8)..before].iter().map(|s| s.rtt).min()
     }
 
     fn outstanding_with_resends(&mut self) -> Answer {
@@ -247,12 +264,9 @@ impl Facts<'_> {
 
     /// The ACK that ended it answers the last resend: the ACKs of the originals were lost, not late.
     fn ends_one_round_trip_after_resend(&self) -> bool {
-        let rtt = &self.cx.rtt[self.wait.dir];
-        let before = rtt.partition_point(|s| s.ts <= self.wait.start);
-        let usual = rtt[before.saturating_sub(8)..before].iter().map(|s| s.rtt.0).min();
-        let (Some(usual), Some(last)) = (usual, self.resends.last()) else { return false };
+        let (Some(usual), Some(last)) = (self.usual_rtt(), self.resends.last()) else { return false };
         let answer = self.wait.until.since(last.ts).0;
-        answer * 10 >= usual * 9 && answer * 10 <= usual * 13
+        answer * 10 >= usual.0 * 9 && answer * 10 <= usual.0 * 13
     }
 
     fn open_with_resends(&mut self, timeouts: u32) -> Answer {

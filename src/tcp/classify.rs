@@ -11,6 +11,7 @@ use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 /// One direction, classified.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Half {
     pub packets: Vec<usize>,
     /// Which record carried which bytes (probes and copies left out).
     pub coverage: Coverage,
+    /// For each record sent again: the bytes of it that were there before, by an ACK or a DSACK.
+    pub needless: HashMap<u32, RangeSet>,
     /// Gaps seen in the data itself.
     pub holes: Vec<Hole>,
     /// One past the highest number sent.

@@ -2,7 +2,7 @@
 
 use super::acks::Word;
 use super::classify::Half;
-use crate::model::tcp::{Loss, LossWhere, SegmentClass, Tap, TapPosition};
+use crate::model::tcp::{Cause, Loss, LossWhere, SegmentClass, SegmentRecord, Tap, TapPosition};
 use crate::model::{Dir, FlowId, StreamRange};
 
 /// Losses of one direction, in order of bytes.
@@ -37,8 +37,14 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
         let mut copies: Vec<usize> = carried.records().map(|i| i as usize).collect();
         copies.sort_by_key(|&i| half.records[i].class != SegmentClass::Reordered);
         let delivered_known = word.score.has(range);
-        let spurious = copies.iter().position(|&i| half.records[i].spurious.is_some());
+        let needless = |i: usize| half.needless.get(&(i as u32)).is_some_and(|s| s.covers(range));
+        let spurious = copies.iter().position(|&i| half.records[i].spurious.is_some() || needless(i));
         let delivered = match spurious {
+            // A resend was not needed, so something before it arrived. Where a SACK or duplicate ACKs
+            // called for the first resend, the original was missing; where a timer did, it was not.
+            Some(s) if copies.get(1).is_some_and(|&i| timer_sent(&half.records[i])) => {
+                s.min(1).saturating_sub(1)
+            }
             Some(s) => s.saturating_sub(1),
             None => copies.len() - 1,
         };
@@ -75,6 +81,10 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
         push(missed_by_capture(flow, dir, range));
     }
     out
+}
+
+fn timer_sent(r: &SegmentRecord) -> bool {
+    matches!(r.cause, Some(Cause::Tlp | Cause::Rto))
 }
 
 fn missed_by_capture(flow: FlowId, dir: Dir, range: StreamRange) -> Loss {

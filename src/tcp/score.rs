@@ -80,6 +80,12 @@ impl Score {
         r.end <= una || self.sacked.covers(StreamRange::new(r.start.max(una), r.end))
     }
 
+    /// The parts of `r` that the receiver has confirmed.
+    pub fn parts(&self, r: StreamRange) -> Vec<StreamRange> {
+        let below = self.una.map(|una| StreamRange::new(r.start, una.min(r.end))).filter(|b| !b.is_empty());
+        below.into_iter().chain(self.sacked.within(r)).collect()
+    }
+
     /// Bytes SACKed above `to`.
     pub fn sacked_above(&self, to: RelSeq) -> u64 {
         self.sacked.count_from(to)

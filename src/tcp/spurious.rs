@@ -18,6 +18,9 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
             while next < half.records.len() && half.packets[next] <= i {
                 let r = half.records[next];
                 if r.class == SegmentClass::Retransmission && !r.range().is_empty() {
+                    for part in score.parts(r.range()) {
+                        half.needless.entry(next as u32).or_default().insert(part);
+                    }
                     if r.len > 0 && score.has(r.range()) {
                         let proof = Spurious { proof: SpuriousProof::AlreadyAcked, frame: None };
                         half.records[next].spurious.get_or_insert(proof);
@@ -58,7 +61,8 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
 }
 
 /// A DSACK names bytes that arrived twice (RFC 2883). It may answer a probe or a copy that the
-/// network made; only what was really sent again, and has no such excuse, is labelled.
+/// network made; only what was really sent again, and has no such excuse, is labelled – once all of
+/// it has been reported: a resend may repair one half and repeat the other.
 fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: FrameNo) {
     let recent = (0..sent).rev().take(4096);
     let mut best = None;
@@ -80,6 +84,13 @@ fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: Frame
         }
     }
     if let Some(k) = best {
+        let r = &half.records[k];
+        let bytes = StreamRange::new(r.seq, r.seq.plus(i64::from(r.len)));
+        let twice = half.needless.entry(k as u32).or_default();
+        twice.insert(d);
+        if !twice.covers(bytes) {
+            return;
+        }
         half.records[k].spurious = Some(Spurious { proof: SpuriousProof::Dsack, frame: Some(frame) });
     }
 }

@@ -219,6 +219,49 @@ fn spurious_needs_a_proof_and_each_kind_is_known() {
     assert!(acked.losses.is_empty());
 }
 
+/// All that was lost were ACKs and copies that nobody needed.
+#[test]
+fn a_black_out_over_acknowledged_bytes_loses_no_bytes() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:101 ts 41,0
+         0.081 s ack 101 ts 1,41
+         0.082 c 101:201 ts 82,0
+         0.300 c 101:201 ts 300,0
+         0.800 c 101:201 ts 800,0
+         1.800 c 101:201 ts 1800,0
+         1.840 s ack 201 sack 101:201 ts 2,1800",
+    ));
+    assert_eq!(c.losses, [], "{:#?}", c.segments);
+}
+
+#[test]
+fn a_resend_that_repairs_one_half_and_repeats_the_other_was_needed() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:101
+         0.081 s ack 101
+         0.082 c 101:201
+         0.0821 c 201:301
+         0.500 c 101:301
+         0.540 s ack 301 sack 101:201",
+    ));
+    assert!(c.segments.iter().all(|r| r.spurious.is_none()));
+    assert!(c.losses.iter().any(|l| l.range.covers(range(201, 301))), "{:?}", c.losses);
+}
+
+#[test]
+fn the_half_that_a_resend_only_repeated_was_not_lost_at_the_receivers_tap() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        "0.041 c 1:101
+         0.0411 s ack 101
+         0.500 c 1:201
+         0.5001 s ack 201 sack 1:101",
+    ));
+    assert!(c.losses.iter().all(|l| !l.range.overlaps(range(1, 101))), "{:?}", c.losses);
+}
+
 #[test]
 fn a_dsack_that_answers_a_keep_alive_labels_nothing() {
     let c = trace(&with(

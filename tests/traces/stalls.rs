@@ -223,6 +223,20 @@ fn a_black_out_that_swallowed_an_ack_is_no_delay_spike() {
 }
 
 #[test]
+fn a_probe_that_raced_a_delayed_ack_is_no_event() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:25 ts 41,0
+         0.042 c 25:48 ts 42,0
+         0.131 c 25:48 ts 131,0
+         0.135 s ack 48 ts 1,41
+         0.175 s ack 48 sack 25:48 ts 2,131",
+    ));
+    assert_eq!(c.stalls, []);
+    assert_eq!(c.losses, []);
+}
+
+#[test]
 fn a_receiver_that_says_what_is_missing_is_not_silent() {
     let c = trace_until(
         &with(
