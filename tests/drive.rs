@@ -505,6 +505,26 @@ fn the_server_keeps_its_half_where_it_is_asked_to() {
 }
 
 #[test]
+fn both_ends_may_keep_their_halves_in_one_folder() {
+    let name = "both_ends_may_keep_their_halves_in_one_folder";
+    if !may_capture(name) {
+        return;
+    }
+    let t = Trees::new(&TreeSpec { files: 3, bytes: 1000, big: 0, ..small_tree() });
+    for fetch in [false, true] {
+        let options = ServeOptions { keep: Some(t.record()), ..ServeOptions::default() };
+        let r = serving(&t.source(), options, |addr, _| {
+            run(&SyncOptions { capture: true, fetch, ..pull(addr, &t) })
+        });
+        assert_eq!((&r.end, r.errors.as_slice()), (&RunEnd::Done, &[][..]));
+        assert_complete(&r);
+        for file in [r.client_pcapng(), r.server_pcapng()] {
+            assert_eq!(captured(&file.unwrap()).1, r.stats.wire_c2s);
+        }
+    }
+}
+
+#[test]
 fn the_command_line_pulls_reports_and_stops_on_a_signal() {
     let t = Trees::new(&small_tree());
     let (mut server, addr) = serve_process(&t.source());
