@@ -422,6 +422,10 @@ fn a_peer_that_does_nothing_for_too_long_is_given_up_with_the_reason() {
     });
     let RunEnd::TimedOut(words) = &r.end else { panic!("{:?}", r.end) };
     assert!(words.contains("for 50") && words.contains("TCP is idle"), "{words}");
+    assert!(
+        words.contains("the peer's host and the path are alive"),
+        "its control connection answers: {words}"
+    );
 }
 
 #[test]
@@ -654,7 +658,7 @@ fn a_link_that_goes_black_ends_in_words_about_tcp_and_half_a_record() {
     let t = Trees::new(&small_tree());
     let black = "[c2s]\ndelay = \"10ms\"\nblackout = [{ at = \"1s\" }]\n[s2c]\ndelay = \"10ms\"\nblackout = [{ at = \"1s\" }]\n";
     let change = |o: &mut SyncOptions| {
-        (o.bwlimit, o.timeout) = (Some(1 << 20), Duration::from_secs(2));
+        (o.bwlimit, o.timeout) = (Some(1 << 20), Duration::from_secs(3));
         (o.mode, o.local, o.remote_path) = (Mode::Push, t.basis(), "copy".to_owned());
     };
     let Some((r, took)) = in_lab(name, black, &t, change) else { return };

@@ -17,7 +17,7 @@ use super::tap::{self, Tap};
 use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
 use crate::model::app::ClockOffset;
 use crate::model::units::printable;
-use crate::model::{AppLog, Ns, Phase, Side};
+use crate::model::{AppLog, Ns, Phase, Side, Ts};
 use crate::report::{SyncStats, record};
 use crate::sync::{Config, Session};
 use std::fs::File;
@@ -25,7 +25,7 @@ use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for an answer beside the data, however long the run's own time-out is.
@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WORD: Duration = Duration::from_millis(600);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
+/// An answer not older than this is one to the latest heartbeat or the one before.
+const ALIVE: Ns = Ns::from_millis(2500);
 /// A step of the system clock that is worth telling.
 const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
@@ -108,11 +110,11 @@ pub fn run_sync(
             }
         }
     }
-    let (life, peer_life, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let pulse = Pulse::new(run.clock.now());
     let (moved, beats) = std::thread::scope(|scope| {
-        let beats = scope.spawn(|| run.beat(&mut channel, &life, &peer_life, &over));
-        let moved = run.transfer(data, token, seed, (&life, &peer_life), observer);
-        over.store(true, Ordering::Relaxed);
+        let beats = scope.spawn(|| run.beat(&mut channel, &pulse));
+        let moved = run.transfer(data, token, seed, &pulse, observer);
+        pulse.over.store(true, Ordering::Relaxed);
         beats.thread().unpark();
         (moved, beats.join().unwrap_or(Ok(())))
     });
@@ -193,6 +195,39 @@ fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
     record
 }
 
+/// What the data connection and the control connection know of each other while a run goes on.
+struct Pulse {
+    life: AtomicU64,
+    peer_life: AtomicU64,
+    /// When the control connection was last answered, ns.
+    heard: AtomicI64,
+    over: AtomicBool,
+}
+
+impl Pulse {
+    fn new(now: Ts) -> Pulse {
+        Pulse {
+            life: AtomicU64::new(0),
+            peer_life: AtomicU64::new(0),
+            heard: AtomicI64::new(now.0),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the peer still answers beside the data: that tells a stuck program, or a path that only
+    /// drops some packets, from a dead host or path.
+    fn in_words(&self, now: Ts) -> String {
+        let ago = now - Ts(self.heard.load(Ordering::Relaxed));
+        if ago < ALIVE {
+            format!(
+                "the control connection beside it was answered {ago} ago, so the peer's host and the path are alive"
+            )
+        } else {
+            format!("the control connection beside it has not been answered for {ago} either")
+        }
+    }
+}
+
 struct Client<'a> {
     options: &'a SyncOptions,
     clock: Clock,
@@ -269,22 +304,19 @@ impl Client<'_> {
     }
 
     /// Tells the server that this end is alive, and hears the same, until the run is over.
-    fn beat(
-        &self,
-        channel: &mut Channel,
-        life: &AtomicU64,
-        peer_life: &AtomicU64,
-        over: &AtomicBool,
-    ) -> Result<(), WireError> {
-        let is_over = || over.load(Ordering::Relaxed);
+    fn beat(&self, channel: &mut Channel, pulse: &Pulse) -> Result<(), WireError> {
+        let is_over = || pulse.over.load(Ordering::Relaxed);
         let patience = self.options.timeout + PATIENCE;
         while !is_over() {
             let heard = channel
-                .send(&Ask::Beat { life: life.load(Ordering::Relaxed) }, patience, &is_over)
+                .send(&Ask::Beat { life: pulse.life.load(Ordering::Relaxed) }, patience, &is_over)
                 .and_then(|()| channel.receive(&self.clock, patience, &is_over))
                 .and_then(|(frame, _)| frame.message::<Answer>());
             match heard {
-                Ok(Answer::Beat { life }) => peer_life.store(life, Ordering::Relaxed),
+                Ok(Answer::Beat { life }) => {
+                    pulse.peer_life.store(life, Ordering::Relaxed);
+                    pulse.heard.store(self.clock.now().0, Ordering::Relaxed);
+                }
                 Ok(Answer::Refused { message }) => return Err(WireError::Refused(printable(&message))),
                 Ok(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
                 Err(WireError::Stopped) => break,
@@ -304,7 +336,7 @@ impl Client<'_> {
         data: super::connect::Bound,
         token: Token,
         seed: u64,
-        (life, peer_life): (&AtomicU64, &AtomicU64),
+        pulse: &Pulse,
         observer: &mut dyn Observer,
     ) -> Moved {
         let o = self.options;
@@ -331,11 +363,16 @@ impl Client<'_> {
                     hold: own(&o.hold),
                     timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
                     stop: &|| (self.stop)(),
-                    life,
-                    peer_life,
+                    life: &pulse.life,
+                    peer_life: &pulse.peer_life,
                     tick,
                 };
-                pump(&stream, &mut engine, &mut recorder, options)
+                match pump(&stream, &mut engine, &mut recorder, options) {
+                    RunEnd::TimedOut(why) => {
+                        RunEnd::TimedOut(format!("{why}; {}", pulse.in_words(self.clock.now())))
+                    }
+                    end => end,
+                }
             }
             Err(_) if (self.stop)() => RunEnd::Interrupted,
             Err(e) => RunEnd::Broken(format!("the data connection could not be opened: {e}")),
