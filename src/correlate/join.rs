@@ -206,10 +206,10 @@ impl<'a> Joiner<'a> {
     /// The time that the closed window held the segment back. True when it was closed altogether.
     fn held_by_window(&self, watch: &mut StopWatch, sent: &SegmentRecord) -> bool {
         let Some(from) = &self.from else { return false };
-        let Some((opened, closed)) = from.window_reached(sent.range().end) else { return false };
-        if opened.ts > sent.ts || sent.ts.since(opened.ts) > self.rtt.unwrap_or(Ns::from_millis(5)) {
+        let since = sent.ts - self.rtt.unwrap_or(Ns::from_millis(5));
+        let Some((opened, closed)) = from.window_reached(sent.range().end, sent.ts, since) else {
             return false;
-        }
+        };
         // its turn came when the one before it had gone
         if let Some(before) = from.sent_before(sent.ts) {
             watch.to(Part::SendQueue, before.ts, format!("frame {} left before it", before.frame));
@@ -365,9 +365,8 @@ impl<'a> Joiner<'a> {
     /// flight, or no acknowledgement had come that could have let it go.
     fn app_limited(&self, sent: &SegmentRecord) -> bool {
         let Some(from) = &self.from else { return false };
-        let released = from.window_reached(sent.range().end).is_some_and(|(e, _)| {
-            e.ts <= sent.ts && from.sent_before(sent.ts).is_none_or(|before| e.ts > before.ts)
-        });
+        let before = from.sent_before(sent.ts).map_or(Ts::MIN, |b| b.ts + Ns(1));
+        let released = from.window_reached(sent.range().end, sent.ts, before).is_some();
         let slack = Ns::from_millis(2);
         let clocked = from.ack_before(sent.ts).is_some_and(|a| sent.ts.since(a.ts) < slack);
         let paced = from

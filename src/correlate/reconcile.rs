@@ -4,7 +4,8 @@ use super::align::{Flow, World};
 use super::stream::Stream;
 use crate::model::tcp::{Loss, LossWhere};
 use crate::model::{Dir, FrameNo};
-use std::collections::HashSet;
+use crate::tcp::PacketMark;
+use std::collections::HashMap;
 
 /// All losses, each told once, with the place that both taps agree on.
 pub fn losses(w: &World) -> Vec<Loss> {
@@ -24,8 +25,9 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
     };
     let sent = Stream::new(from, dir);
     let seen = Stream::new(to, dir);
-    let arrived: HashSet<u64> = to.conn.packets[dir].iter().map(|p| p.key).collect();
     let marks = &from.conn.packets[dir];
+    // without time stamps, copies of one segment are the same packet: count them
+    let (left, arrived) = (counts(marks), counts(&to.conn.packets[dir]));
     let key_of = |frame: FrameNo| {
         marks.binary_search_by_key(&frame, |p| p.frame).ok().and_then(|i| marks.get(i)).map(|p| p.key)
     };
@@ -33,7 +35,7 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
     for l in from.conn.losses.iter().filter(|l| l.dir == dir) {
         let mut l = *l;
         let reached = match l.sent_frame.and_then(key_of).filter(|_| !arrived.is_empty()) {
-            Some(key) => arrived.contains(&key),
+            Some(key) => arrived.get(&key).unwrap_or(&0) >= left.get(&key).unwrap_or(&1),
             None => seen.copies_of(l.range.start).len() >= sent.copies_of(l.range.start).len(),
         };
         // It came by at the receiver, whose own tap misses nothing: only its ACK was lost.
@@ -65,4 +67,12 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
     for t in f.taps.iter().filter(|t| t.input != from.input && t.input != to.input) {
         out.extend(t.conn.losses.iter().filter(|l| l.dir == dir));
     }
+}
+
+fn counts(marks: &[PacketMark]) -> HashMap<u64, u32> {
+    let mut out = HashMap::with_capacity(marks.len());
+    for m in marks {
+        *out.entry(m.key).or_default() += 1;
+    }
+    out
 }

@@ -5,6 +5,7 @@ use super::align::TapView;
 use super::sight::is_copy;
 use crate::model::tcp::{Hole, Loss, SegmentRecord};
 use crate::model::{Dir, FrameNo, RelSeq, Ts};
+use crate::tcp::AckPoint;
 use std::collections::BTreeMap;
 
 /// Something at a moment, with the frame that shows it.
@@ -28,8 +29,6 @@ pub struct Stream<'a> {
     frontier: Vec<(RelSeq, Event)>,
     /// Acknowledged below `.0`; rising.
     acked: Vec<(RelSeq, Event)>,
-    /// The receive window let bytes below `.0` go; rising. Whether it was closed before.
-    edge: Vec<(RelSeq, Event, bool)>,
     /// Order of sending: time of each copy, rising.
     sent: Vec<&'a SegmentRecord>,
 }
@@ -44,23 +43,14 @@ impl<'a> Stream<'a> {
         copies.sort_by_key(|s| (s.seq, s.ts, s.frame));
         let longest = copies.iter().map(|s| i64::from(s.len)).max().unwrap_or(0);
         let mut acked: Vec<(RelSeq, Event)> = Vec::new();
-        let mut edge: Vec<(RelSeq, Event, bool)> = Vec::new();
-        let mut closed = false;
         for a in &tap.conn.acks[dir] {
             let event = Event { ts: a.ts, frame: a.frame };
             if acked.last().is_none_or(|l| a.ack > l.0) {
                 acked.push((a.ack, event));
             }
-            if let Some(w) = a.window {
-                let to = a.ack.plus(i64::try_from(w).unwrap_or(i64::MAX));
-                if edge.last().is_none_or(|l| to > l.0) {
-                    edge.push((to, event, closed));
-                }
-                closed = w == 0;
-            }
         }
         let frontier = frontier(&sent, &acked);
-        Stream { tap, dir, copies, longest, frontier, acked, edge, sent }
+        Stream { tap, dir, copies, longest, frontier, acked, sent }
     }
 
     /// Every copy of byte `x` that passed the tap, in order of time.
@@ -92,11 +82,24 @@ impl<'a> Stream<'a> {
         self.acked.get(self.acked.partition_point(|a| a.0 <= x)).map(|a| a.1)
     }
 
-    /// When the window first reached `end`, and whether it had been closed just before.
-    pub fn window_reached(&self, end: RelSeq) -> Option<(Event, bool)> {
-        let i = self.edge.partition_point(|e| e.0 < end);
-        // the first announcement limits nothing that came before it
-        (i > 0).then(|| self.edge.get(i).map(|e| (e.1, e.2))).flatten()
+    /// When the window came to reach `end` and still did at `at`, and whether it had been closed
+    /// just before. None where that was before `since`, or always so.
+    pub fn window_reached(&self, end: RelSeq, at: Ts, since: Ts) -> Option<(Event, bool)> {
+        let acks = &self.tap.conn.acks[self.dir];
+        let before = &acks[..acks.partition_point(|a| a.ts <= at)];
+        let reaches =
+            |a: &AckPoint| a.window.is_none_or(|w| a.ack.plus(i64::try_from(w).unwrap_or(i64::MAX)) >= end);
+        let mut opened: Option<&AckPoint> = None;
+        for a in before.iter().rev() {
+            if !reaches(a) {
+                return opened.map(|o| (Event { ts: o.ts, frame: o.frame }, a.window == Some(0)));
+            }
+            if a.ts < since {
+                return None;
+            }
+            opened = Some(a);
+        }
+        None
     }
 
     /// The last copy of anything that was sent before `at`.
