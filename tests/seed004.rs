@@ -174,7 +174,7 @@ fn the_files_are_what_the_listings_say() {
 }
 
 fn input(name: &str) -> syncscope::correlate::CaptureInput {
-    let mut source = syncscope::capture::file::open(&folder().join(name)).unwrap();
+    let mut source = syncscope::capture::file::open(folder().join(name)).unwrap();
     syncscope::cli::analysis::read_capture(&mut *source, None).unwrap()
 }
 

@@ -79,9 +79,13 @@ impl Flow {
         self.taps.iter().find(|t| t.side == Some(side))
     }
 
-    /// The tap near the sender of a direction.
+    /// The tap near the sender of a direction; a single one somewhere between stands in for it, since
+    /// what passed it had been sent.
     pub fn sender_tap(&self, dir: Dir) -> Option<&TapView> {
-        self.tap(sender(dir))
+        self.tap(sender(dir)).or(match self.taps.as_slice() {
+            [only] if only.side.is_none() => Some(only),
+            _ => None,
+        })
     }
 
     /// The tap near the receiver of a direction.

@@ -272,7 +272,7 @@ fn part_span(j: &Joined, part: &str) -> Span {
     let mut steps = j.read.steps.iter().filter(|s| s.part == part);
     let first = steps.next().map(|s| s.span);
     first.map_or(Span::new(j.read.start, j.read.end), |s| {
-        Span::new(s.start, steps.last().map_or(s.end, |l| l.span.end))
+        Span::new(s.start, steps.next_back().map_or(s.end, |l| l.span.end))
     })
 }
 

@@ -3,7 +3,7 @@
 use super::align::{Flow, World};
 use super::stream::Stream;
 use crate::model::tcp::{Loss, LossWhere};
-use crate::model::{Dir, FrameNo};
+use crate::model::{Dir, FrameNo, StreamRange};
 use crate::tcp::PacketMark;
 use std::collections::HashMap;
 
@@ -31,6 +31,7 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
     let key_of = |frame: FrameNo| {
         marks.binary_search_by_key(&frame, |p| p.frame).ok().and_then(|i| marks.get(i)).map(|p| p.key)
     };
+    let missed = Ranges::new(to.conn.losses.iter().filter(|l| l.dir == dir));
     let mut told: Vec<Loss> = Vec::new();
     for l in from.conn.losses.iter().filter(|l| l.dir == dir) {
         let mut l = *l;
@@ -39,7 +40,7 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
             None => seen.copies_of(l.range.start).len() >= sent.copies_of(l.range.start).len(),
         };
         // It came by at the receiver, whose own tap misses nothing: only its ACK was lost.
-        if reached && !to.conn.losses.iter().any(|t| t.dir == dir && t.range.overlaps(l.range)) {
+        if reached && !missed.any(l.range) {
             continue;
         }
         if matches!(l.location, LossWhere::Downstream | LossWhere::Network) {
@@ -47,11 +48,8 @@ fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
         }
         told.push(l);
     }
-    let known = told.len();
-    for l in to.conn.losses.iter().filter(|l| l.dir == dir) {
-        if told[..known].iter().any(|t| t.range.overlaps(l.range)) {
-            continue;
-        }
+    let known = Ranges::new(told.iter());
+    for l in to.conn.losses.iter().filter(|l| l.dir == dir && !known.any(l.range)) {
         let mut l = *l;
         let copies = sent.copies_of(l.range.start);
         if l.location == LossWhere::Upstream
@@ -75,4 +73,25 @@ fn counts(marks: &[PacketMark]) -> HashMap<u64, u32> {
         *out.entry(m.key).or_default() += 1;
     }
     out
+}
+
+/// Byte ranges of losses, for “is any of them here?”.
+struct Ranges {
+    sorted: Vec<StreamRange>,
+    longest: i64,
+}
+
+impl Ranges {
+    fn new<'a>(losses: impl Iterator<Item = &'a Loss>) -> Ranges {
+        let mut sorted: Vec<StreamRange> = losses.map(|l| l.range).collect();
+        sorted.sort_unstable();
+        let longest = sorted.iter().map(|r| i64::try_from(r.len()).unwrap_or(i64::MAX)).max().unwrap_or(0);
+        Ranges { sorted, longest }
+    }
+
+    fn any(&self, r: StreamRange) -> bool {
+        let upto = self.sorted.partition_point(|s| s.start < r.end);
+        let near = self.sorted[..upto].iter().rev().take_while(|s| s.start.plus(self.longest) > r.start);
+        near.into_iter().any(|s| s.overlaps(r))
+    }
 }
