@@ -97,6 +97,11 @@ enum What {
 }
 
 impl Group {
+    /// True for a stall that is part of the fault, not merely quiet because of it.
+    pub fn owns(&self, s: &Stall) -> bool {
+        self.cause == Some(s.cause) || kind_of(s.cause).is_some()
+    }
+
     /// A late original was seen, or a repair that was not needed; a wait alone proves no reordering.
     pub fn proven(&self) -> bool {
         self.late > 0 || self.spurious > 0 || !self.holes.is_empty()
@@ -468,7 +473,7 @@ fn name(g: &mut Group, l: &Lists<'_>) {
             if only_counted {
                 return;
             }
-            let by_shape = || repair::mechanism(&[], None, hole, &[], None);
+            let by_shape = || repair::mechanism(&[], None, hole, &[], None, false);
             let host = !g.losses.is_empty()
                 && g.losses.iter().all(|&n| l.losses[n as usize].location == LossWhere::ReceivingHost);
             let cause = if host {

@@ -267,7 +267,9 @@ impl<'a> Joiner<'a> {
                 StallCause::Reordering
             } else {
                 let repaired_by = through.and_then(|i| copies.get(i).copied()).or(came);
-                repair::mechanism(&copies[1.min(copies.len())..], repaired_by, hole, &self.stalls, self.rtt)
+                let resent = &copies[1.min(copies.len())..];
+                let probed = hole.is_some_and(|h| to.was_resent(h.birth_frame));
+                repair::mechanism(resent, repaired_by, hole, &self.stalls, self.rtt, probed)
             });
             story.hole = hole.map(|h| Evidence { input: h.input, frame: h.birth_frame });
             story.evidence.extend(story.hole);
@@ -320,7 +322,7 @@ impl<'a> Joiner<'a> {
             watch.to(Part::LossRecovery, through.ts + transit, event);
             let hole = from.hole(x);
             let resent = &copies[1.min(copies.len())..];
-            story.cause = Some(repair::mechanism(resent, Some(through), hole, &self.stalls, self.rtt));
+            story.cause = Some(repair::mechanism(resent, Some(through), hole, &self.stalls, self.rtt, false));
             story.hole = hole.map(|h| Evidence { input: h.input, frame: h.birth_frame });
             story.evidence.extend(story.hole);
             story.evidence.push(Evidence { input: through.input, frame: through.frame });

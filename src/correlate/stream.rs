@@ -3,7 +3,7 @@
 
 use super::align::TapView;
 use super::sight::is_copy;
-use crate::model::tcp::{Hole, Loss, SegmentRecord};
+use crate::model::tcp::{Hole, Loss, SegmentClass, SegmentRecord};
 use crate::model::{Dir, FrameNo, RelSeq, Ts};
 use crate::tcp::AckPoint;
 use std::collections::BTreeMap;
@@ -130,6 +130,11 @@ impl<'a> Stream<'a> {
     /// The loss of byte `x`, as this tap knows it.
     pub fn loss(&self, x: RelSeq) -> Option<&'a Loss> {
         self.tap.conn.losses.iter().find(|l| l.dir == self.dir && l.range.start <= x && x < l.range.end)
+    }
+
+    /// True for a data segment that carried bytes again.
+    pub fn was_resent(&self, frame: FrameNo) -> bool {
+        self.sent.iter().any(|s| s.frame == frame && s.class == SegmentClass::Retransmission)
     }
 
     /// The hole that byte `x` was missing from.

@@ -124,7 +124,7 @@ pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool, logged: bool
     if hung || broke {
         return if r.meta.live && !broke { Severity::Warning } else { Severity::Error };
     }
-    let felt = !g.reads.is_empty() || !g.stalls.is_empty();
+    let felt = !g.reads.is_empty() || stalls().any(|s| g.owns(s));
     let threshold = r.meta.slow_read.max(Ns::from_millis(1));
     match cause {
         NagleDelayedAck | Queueing | Reset | Reordering if g.reads.is_empty() => Severity::Info,
@@ -148,6 +148,7 @@ pub(super) fn cost(g: &Group, r: &Report, logged: bool) -> Ns {
         g.stalls
             .iter()
             .filter_map(|&n| r.stalls.get(n as usize))
+            .filter(|s| g.owns(s))
             .map(|s| Span::new(s.start, s.end.unwrap_or(g.span.end))),
     );
     let most = reads.max(stalls);
