@@ -466,6 +466,11 @@ fn name(g: &mut Group, l: &Lists<'_>) {
         Kind::Loss => {
             let by_segments = repair::by_causes(&g.causes, None, g.relost);
             let by_read = read().map(|j| j.read.cause).filter(|&c| is_loss(c));
+            let by_segments = match (by_segments, by_read) {
+                // a probe began it: the reader's tap cannot see that, the peer's log can
+                (Some(StallCause::LossFast), Some(StallCause::LossTail)) => by_read,
+                (s, _) => s,
+            };
             let hole =
                 g.holes.iter().filter_map(|&n| l.holes.get(n as usize)).max_by_key(|h| h.queued_behind);
             let only_counted =

@@ -268,7 +268,10 @@ impl<'a> Joiner<'a> {
             } else {
                 let repaired_by = through.and_then(|i| copies.get(i).copied()).or(came);
                 let resent = &copies[1.min(copies.len())..];
-                let probed = hole.is_some_and(|h| to.was_resent(h.birth_frame));
+                let late_sign = written.zip(born).zip(self.rtt).is_some_and(|((w, born), rtt)| {
+                    born.since(w.start + transit).0 > rtt.0.saturating_mul(3) / 2
+                });
+                let probed = late_sign || hole.is_some_and(|h| to.was_resent(h.birth_frame));
                 repair::mechanism(resent, repaired_by, hole, &self.stalls, self.rtt, probed)
             });
             story.hole = hole.map(|h| Evidence { input: h.input, frame: h.birth_frame });

@@ -4,8 +4,8 @@ use crate::model::Ns;
 use crate::model::tcp::{Cause, Hole, SegmentClass, SegmentRecord, Stall, StallCause};
 
 /// Names a loss by the copies sent again (`resent`, in order of time, the first copy left out),
-/// the copy that got through, its hole, and the stalls around it. `probed`: what showed the hole was
-/// itself sent again, so nothing new had come after the lost bytes.
+/// the copy that got through, its hole, and the stalls around it. `probed`: what showed the hole
+/// came so late, or was itself sent again, that nothing new can have followed the lost bytes.
 pub fn mechanism(
     resent: &[&SegmentRecord],
     through: Option<&SegmentRecord>,
@@ -14,6 +14,9 @@ pub fn mechanism(
     rtt: Option<Ns>,
     probed: bool,
 ) -> StallCause {
+    if probed && resent.is_empty() {
+        return StallCause::LossTail;
+    }
     let until = through.map(|t| t.ts);
     let counted = resent.iter().filter(|s| until.is_none_or(|u| s.ts <= u) && s.spurious.is_none());
     let causes: Vec<Cause> = counted.filter_map(|s| s.cause).collect();
@@ -21,9 +24,6 @@ pub fn mechanism(
     let own = through.filter(|t| t.class == SegmentClass::Retransmission).and_then(|t| t.cause);
     if let Some(c) = by_causes(&causes, own, relost) {
         return c;
-    }
-    if probed {
-        return StallCause::LossTail;
     }
     let at = through.map(|t| t.ts).or(hole.and_then(|h| h.death));
     if let Some(at) = at
