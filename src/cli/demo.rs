@@ -10,7 +10,7 @@ use super::sync::stop_on_signals;
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::drive::scratch::Scratch;
 use crate::drive::tree::{TreeSpec, make_tree};
-use crate::drive::{Busy, Mode, RunEnd, RunRecord, ServeOptions, Server, SyncOptions, run_sync};
+use crate::drive::{Busy, DriveError, Mode, RunEnd, RunRecord, ServeOptions, Server, SyncOptions, run_sync};
 use crate::lab::live::{Lab, prepare};
 use crate::lab::scenario::Scenario;
 use crate::model::{Ns, Side};
@@ -84,20 +84,20 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         lab.spawn_thread(Side::Client, "sync", move || run_sync(&options, &stop, &mut probe))?
     };
     let view = view_of(&scenario, &dir);
-    let show = live::interactive(args.format);
-    let finish = |result: Result<RunRecord, crate::drive::DriveError>| {
+    let show = live::screens(args.format, color);
+    let finish = |result: Result<RunRecord, DriveError>| {
+        // The server's half of the record is whole once it has stopped.
         served.store(true, Ordering::Release);
+        if let Ok(Err(e)) = server.join() {
+            eprintln!("the server: {e}");
+        }
         let done = result.map_err(|e| CliError::Message(e.to_string()))?;
         explain(&scenario, done)
     };
     let report = live::watch(client, probe, &dir, view, show, &stop, finish);
     served.store(true, Ordering::Release);
-    let server = server.join();
     lab.finish()?;
     let report = report?;
-    if let Ok(Err(e)) = server {
-        eprintln!("the server: {e}");
-    }
 
     save(&dir, &report)?;
     super::view::print(&report, args.format.unwrap_or(Format::Text), color)?;
@@ -128,11 +128,10 @@ fn sync_options(scenario: &Scenario, server: SocketAddr, local: &Path, dir: &Pat
     let run = &scenario.run;
     let pauses =
         run.pause.iter().filter_map(|p| Some(Busy { side: Side::Server, at: p.at.0, lasts: p.lasts?.0 }));
-    let busy = run.busy.iter().map(|b| Busy { side: b.side, at: b.at.0, lasts: b.lasts.0 });
     let mut options = SyncOptions::new(server, Mode::Pull, "", local, dir);
     options.bwlimit = run.bwlimit.map(|r| r.bytes_per_second());
-    options.busy = busy.chain(pauses).collect();
-    options.busy.sort_by_key(|b| b.at);
+    options.busy = run.busy.iter().map(|b| Busy { side: b.side, at: b.at.0, lasts: b.lasts.0 }).collect();
+    options.hold = pauses.collect();
     options.fetch = false;
     options.seed = Some(scenario.seed);
     if let Some(t) = run.timeout {

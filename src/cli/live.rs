@@ -5,12 +5,14 @@
 //!                                       └──→ progress line on stderr
 //! ```
 
-use super::CliError;
 use super::analysis::{RunView, report_run};
+use super::view::screens_possible;
+use super::{CliError, ColorWhen};
 use crate::drive::{LiveRun, Observer, Progress};
 use crate::model::units::{bytes, printable};
 use crate::report::Report;
-use crate::tui::run::{self as screens, Exit, LiveUpdate};
+use crate::tui::run::{Exit, LiveUpdate, live_with};
+use crate::tui::theme::Theme;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,9 +75,9 @@ impl Observer for Probe {
     }
 }
 
-/// True when screens can be shown and were not turned off by `--format`.
-pub fn interactive(format: Option<super::Format>) -> bool {
-    format.is_none() && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+/// How to show the screens; none where there is no terminal for them, or `--format` turned them off.
+pub fn screens(format: Option<super::Format>, color: ColorWhen) -> Option<Theme> {
+    (format.is_none() && screens_possible()).then(|| Theme { color: color.enabled() })
 }
 
 /// Waits for a run, shows it meanwhile, and turns what it left into the report.
@@ -87,14 +89,14 @@ pub fn watch<T: Send + 'static>(
     probe: Probe,
     dir: &Path,
     view: RunView,
-    show: bool,
+    show: Option<Theme>,
     stop: &AtomicBool,
     finish: impl FnOnce(T) -> Result<Report, CliError> + Send,
 ) -> Result<Report, CliError> {
-    if !show {
+    let Some(theme) = show else {
         let result = wait_with_line(run, &probe)?;
         return finish(result);
-    }
+    };
     let (news, updates) = channel();
     std::thread::scope(|scope| {
         let analyst = scope.spawn(move || {
@@ -115,7 +117,7 @@ pub fn watch<T: Send + 'static>(
             let _ = news.send(LiveUpdate::Done(Box::new(report.clone())));
             Ok(report)
         });
-        let exit = screens::live(updates);
+        let exit = live_with(updates, theme);
         if !matches!(exit, Ok(Exit::Done)) {
             stop.store(true, Ordering::Release);
         }

@@ -101,7 +101,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         })
     })?;
     let mut ended = None;
-    let show = live::interactive(args.format);
+    let show = live::screens(args.format, color);
     let report = live::watch(run, probe, &record, view.clone(), show, &stop, |result| {
         let done = result?;
         let run = view.run.clone().map(|r| RunInfo { sync: Some(done.stats), ..r });
