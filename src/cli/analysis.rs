@@ -142,7 +142,8 @@ pub fn save(dir: &Path, report: &Report) -> Result<(), CliError> {
     write().map_err(|e| CliError::Message(format!("{}: {e}", path.display())))
 }
 
-fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {
+/// Reads an application's event log; none where there is no such file.
+pub fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {
     let text = match std::fs::read(path) {
         Ok(t) => t,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

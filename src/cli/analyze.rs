@@ -4,7 +4,7 @@ use super::analysis::{self, SLOW_READ};
 use super::view::FailOn;
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::capture;
-use crate::correlate::BuildInputs;
+use crate::correlate::{BuildInputs, LogInput};
 use crate::diagnose::build;
 use crate::model::Ns;
 use std::path::PathBuf;
@@ -12,9 +12,14 @@ use std::path::PathBuf;
 /// Arguments of `syncscope analyze`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A pcap or pcapng file, also compressed with gzip or zstd; `-` reads standard input.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// A pcap or pcapng file, also compressed with gzip or zstd; `-` reads standard input. A second
+    /// one shows the same traffic at another place; their clocks need not agree.
+    #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
+    files: Vec<PathBuf>,
+    /// What an application read and wrote, and when (an events file of a run record); slow reads are
+    /// then joined to the bytes they waited for. May be given for both sides.
+    #[arg(long, value_name = "FILE")]
+    app_log: Vec<PathBuf>,
     /// How to print the report.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -31,13 +36,23 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
-    let mut source = capture::file::open(&args.file)?;
-    let input = analysis::read_capture(&mut *source, None)?;
+    let mut captures = Vec::new();
+    for file in &args.files {
+        captures.push(analysis::read_capture(&mut *capture::file::open(file)?, None)?);
+    }
+    let mut logs = Vec::new();
+    for path in &args.app_log {
+        let log = analysis::read_log(path)?
+            .ok_or_else(|| CliError::Message(format!("{}: no such file", path.display())))?;
+        logs.push(LogInput { name: path.display().to_string(), log });
+    }
+    let names: Vec<&str> = captures.iter().map(|c| c.name.as_str()).collect();
     let report = build(BuildInputs {
-        title: input.name.clone(),
+        title: names.join(" and "),
         slow_read: args.slow_read,
         all_segments: args.all_segments,
-        captures: vec![input],
+        captures,
+        logs,
         ..BuildInputs::default()
     });
     super::view::print(&report, args.format, color)?;
