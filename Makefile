@@ -20,7 +20,7 @@ lint: deps
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: deps
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench '*'
 
 deps:
 ifeq ($(HAVE_PCAP),)
