@@ -192,7 +192,8 @@ fn faults(trace: &Trace, halves: &PerDir<Half>, words: &PerDir<Word>, twins: u64
     );
     // A SYN that was never answered is no fault of the capture.
     let unanswered = trace.syn.c2s && !trace.packets.iter().any(|p| p.dir == Dir::S2c);
-    let mid = u64::from(!(trace.syn.c2s && trace.syn.s2c) && !unanswered);
+    let whole = trace.syn.c2s && trace.syn.s2c;
+    let mid = u64::from(!(whole || unanswered));
     fault(
         "no-handshake",
         mid,

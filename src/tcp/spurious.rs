@@ -40,7 +40,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
         // Eifel (RFC 3522): the first ACK that covers the resend echoes an older time stamp.
         undecided.retain(|&k| {
             let r = half.records[k];
-            if !score.una.is_some_and(|u| u >= r.range().end) {
+            if score.una.is_none_or(|u| u < r.range().end) {
                 return true;
             }
             let sent = trace.packets[half.packets[k]].timestamps;
@@ -68,7 +68,8 @@ fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: Frame
     let mut best = None;
     for k in recent {
         let r = &half.records[k];
-        if !r.range().overlaps(d) && !(r.len <= 1 && d.len() <= 1 && r.seq == d.start) {
+        let same_byte = r.len <= 1 && d.len() <= 1 && r.seq == d.start;
+        if !(same_byte || r.range().overlaps(d)) {
             continue;
         }
         match r.class {
