@@ -119,6 +119,8 @@ impl Identity {
 
 /// Without a useful IP ID, two identical data segments this close are one: no sender repeats faster.
 const SAME_PACKET: Ns = Ns::from_millis(1);
+/// With equal IP ID and time stamps: no clock of a stack stands still for longer.
+const SAME_CLOCK: Ns = Ns::from_secs(1);
 /// The same, where link addresses, interface or TTL prove two vantage points.
 const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
 
@@ -131,9 +133,11 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
         let Some(j) = first.insert(Identity::of(p), i) else { continue };
         let o = &trace.packets[j];
         let apart = p.ts.since(o.ts);
-        let elsewhere = p.link_key != o.link_key || p.interface != o.interface || p.ttl != o.ttl;
-        let same_id = order.is_useful(p.dir) && p.ip_id.is_some_and(|id| id != 0);
         let close = Ns(apart.0.abs());
+        let elsewhere = p.link_key != o.link_key || p.interface != o.interface || p.ttl != o.ttl;
+        // A resend gets a new ID, or a new time stamp where the stack keeps IDs.
+        let identified = order.is_useful(p.dir) || (p.timestamps.is_some() && close < SAME_CLOCK);
+        let same_id = identified && p.ip_id.is_some_and(|id| id != 0);
         if same_id || (elsewhere && close < SAME_PACKET_ELSEWHERE) || (p.carries() && close < SAME_PACKET) {
             twins.push((i, j, elsewhere));
         }

@@ -40,7 +40,11 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
             halves[d]
                 .holes
                 .iter()
-                .filter(|h| h.death.is_some() || !missed.iter().any(|m| m.overlaps(h.range)))
+                .filter(|h| {
+                    // Without a word of the receiver an open gap is the path's or the capture's.
+                    h.death.is_some()
+                        || words[d].score.una.is_some() && !missed.iter().any(|m| m.overlaps(h.range))
+                })
                 .copied(),
         );
         holes.extend(words[d].holes.iter().copied());
@@ -120,7 +124,13 @@ struct Ending<'a> {
 impl<'a> Ending<'a> {
     fn of(trace: &'a Trace) -> Ending<'a> {
         let fin = both(|d| trace.packets.iter().any(|p| p.dir == d && p.flags.fin()));
-        let reset = trace.packets.iter().find(|p| p.flags.rst());
+        // A reset is obeyed only if it is acceptable (RFC 9293 §3.10.7.3, RFC 5961 §3); what its receiver
+        // sends afterwards shows whether it was.
+        let obeyed = |i: usize, rst: &Packet| {
+            !trace.packets[i + 1..].iter().any(|p| p.dir != rst.dir && p.carries() && !p.flags.rst())
+        };
+        let reset =
+            trace.packets.iter().enumerate().find(|(i, p)| p.flags.rst() && obeyed(*i, p)).map(|(_, p)| p);
         let word = match (reset, fin.c2s && fin.s2c) {
             (_, true) => "fin",
             (Some(_), false) => "reset",

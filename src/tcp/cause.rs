@@ -101,8 +101,10 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             };
             // Linux: PTO = 2·SRTT, with one segment in flight also the longest delayed ACK; never
             // later than the RTO would be. Only in the open state, once, and with SACK.
-            let probe_due =
-                srtt.is_some_and(|s| quiet.0 >= s.0 * 3 / 2) && quiet.0 <= rto.0 * 5 / 4 + 20_000_000;
+            let probe_due = srtt.is_some_and(|s| {
+                let latest = (s.0 * 5 / 2 + 250_000_000).min(rto.0 * 5 / 4 + 20_000_000);
+                quiet.0 >= s.0 * 3 / 2 && quiet.0 <= latest
+            });
             let may_probe = sack && state == State::Open && !probed && is_last && !dup_evidence && r.len > 0;
 
             let cause = if r.syn {

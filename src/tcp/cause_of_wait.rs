@@ -219,7 +219,9 @@ impl Facts<'_> {
                 if self.cx.trace.icmp.is_empty() { 0.75 } else { 0.95 },
             );
         }
-        if self.wait.end.is_none() {
+        // Whoever gives up and resets ends the wait without having been answered.
+        let gave_up = self.cx.reset.is_some() && self.wait.end == self.cx.reset;
+        if self.wait.end.is_none() || (gave_up && timeouts >= 2) {
             return self.open_with_resends(timeouts);
         }
         if self.nothing_was_lost() && !self.ends_one_round_trip_after_resend() {
@@ -362,11 +364,24 @@ impl Facts<'_> {
             };
             return Some((Owner::Network, cause, 0.7));
         }
+        let mine = &self.cx.halves[self.wait.dir].records;
+        let said_goodbye = mine.iter().any(|r| r.fin && r.ts <= self.wait.start);
+        let ended_by_reset = self.cx.reset.is_some() && self.wait.end == self.cx.reset;
+        if said_goodbye || ended_by_reset {
+            return None;
+        }
         let other = &self.cx.halves[self.wait.dir.flip()].records;
+        let kept_alive = Dir::BOTH.iter().any(|&d| {
+            self.cx.halves[d].records.iter().any(|r| {
+                r.class == SegmentClass::KeepAlive && r.ts >= self.wait.start && r.ts <= self.wait.until
+            })
+        });
+        if kept_alive {
+            return Some((Owner::SenderApp, StallCause::Idle, 0.8));
+        }
         let mute = !self.cx.halves[self.wait.dir].records.iter().any(|r| r.len > 0);
         let talks = |r: &&SegmentRecord| r.len > 0 && !is_probe(r.class);
         let peer_last = other[..other.partition_point(|r| r.ts <= self.wait.until)].iter().rev().find(talks);
-        let mine = &self.cx.halves[self.wait.dir].records;
         let my_last = mine[..mine.partition_point(|r| r.ts <= self.wait.start)].iter().rev().find(talks);
         let peer_after = peer_last.filter(|p| my_last.is_none_or(|m| p.ts > m.ts));
         if mute {

@@ -73,7 +73,7 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
                 sent_frame: Some(lost.frame),
                 repaired: got_through.map(|r| r.ts),
                 repair_frame: got_through.map(|r| r.frame),
-                location: seen_then_lost,
+                location: if beyond_window(word, lost) { LossWhere::ReceivingHost } else { seen_then_lost },
             });
         }
     }
@@ -81,6 +81,17 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
         push(missed_by_capture(flow, dir, range));
     }
     out
+}
+
+/// It reached past what the receiver had granted: the receiver may drop it (RFC 9293 §3.10.7.4).
+fn beyond_window(word: &Word, sent: &SegmentRecord) -> bool {
+    let known = word.points.partition_point(|p| p.ts <= sent.ts);
+    let granted = word.points[..known]
+        .iter()
+        .rev()
+        .take(64)
+        .filter_map(|p| Some(p.ack.plus(i64::try_from(p.window?).ok()?)));
+    granted.max().is_some_and(|edge| sent.range().end > edge)
 }
 
 fn timer_sent(r: &SegmentRecord) -> bool {

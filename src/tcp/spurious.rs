@@ -21,7 +21,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
                     for part in score.parts(r.range()) {
                         half.needless.entry(next as u32).or_default().insert(part);
                     }
-                    if r.len > 0 && score.has(r.range()) {
+                    if !r.syn && score.has(r.range()) {
                         let proof = Spurious { proof: SpuriousProof::AlreadyAcked, frame: None };
                         half.records[next].spurious.get_or_insert(proof);
                     } else {

@@ -60,6 +60,19 @@ fn a_packet_that_the_network_doubled_is_no_retransmission() {
 }
 
 #[test]
+fn one_packet_on_three_links_is_one_packet_however_far_apart() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:101 id 19098 ts 41,0
+         0.091 c 1:101 id 19098 ts 41,0 link 2
+         0.141 c 1:101 id 19098 ts 41,0 link 3
+         0.181 s ack 101 ts 1,41",
+    ));
+    assert!(c.segments.iter().all(|r| r.class != SegmentClass::Retransmission), "{:?}", classes(&c));
+    assert!(c.losses.is_empty());
+}
+
+#[test]
 fn duplicate_acks_are_not_window_updates_or_probe_answers() {
     let c = trace(&with(
         HELLO,

@@ -263,6 +263,27 @@ fn the_half_that_a_resend_only_repeated_was_not_lost_at_the_receivers_tap() {
 }
 
 #[test]
+fn what_overruns_a_closed_window_is_dropped_by_the_receiver() {
+    let c = trace(&with(
+        &HELLO.replace("s S mss", "s S win 1000 mss"),
+        "0.041 c 1:1001
+         0.081 s ack 1001 win 0
+         0.100 c 1001:2001
+         0.140 s ack 1001 win 0
+         0.500 s ack 1001 win 8000
+         0.501 c 1001:2001
+         0.541 s ack 2001",
+    ));
+    assert_eq!(c.losses.iter().map(|l| l.location).collect::<Vec<_>>(), [LossWhere::ReceivingHost]);
+}
+
+#[test]
+fn a_fin_sent_again_after_its_ack_lost_nothing() {
+    let c = trace(&with(HELLO, "0.041 c F 1:101\n 0.081 s ack 102\n 0.300 c F 101:101\n 0.340 s ack 102"));
+    assert_eq!(c.losses, []);
+}
+
+#[test]
 fn a_dsack_that_answers_a_keep_alive_labels_nothing() {
     let c = trace(&with(
         HELLO,

@@ -237,6 +237,48 @@ fn a_probe_that_raced_a_delayed_ack_is_no_event() {
 }
 
 #[test]
+fn nothing_is_owed_after_a_goodbye_or_while_keep_alives_tick() {
+    let fin = trace(&with(
+        HELLO,
+        "0.041 c 1:101
+         0.081 s F 1:501 ack 101
+         0.0811 c ack 502
+         9.000 c F 101:101
+         9.040 s ack 102",
+    ));
+    assert!(fin.stalls.iter().all(|s| s.cause != StallCause::NoData), "{:#?}", fin.stalls);
+    let idle = trace(&with(
+        HELLO,
+        "0.041 c 1:101
+         0.081 s 1:501 ack 101
+         0.0811 c ack 501
+         30.000 c 100:101
+         30.040 s ack 101
+         60.000 s 501:601
+         60.001 c ack 601",
+    ));
+    assert!(idle.stalls.iter().all(|s| s.cause != StallCause::NoData), "{:#?}", idle.stalls);
+}
+
+/// From a capture in which a forged reset came during the handshake and was ignored.
+#[test]
+fn a_reset_that_nobody_obeyed_did_not_end_the_connection() {
+    let c = trace(
+        "0.000 c S mss 1000 sack
+         0.020 s R ttl 250
+         0.040 s S mss 1000 sack
+         0.0401 c . ack 1
+         0.041 c 1:1001
+         0.081 s ack 1001
+         0.082 c F 1001:1001
+         0.122 s F ack 1002
+         0.123 c ack 2",
+    );
+    assert!(c.stalls.iter().all(|s| s.cause != StallCause::Reset), "{:#?}", c.stalls);
+    assert_eq!(c.ended, "fin");
+}
+
+#[test]
 fn a_receiver_that_says_what_is_missing_is_not_silent() {
     let c = trace_until(
         &with(
