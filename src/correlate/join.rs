@@ -407,7 +407,11 @@ impl<'a> Joiner<'a> {
         span: Span,
     ) -> (StallCause, Owner) {
         let stall = self.longest_stall(span);
-        match b.largest().0 {
+        // The path's own time is nobody's fault: what came on top of it is.
+        let usual = self.transit.unwrap_or(b.transit);
+        let avoidable = Budget { transit: Ns((b.transit.0 - usual.0).max(0)), ..*b };
+        let on_top = avoidable.total() > Ns::from_millis(1);
+        match if on_top { avoidable.largest().0 } else { b.largest().0 } {
             "loss-recovery" => {
                 let told = stall.filter(|s| part_of(s.cause) == Some(Part::LossRecovery));
                 let cause = story.cause.or(told.map(|s| s.cause)).unwrap_or(StallCause::LossFast);
@@ -425,8 +429,7 @@ impl<'a> Joiner<'a> {
             },
             "peer-app" => peer::cause(peer, stall, b.peer_app),
             "transit" => {
-                let usual = self.transit.unwrap_or(b.transit).0.max(1_000_000);
-                if b.transit.0 > usual.saturating_mul(3) && b.transit > Ns::from_millis(20) {
+                if b.transit.0 > usual.0.max(1_000_000).saturating_mul(3) && b.transit > Ns::from_millis(20) {
                     (StallCause::Queueing, Owner::Network)
                 } else {
                     (StallCause::WaitingForPeer, Owner::SenderApp)
