@@ -463,7 +463,7 @@ fn number_by_log(f: &mut Flow, dir: Dir) -> bool {
             let next = stream.frontier_at(e.start)?;
             let arrived = stream.contiguous(next)?;
             let waited = arrived.ts > e.start && arrived.ts <= e.end;
-            waited.then(|| RelSeq::from_stream_offset(e.offset).0 - next.0)
+            waited.then(|| RelSeq::from_stream_offset(e.offset).0.saturating_sub(next.0))
         })
         .collect();
     let Some(&first) = shifts.first() else { return false };

@@ -151,7 +151,7 @@ impl<'a> Joiner<'a> {
                 evidence: story.evidence,
             },
             bytes: story.bytes,
-            paced: peer.paced > peer.worked && peer.paced.0 * 2 > budget.peer_app.0,
+            paced: peer.paced > peer.worked && peer.paced.scaled(2, 1) > budget.peer_app,
             peer_worked: peer.worked,
             busy: peer.busy_with,
             hole: story.hole,

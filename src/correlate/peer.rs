@@ -93,9 +93,9 @@ pub fn cause(peer: Option<&During>, stall: Option<&Stall>, wait: Ns) -> (StallCa
             None => app(StallCause::WaitingForPeer),
         };
     };
-    if p.paced.0 * 2 > wait.0 && p.paced > p.worked {
+    if p.paced.scaled(2, 1) > wait && p.paced > p.worked {
         app(StallCause::Idle)
-    } else if p.worked > p.reading || p.worked.0 * 2 > wait.0 {
+    } else if p.worked > p.reading || p.worked.scaled(2, 1) > wait {
         app(StallCause::NoData)
     } else {
         app(StallCause::WaitingForPeer)

@@ -133,7 +133,7 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
         let Some(j) = first.insert(Identity::of(p), i) else { continue };
         let o = &trace.packets[j];
         let apart = p.ts.since(o.ts);
-        let close = Ns(apart.0.abs());
+        let close = Ns(apart.0.saturating_abs());
         let elsewhere = p.link_key != o.link_key || p.interface != o.interface || p.ttl != o.ttl;
         // A resend gets a new ID, or a new time stamp where the stack keeps IDs.
         let identified = order.is_useful(p.dir) || (p.timestamps.is_some() && close < SAME_CLOCK);

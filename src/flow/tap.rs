@@ -47,7 +47,7 @@ pub fn locate(trace: &Trace, rtt_min: PerDir<Option<Ns>>) -> Tap {
         tap.because = "no round trip was seen on both sides of the tap".to_owned();
         return tap;
     };
-    let total = Ns((s.0 + c.0).max(1));
+    let total = (s + c).max(Ns(1));
     let share = c.0 as f64 / total.0 as f64;
     let split = format!("round trips {c} to the client, {s} to the server");
     let (position, confidence, why) = match share {

@@ -75,7 +75,7 @@ impl StreamRange {
 
     /// How many sequence numbers it holds.
     pub fn len(self) -> u64 {
-        (self.end.0 - self.start.0).max(0) as u64
+        self.end.0.saturating_sub(self.start.0).max(0) as u64
     }
 
     /// True when it holds none.

@@ -70,6 +70,13 @@ impl Ns {
         self.0 as f64 / 1e9
     }
 
+    /// `num / den` of it, saturating; `den` is not 0.
+    #[must_use]
+    pub fn scaled(self, num: i64, den: i64) -> Ns {
+        let wide = i128::from(self.0) * i128::from(num) / i128::from(den);
+        Ns(wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
+    }
+
     /// For `std` APIs; negative becomes zero.
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.0.max(0) as u64)
@@ -202,6 +209,10 @@ mod tests {
         assert_eq!(Ts::MAX + Ns(1), Ts::MAX);
         assert_eq!(Ts::MIN - Ts::MAX, Ns(i64::MIN));
         assert_eq!(Ts::from_secs_nanos(i64::MAX, 1), Ts::MAX);
+        assert_eq!(
+            (Ns(i64::MAX).scaled(7, 10), Ns(i64::MAX).scaled(2, 1)),
+            (Ns(6456360425798343064), Ns(i64::MAX))
+        );
     }
 
     #[test]
