@@ -9,6 +9,7 @@
 use super::align::{Flow, World};
 use super::join::Joined;
 use super::repair::{self, is_loss};
+use super::timeline::Timeline;
 use crate::model::tcp::{
     Cause, Filler, Hole, Loss, LossWhere, Owner, SegmentClass, SegmentRecord, Stall, StallCause,
 };
@@ -262,7 +263,7 @@ fn signs(f: &Flow, l: &Lists<'_>, index: &Index, end: Ts) -> (Vec<Sign>, Vec<Sig
         let span = Span::new(j.read.start, j.read.end);
         let lost = j.read.budget.loss_recovery;
         let sign = |kind, span| Sign { dir: j.read.dir, span, open: false, kind, what: What::Read(n) };
-        let by_loss = lost.0 * 4 >= span.len().0 || (lost >= l.slow && lost.0 > 0);
+        let by_loss = lost.scaled(4, 1) >= span.len() || (lost >= l.slow && lost.0 > 0);
         match kind_of(j.read.cause) {
             _ if by_loss && lost.0 > 0 => hard.push(sign(Kind::Loss, part_span(j, "loss-recovery"))),
             Some(Kind::Reorder) => hard.push(sign(Kind::Reorder, part_span(j, "reordering"))),
@@ -392,6 +393,7 @@ fn merge(groups: Vec<Group>, slack: Ns) -> Vec<Group> {
         }
     }
     let losses = out.len();
+    let mut timeline = Timeline::new(out.iter().map(|o| o.span));
     for g in others {
         let weak = match g.kind {
             Kind::Spike => true,
@@ -401,8 +403,17 @@ fn merge(groups: Vec<Group>, slack: Ns) -> Vec<Group> {
         // a peer that got nothing has nothing to answer
         let deaf = |o: &Group| g.kind == Kind::Silent && o.open && o.unrepaired && o.dir == g.dir;
         let stalled = |o: &Group| g.kind != Kind::Spike || !o.stalls.is_empty();
-        match out[..losses].iter_mut().find(|o| near(o, &g) && (weak && stalled(o) || deaf(o))) {
-            Some(o) => absorb(o, g),
+        let candidates = match g.kind {
+            Kind::Silent => timeline.near(g.span.start - slack, g.span.end + slack),
+            _ if weak => timeline.near(g.span.start - slack, g.span.end + slack),
+            _ => Vec::new(),
+        };
+        let takes = |o: &Group| near(o, &g) && (weak && stalled(o) || deaf(o));
+        match candidates.into_iter().filter(|&i| i < losses).find(|&i| takes(&out[i])) {
+            Some(i) => {
+                absorb(&mut out[i], g);
+                timeline.grow(i, out[i].span);
+            }
             None => out.push(g),
         }
     }
@@ -520,25 +531,34 @@ fn rank(c: StallCause) -> u8 {
 fn attach(groups: &mut Vec<Group>, soft: Vec<Sign>, f: &Flow, l: &Lists<'_>) {
     let faults = groups.len();
     let mut apps: Vec<Group> = Vec::new();
+    let mut timeline = Timeline::new(groups.iter().map(|g| g.span));
+    let goodbyes = f
+        .taps
+        .iter()
+        .flat_map(|t| t.conn.segments.iter().filter(|x| x.fin && x.len == 0).map(|x| (t.input, x.dir, x.ts)))
+        .collect();
     for s in soft {
         let busy = match &s.what {
             What::Read(n) => by_busy_peer(&l.reads[*n as usize], l.slow),
-            What::Stall(n) => by_busy_sender(&l.stalls[*n as usize], s.span, f),
+            What::Stall(n) => by_busy_sender(&l.stalls[*n as usize], s.span, f, &goodbyes),
             _ => None,
         };
         let overlap = |g: &Group| g.span.intersect(s.span).map_or(Ns::ZERO, Span::len);
-        let explained = groups[..faults]
-            .iter_mut()
-            .filter(|g| g.cause.is_some())
-            .max_by_key(|g| overlap(g))
-            .filter(|g| overlap(g).0 * 2 >= s.span.len().0.max(1));
+        let explained = timeline
+            .near(s.span.start, s.span.end)
+            .into_iter()
+            .filter(|&i| i < faults && groups[i].cause.is_some())
+            .max_by_key(|&i| overlap(&groups[i]))
+            .filter(|&i| overlap(&groups[i]).scaled(2, 1) >= s.span.len().max(Ns(1)));
         let weak = busy.as_ref().is_none_or(|b| b.0 != StallCause::NoData);
         match (explained, busy) {
-            (Some(g), _) if weak => {
+            (Some(i), _) if weak => {
+                let g = &mut groups[i];
                 let (span, cause, open) = (g.span, g.cause, g.open);
                 add(g, s, l);
                 (g.cause, g.open) = (cause, open);
                 g.span = Span { start: span.start, end: g.span.end };
+                timeline.grow(i, g.span);
             }
             (_, Some(busy)) => {
                 let near = |g: &&mut Group| g.dir == Some(s.dir) && g.span.intersect(s.span).is_some();
@@ -567,11 +587,12 @@ fn attach(groups: &mut Vec<Group>, soft: Vec<Sign>, f: &Flow, l: &Lists<'_>) {
 }
 
 /// The quiet time ended with a FIN: an idle connection was closed, nothing was owed.
-fn said_goodbye(s: &Stall, f: &Flow) -> bool {
-    let tap = f.taps.iter().find(|t| t.input == s.input);
-    let mut segments = tap.into_iter().flat_map(|t| &t.conn.segments).filter(|x| x.dir == s.dir);
-    s.end.is_some_and(|end| segments.any(|x| x.fin && x.len == 0 && x.ts == end))
+fn said_goodbye(s: &Stall, goodbyes: &Goodbyes) -> bool {
+    s.end.is_some_and(|end| goodbyes.contains(&(s.input, s.dir, end)))
 }
+
+/// When FINs without data passed each tap.
+type Goodbyes = std::collections::HashSet<(u16, Dir, Ts)>;
 
 type Busy = (StallCause, Option<String>, Owner);
 
@@ -586,7 +607,7 @@ fn by_busy_peer(j: &Joined, slow: Ns) -> Option<Busy> {
 }
 
 /// A quiet (or weakly proven) stall that is somebody's doing.
-fn by_busy_sender(s: &Stall, span: Span, f: &Flow) -> Option<Busy> {
+fn by_busy_sender(s: &Stall, span: Span, f: &Flow, goodbyes: &Goodbyes) -> Option<Busy> {
     use StallCause::*;
     let whole = f.taps.iter().map(|t| t.conn.span.len()).max().unwrap_or_default();
     let long = Ns::from_secs(1).max(Ns(whole.0 / 10));
@@ -596,12 +617,12 @@ fn by_busy_sender(s: &Stall, span: Span, f: &Flow) -> Option<Busy> {
             match f.log(side) {
                 Some(v) => {
                     let d = super::peer::Peer::new(&v.log).during(span);
-                    let held = d.held.0 * 2 > span.len().0;
-                    let worked = d.worked.0 * 2 > span.len().0 && d.worked >= Ns::from_millis(500);
+                    let held = d.held.scaled(2, 1) > span.len();
+                    let worked = d.worked.scaled(2, 1) > span.len() && d.worked >= Ns::from_millis(500);
                     (held || worked).then_some((NoData, d.busy_with, Owner::SenderApp))
                 }
                 // without its log, only what is long is worth a word
-                None if span.len() >= long && !said_goodbye(s, f) => Some((NoData, None, s.owner)),
+                None if span.len() >= long && !said_goodbye(s, goodbyes) => Some((NoData, None, s.owner)),
                 None => None,
             }
         }

@@ -20,6 +20,7 @@ pub mod series;
 mod shift;
 mod sight;
 pub mod stream;
+mod timeline;
 
 pub use align::{Flow, LogView, TapView, World, align, dir_of, sender};
 pub use input::{BuildInputs, CaptureInput, LogInput};

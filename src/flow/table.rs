@@ -39,6 +39,8 @@ struct Slot {
     isn: [Option<Seq>; 2],
     fin: [bool; 2],
     reset: bool,
+    /// Who connected is settled by a SYN.
+    oriented: bool,
 }
 
 impl Table {
@@ -97,7 +99,7 @@ impl Table {
                 let (client, server) = roles(&s);
                 let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
                 self.flows.push(Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() });
-                let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false };
+                let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false, oriented: false };
                 self.open.entry(key).insert_entry(slot).into_mut()
             }
         };
@@ -105,7 +107,8 @@ impl Table {
             slot.isn[side] = Some(s.seq);
             let inc = &mut self.flows[slot.index];
             // A SYN that comes after the SYN-ACK in the file still says who connected.
-            if !s.flags.ack() && !inc.segments.iter().any(|o| o.flags.syn() && !o.flags.ack()) {
+            if !s.flags.ack() && !slot.oriented {
+                slot.oriented = true;
                 (inc.client, inc.server) = (s.src, s.dst);
             }
         }

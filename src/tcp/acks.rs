@@ -3,11 +3,12 @@
 
 use super::AckPoint;
 use super::classify::Half;
-use super::ranges::RangeSet;
+use super::ranges::any_overlap;
 use super::score::Score;
 use crate::flow::{Trace, Twin};
-use crate::model::tcp::{Filler, Hole, SegmentClass};
-use crate::model::{Dir, RelSeq, StreamRange};
+use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
+use crate::model::{Dir, RelSeq, StreamRange, Ts};
+use std::collections::BTreeMap;
 
 /// One direction's acknowledgments.
 #[derive(Debug, Default)]
@@ -26,15 +27,12 @@ pub struct Word {
     pub unseen: Vec<StreamRange>,
 }
 
-struct Open {
-    hole: Hole,
-    left: Vec<StreamRange>,
-}
-
 /// Reads the packets of `dir`'s receiver.
 pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     let mut w = Word::default();
-    let mut open: Vec<Open> = Vec::new();
+    // By first number; disjoint, since each begins where all before it ended.
+    let mut open: BTreeMap<RelSeq, Hole> = BTreeMap::new();
+    let fillers = Fillers::of(half);
     let mut closed = false;
     let mut nxt = RelSeq(0);
     for p in &trace.packets {
@@ -46,6 +44,20 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
             continue;
         }
         let Some(ack) = p.ack else { continue };
+        let known = w.score.highest();
+        let mut touched: Vec<RelSeq> = open.range(..ack).map(|(&k, _)| k).collect();
+        for b in p.sacks() {
+            touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
+            touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for key in &touched {
+            // An ACK beyond a hole takes away the SACKs that were counted above it.
+            if let Some(hole) = open.get_mut(key).filter(|h| h.range.end < ack) {
+                hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
+            }
+        }
         let news = w.score.take(p, nxt);
         w.dup_acks += u64::from(news.duplicate);
         if !p.flags.syn() && !p.flags.rst() {
@@ -59,59 +71,55 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
         if !news.is_progress() || (open.is_empty() && w.score.sacked.is_empty()) {
             continue;
         }
-        let top = w.score.highest().unwrap_or(una);
-        let gaps = w.score.sacked.gaps(StreamRange::new(una, top));
-        open.retain_mut(|o| {
-            o.left = gaps.iter().filter_map(|g| g.intersect(o.hole.range)).collect();
-            o.hole.queued_behind = o.hole.queued_behind.max(w.score.sacked_above(o.hole.range.end));
-            if !o.left.is_empty() {
-                return true;
+        for key in touched {
+            let Some(hole) = open.get_mut(&key) else { continue };
+            if !w.score.has(hole.range) {
+                continue;
             }
-            let filler = half
-                .records
-                .iter()
-                .rev()
-                .skip_while(|r| r.ts > p.ts)
-                .find(|r| r.range().overlaps(o.hole.range) && r.ts >= o.hole.birth);
-            o.hole.death = Some(p.ts);
-            o.hole.filler_frame = filler.map(|r| r.frame);
-            o.hole.filler = Some(match filler.map(|r| r.class) {
+            hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
+            let filler = fillers.find(half, hole.range, hole.birth, p.ts);
+            hole.death = Some(p.ts);
+            hole.filler_frame = filler.map(|r| r.frame);
+            hole.filler = Some(match filler.map(|r| r.class) {
                 Some(SegmentClass::Retransmission) => Filler::Retransmission,
                 Some(_) => Filler::Undecided,
                 // Nothing was sent again: the original came late.
                 None => Filler::Reordered,
             });
-            w.holes.push(o.hole);
-            false
-        });
-        for g in gaps {
-            let mut fresh = RangeSet::default();
-            fresh.insert(g);
-            for o in &open {
-                fresh.remove(o.hole.range);
-            }
-            for range in fresh.within(g) {
-                open.push(Open {
-                    hole: Hole {
-                        input: 0,
-                        flow: trace.flow,
-                        dir,
-                        range,
-                        birth: p.ts,
-                        birth_frame: p.frame,
-                        death: None,
-                        filler_frame: None,
-                        filler: None,
-                        queued_behind: w.score.sacked_above(range.end),
-                        waited: None,
-                    },
-                    left: vec![range],
-                });
-            }
+            w.holes.push(*hole);
+            open.remove(&key);
+        }
+        // Below what was known before, every gap has its hole already.
+        let top = w.score.highest().unwrap_or(una);
+        let fresh = StreamRange::new(known.unwrap_or(una).max(una), top);
+        for range in w.score.sacked.gaps(fresh) {
+            let hole = Hole {
+                input: 0,
+                flow: trace.flow,
+                dir,
+                range,
+                birth: p.ts,
+                birth_frame: p.frame,
+                death: None,
+                filler_frame: None,
+                filler: None,
+                queued_behind: w.score.sacked_above(range.end),
+                waited: None,
+            };
+            open.insert(range.start, hole);
         }
     }
-    w.holes.extend(open.into_iter().map(|o| o.hole));
-    w.holes.retain(|h| !half.holes.iter().any(|d| d.range.overlaps(h.range)));
+    let (mut above, mut upto) = (0, RelSeq(i64::MAX));
+    for hole in open.values_mut().rev() {
+        let between = w.score.sacked.within(StreamRange::new(hole.range.end, upto));
+        above += between.iter().map(|r| r.len()).sum::<u64>();
+        upto = hole.range.end;
+        hole.queued_behind = hole.queued_behind.max(above);
+    }
+    w.holes.extend(open.into_values());
+    // Each begins where all before it ended.
+    let shown: Vec<StreamRange> = half.holes.iter().map(|d| d.range).collect();
+    w.holes.retain(|h| !any_overlap(&shown, h.range));
     w.holes.sort_by_key(|h| (h.birth, h.range.start));
 
     let first = half.coverage.iter().next().map(|(r, _)| r.start);
@@ -121,4 +129,35 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
         w.unseen.retain(|r| r.len() > 1);
     }
     w
+}
+
+/// Records by their bytes: which of them filled a hole?
+struct Fillers {
+    by_start: Vec<(StreamRange, usize)>,
+    longest: i64,
+    /// The earliest time of each record and all behind it.
+    earliest: Vec<Ts>,
+}
+
+impl Fillers {
+    fn of(half: &Half) -> Fillers {
+        let mut by_start: Vec<_> = half.records.iter().enumerate().map(|(i, r)| (r.range(), i)).collect();
+        by_start.sort_unstable();
+        let longest = by_start.iter().map(|(r, _)| r.len()).max().unwrap_or(0);
+        let mut earliest: Vec<Ts> = half.records.iter().map(|r| r.ts).collect();
+        for i in (1..earliest.len()).rev() {
+            earliest[i - 1] = earliest[i - 1].min(earliest[i]);
+        }
+        Fillers { by_start, longest: i64::try_from(longest).unwrap_or(i64::MAX), earliest }
+    }
+
+    /// The newest record up to `until` that carried a part of `hole` since `birth`.
+    fn find<'a>(&self, half: &'a Half, hole: StreamRange, birth: Ts, until: Ts) -> Option<&'a SegmentRecord> {
+        let upto = self.earliest.partition_point(|&t| t <= until);
+        let first = self.by_start.partition_point(|(r, _)| r.start.plus(self.longest) <= hole.start);
+        let near = self.by_start[first..].iter().take_while(|(r, _)| r.start < hole.end);
+        near.filter(|(r, i)| *i < upto && r.overlaps(hole) && half.records[*i].ts >= birth)
+            .map(|(_, i)| &half.records[*i])
+            .max_by_key(|r| r.frame)
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::acks::{self, Word};
 use super::classify::{self, Half};
+use super::ranges::any_overlap;
 use super::stall::{self, Context};
 use super::{CaptureFault, Connection, PacketMark, RttSample, cause, loss, rtt, spurious};
 use crate::decode::Segment;
@@ -43,7 +44,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
                 .filter(|h| {
                     // Without a word of the receiver an open gap is the path's or the capture's.
                     h.death.is_some()
-                        || words[d].score.una.is_some() && !missed.iter().any(|m| m.overlaps(h.range))
+                        || words[d].score.una.is_some() && !any_overlap(missed, h.range)
                 })
                 .copied(),
         );
@@ -58,6 +59,9 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
     {
         let cx = Context {
             trace: &trace,
+            mss: both(|d| trace.segment_size(d)),
+            closings: both(|d| stall::closings(&halves[d])),
+            needed: both(|d| stall::Needed::of(&halves[d])),
             halves: &halves,
             acks: &acks,
             rtt: &rtt,

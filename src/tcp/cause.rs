@@ -83,7 +83,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             let copies = half.coverage.over(range).map(|(_, c)| {
                 c.records().filter(|&i| (i as usize) < k && is_resend(half.records[i as usize].class)).count()
             });
-            let resend = 1 + copies.max().unwrap_or(0) as u16;
+            let resend = u16::try_from(1 + copies.max().unwrap_or(0)).unwrap_or(u16::MAX);
 
             let quiet = match last_send.max(last_news) {
                 Some(t) => r.ts.since(t),
@@ -93,17 +93,18 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             let srtt = est.srtt();
             let is_first = score.una.is_none_or(|u| range.start <= u);
             let is_last = range.end >= nxt;
-            let sacked_above = score.sacked_above(range.end) > 0;
+            let sacked_above = score.has_above(range.end);
             let dup_evidence = sacked_above || score.dup_acks >= 3;
-            let timed_out = quiet.0 >= rto.0 * 7 / 10 && is_first;
+            let timed_out = quiet >= rto.scaled(7, 10) && is_first;
             let just = |t: Option<Ts>| {
                 t.is_some_and(|t| r.ts.since(t).0 <= srtt.map_or(10_000_000, |s| s.0 / 4).max(5_000_000))
             };
             // Linux: PTO = 2·SRTT, with one segment in flight also the longest delayed ACK; never
             // later than the RTO would be. Only in the open state, once, and with SACK.
             let probe_due = srtt.is_some_and(|s| {
-                let latest = (s.0 * 5 / 2 + 250_000_000).min(rto.0 * 5 / 4 + 20_000_000);
-                quiet.0 >= s.0 * 3 / 2 && quiet.0 <= latest
+                let by_rto = rto.scaled(5, 4) + Ns::from_millis(20);
+                let latest = (s.scaled(5, 2) + Ns::from_millis(250)).min(by_rto);
+                quiet >= s.scaled(3, 2) && quiet <= latest
             });
             let may_probe = sack && state == State::Open && !probed && is_last && !dup_evidence && r.len > 0;
 
@@ -159,5 +160,5 @@ fn doubling_follows(half: &Half, k: usize, quiet: Ns) -> bool {
         .iter()
         .take(8)
         .find(|n| n.class == SegmentClass::Retransmission && n.range().overlaps(r.range()));
-    again.is_some_and(|n| n.ts.since(r.ts).0 > quiet.0 * 17 / 10)
+    again.is_some_and(|n| n.ts.since(r.ts) > quiet.scaled(17, 10))
 }

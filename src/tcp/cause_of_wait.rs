@@ -72,7 +72,7 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
         range: (!wait.range.is_empty()).then_some(wait.range),
         ..StallDetail::default()
     };
-    let mss = u64::from(cx.trace.segment_size(wait.dir));
+    let mss = u64::from(cx.mss[wait.dir]);
     let mut f = Facts { cx, wait, records, resends, detail, mss };
     let (owner, cause, confidence) = f.decide()?;
     let mut evidence: Vec<FrameNo> = Vec::new();
@@ -143,9 +143,8 @@ impl Facts<'_> {
         let acks = &self.cx.acks[self.wait.dir];
         let span = self.wait.span();
         let closed = time_closed(acks, span);
-        let reopened = acks
+        let reopened = acks[acks.partition_point(|a| a.ts < span.start)..]
             .iter()
-            .skip_while(|a| a.ts < span.start)
             .take_while(|a| a.ts < span.end)
             .filter(|a| a.window.is_none_or(|w| w >= self.mss))
             .map(|a| a.ts)
@@ -163,11 +162,11 @@ impl Facts<'_> {
                 return Some((Owner::SenderTcp, StallCause::StuckWindow, 0.9));
             }
         }
-        if closed.0 * 2 < span.len().0 {
+        if closed.scaled(2, 1) < span.len() {
             return None;
         }
         let other = time_closed(&self.cx.acks[self.wait.dir.flip()], span);
-        if other.0 * 2 > span.len().0 {
+        if other.scaled(2, 1) > span.len() {
             return Some((Owner::Both, StallCause::Deadlock, 0.9));
         }
         let sure = if self.detail.probes.is_some() || !self.wait.outstanding { 0.95 } else { 0.8 };
@@ -176,7 +175,7 @@ impl Facts<'_> {
 
     fn small_window(&self) -> Option<Answer> {
         let a = window_at(&self.cx.acks[self.wait.dir], self.wait.start)?;
-        let usable = a.ack.0 + i64::try_from(a.window?).ok()? - self.wait.range.end.0;
+        let usable = a.ack.plus(i64::try_from(a.window?).ok()?).0.saturating_sub(self.wait.range.end.0);
         let tight = a.window? < self.mss && usable < self.mss.min(i64::MAX as u64) as i64;
         (tight && self.resends.is_empty() && a.window? > 0 && self.detail.probes.is_some()).then_some((
             Owner::ReceiverApp,
@@ -258,17 +257,14 @@ impl Facts<'_> {
     fn nothing_was_lost(&self) -> bool {
         let half = &self.cx.halves[self.wait.dir];
         let from = half.records.partition_point(|r| r.ts < self.wait.start);
-        half.records[from..]
-            .iter()
-            .filter(|r| r.class == SegmentClass::Retransmission && r.range().overlaps(self.wait.range))
-            .all(|r| r.spurious.is_some())
+        !self.cx.needed[self.wait.dir].any(from, self.wait.range)
     }
 
     /// The ACK that ended it answers the last resend: the ACKs of the originals were lost, not late.
     fn ends_one_round_trip_after_resend(&self) -> bool {
         let (Some(usual), Some(last)) = (self.usual_rtt(), self.resends.last()) else { return false };
-        let answer = self.wait.until.since(last.ts).0;
-        answer * 10 >= usual.0 * 9 && answer * 10 <= usual.0 * 13
+        let answer = self.wait.until.since(last.ts).scaled(10, 1);
+        answer >= usual.scaled(9, 1) && answer <= usual.scaled(13, 1)
     }
 
     fn open_with_resends(&mut self, timeouts: u32) -> Answer {
@@ -305,10 +301,9 @@ impl Facts<'_> {
         let flight = self.wait.range.len();
         let delayed_ack = Ns::from_millis(30)..Ns::from_millis(550);
         if self.wait.end.is_some() {
-            let hole_closed = self.cx.halves[self.wait.dir]
-                .holes
-                .iter()
-                .any(|h| h.death.is_some_and(|d| d > self.wait.start && d <= self.wait.until));
+            let closings = &self.cx.closings[self.wait.dir];
+            let next = closings.get(closings.partition_point(|&d| d <= self.wait.start));
+            let hole_closed = next.is_some_and(|&d| d <= self.wait.until);
             if hole_closed || self.wait.sacked > 0 {
                 return Some((Owner::Network, StallCause::Reordering, 0.6));
             }
@@ -397,7 +392,7 @@ impl Facts<'_> {
             // The other side spoke last. It is done: was it long ago, or did it just end?
             Some(p) => {
                 let turn = self.wait.until.since(p.ts.max(self.wait.start));
-                if turn.0 * 2 < self.wait.len().0 {
+                if turn.scaled(2, 1) < self.wait.len() {
                     Some((Owner::SenderApp, StallCause::WaitingForPeer, 0.8))
                 } else if self.wait.dir == Dir::S2c {
                     // A server that was asked owes an answer.

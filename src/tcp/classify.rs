@@ -11,7 +11,7 @@ use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One direction, classified.
 #[derive(Debug, Default)]
@@ -53,7 +53,8 @@ struct Walk<'a> {
     /// Round trip of the whole path.
     path_rtt: Option<Ns>,
     half: Half,
-    open: Vec<Open>,
+    /// By first number; disjoint, since each begins where all before it ended.
+    open: BTreeMap<RelSeq, Open>,
     score: Score,
     started: bool,
     window_closed: bool,
@@ -75,7 +76,7 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         sender_rtt,
         path_rtt: lowest.c2s.zip(lowest.s2c).map(|(a, b)| a + b),
         half: Half::default(),
-        open: Vec::new(),
+        open: BTreeMap::new(),
         score: Score::default(),
         started: false,
         window_closed: false,
@@ -86,6 +87,9 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
     };
     for i in 0..trace.packets.len() {
         if trace.packets[i].dir == dir { w.sent(i) } else { w.answered(i) }
+    }
+    for o in w.open.into_values() {
+        w.half.holes[o.hole].queue_up_to(w.half.nxt);
     }
     w.half
 }
@@ -201,7 +205,7 @@ impl Walk<'_> {
             let range = StreamRange::new(from, gap.end);
             let mut left = RangeSet::default();
             left.insert(range);
-            self.open.push(Open { hole: self.half.holes.len(), opener: i, left });
+            self.open.insert(range.start, Open { hole: self.half.holes.len(), opener: i, left });
             self.half.holes.push(Hole {
                 input: 0,
                 flow: self.trace.flow,
@@ -228,7 +232,7 @@ impl Walk<'_> {
         let Some(prev) = self.previous.map(|j| &self.trace.packets[j]) else { return false };
         let pause = p.ts.since(prev.ts);
         // No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
-        let patience = self.path_rtt.map_or(Ns::from_millis(200), |r| Ns((r.0 + r.0 / 2).max(5_000_000)));
+        let patience = self.path_rtt.map_or(Ns::from_millis(200), |r| r.scaled(3, 2).max(Ns::from_millis(5)));
         !self.peer_spoke
             && self.order.counts_every_packet(self.dir)
             && pause > patience
@@ -264,8 +268,7 @@ impl Walk<'_> {
     /// Bytes never seen, below bytes seen.
     fn late_or_again(&mut self, i: usize, r: StreamRange) -> SegmentClass {
         let p = &self.trace.packets[i];
-        let gap = self.open.iter().find(|o| self.half.holes[o.hole].range.overlaps(r));
-        let Some(gap) = gap else {
+        let Some(gap) = self.open_in(r).next() else {
             // Below the first byte ever seen, or acknowledged before it came by.
             let since_ack = self.last_ack.map(|t| p.ts.since(t));
             if self.score.has(r)
@@ -285,8 +288,8 @@ impl Walk<'_> {
         let waited = p.ts.since(opener.ts);
         match self.sender_rtt {
             // Before any trigger could have gone to the sender and its answer come back.
-            Some(rtt) if waited.0 < rtt.0 * 7 / 10 => SegmentClass::Reordered,
-            Some(rtt) if waited >= rtt && (self.score.dup_acks > 0 || self.score.sacked_above(r.end) > 0) => {
+            Some(rtt) if waited < rtt.scaled(7, 10) => SegmentClass::Reordered,
+            Some(rtt) if waited >= rtt && (self.score.dup_acks > 0 || self.score.has_above(r.end)) => {
                 SegmentClass::Retransmission
             }
             _ if waited >= super::rtt::RTO_MIN => SegmentClass::Retransmission,
@@ -298,17 +301,16 @@ impl Walk<'_> {
     fn fill(&mut self, i: usize, r: StreamRange, class: SegmentClass) {
         let p = &self.trace.packets[i];
         let end = self.half.nxt.max(r.end);
+        let touched: Vec<RelSeq> = self.open_in(r).map(|o| self.half.holes[o.hole].range.start).collect();
         let holes = &mut self.half.holes;
-        self.open.retain_mut(|o| {
-            let hole = &mut holes[o.hole];
-            hole.queued_behind = hole.queued_behind.max((end.0 - hole.range.end.0).max(0) as u64);
-            if !hole.range.overlaps(r) {
-                return true;
-            }
+        for key in touched {
+            let Some(o) = self.open.get_mut(&key) else { continue };
             o.left.remove(r);
             if !o.left.is_empty() {
-                return true;
+                continue;
             }
+            let hole = &mut holes[o.hole];
+            hole.queue_up_to(end);
             hole.death = Some(p.ts);
             hole.filler_frame = Some(p.frame);
             hole.filler = Some(match class {
@@ -316,7 +318,21 @@ impl Walk<'_> {
                 SegmentClass::Reordered => Filler::Reordered,
                 _ => Filler::Undecided,
             });
-            false
-        });
+            self.open.remove(&key);
+        }
+    }
+
+    /// Open gaps that share a number with `r`, in order.
+    fn open_in(&self, r: StreamRange) -> impl Iterator<Item = &Open> {
+        let before = self.open.range(..r.start).next_back();
+        let all = before.into_iter().chain(self.open.range(r.start..r.end.max(r.start)));
+        all.map(|(_, o)| o).filter(move |o| self.half.holes[o.hole].range.overlaps(r))
+    }
+}
+
+impl Hole {
+    /// Everything up to `nxt` was sent while it was open.
+    fn queue_up_to(&mut self, nxt: RelSeq) {
+        self.queued_behind = self.queued_behind.max(StreamRange::new(self.range.end, nxt).len());
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
     map: BTreeMap<RelSeq, RelSeq>,
+    /// How many numbers are in it.
+    total: u64,
 }
 
 impl RangeSet {
@@ -30,6 +32,7 @@ impl RangeSet {
             self.map.remove(&s);
         }
         self.map.insert(start, end);
+        self.total += r.len() - had;
         r.len() - had
     }
 
@@ -40,12 +43,14 @@ impl RangeSet {
         }
         if let Some((&s, &e)) = self.map.range(..r.start).next_back().filter(|(_, e)| **e > r.start) {
             self.map.insert(s, r.start);
+            self.total -= StreamRange::new(r.start, e.min(r.end)).len();
             if e > r.end {
                 self.map.insert(r.end, e);
             }
         }
         while let Some((&s, &e)) = self.map.range(r.start..r.end).next() {
             self.map.remove(&s);
+            self.total -= StreamRange::new(s, e.min(r.end)).len();
             if e > r.end {
                 self.map.insert(r.end, e);
             }
@@ -59,6 +64,7 @@ impl RangeSet {
                 break;
             }
             self.map.remove(&s);
+            self.total -= StreamRange::new(s, e.min(to)).len();
             if e > to {
                 self.map.insert(to, e);
             }
@@ -101,8 +107,29 @@ impl RangeSet {
 
     /// How many numbers at or above `from` are in it.
     pub fn count_from(&self, from: RelSeq) -> u64 {
-        let head = self.map.range(..from).next_back().map_or(0, |(_, &e)| (e.0 - from.0).max(0) as u64);
-        head + self.map.range(from..).map(|(s, e)| (e.0 - s.0) as u64).sum::<u64>()
+        let len = |(&s, &e): (&RelSeq, &RelSeq)| StreamRange::new(s, e).len();
+        let (mut below, mut above) = (self.map.range(..from).rev(), self.map.range(from..));
+        let (mut under, mut sum) = (0, 0);
+        if let Some((&s, &e)) = below.next() {
+            sum += StreamRange::new(from, e).len();
+            under += StreamRange::new(s, e.min(from)).len();
+        }
+        // From both sides at once: holes are mostly mended at one of the two ends.
+        loop {
+            match above.next() {
+                Some(r) => sum += len(r),
+                None => return sum,
+            }
+            match below.next() {
+                Some(r) => under += len(r),
+                None => return self.total - under,
+            }
+        }
+    }
+
+    /// True when something at or above `from` is in it.
+    pub fn reaches_above(&self, from: RelSeq) -> bool {
+        self.end().is_some_and(|e| e > from)
     }
 
     /// One past the highest number, if any.
@@ -115,6 +142,15 @@ impl RangeSet {
         self.map.is_empty()
     }
 }
+
+/// True when one of `sorted` (in order, disjoint) shares a number with `r`.
+pub fn any_overlap(sorted: &[StreamRange], r: StreamRange) -> bool {
+    sorted.get(sorted.partition_point(|s| s.end <= r.start)).is_some_and(|s| s.overlaps(r))
+}
+
+/// Records that one interval remembers beside the first. No sender repeats a byte that often before it
+/// gives up; a forged capture may, and every list of copies would grow with every other.
+const COPIES: usize = 64;
 
 /// Which segments carried which bytes: for every interval, the records that covered it, in the
 /// order in which the tap saw them.
@@ -129,7 +165,7 @@ pub struct Carried {
     end: RelSeq,
     /// The record that carried it first.
     pub first: u32,
-    /// The records that carried it again.
+    /// The records that carried it again: the first [`COPIES`] less one, and the newest.
     pub again: Vec<u32>,
 }
 
@@ -158,6 +194,9 @@ impl Coverage {
         for (&s, c) in self.map.range_mut(r.start..r.end) {
             if s > at {
                 fresh.push(StreamRange::new(at, s));
+            }
+            if c.again.len() == COPIES {
+                c.again.pop();
             }
             c.again.push(id);
             at = c.end;

@@ -1,8 +1,9 @@
 //! Round trips and the time-out that follows from them (RFC 6298; Karn's rule).
 
 use super::RttSample;
+use super::ranges::RangeSet;
 use crate::flow::{Packet, Trace, Twin};
-use crate::model::{Dir, Ns, RelSeq, Ts};
+use crate::model::{Dir, Ns, RelSeq, StreamRange, Ts};
 use std::collections::VecDeque;
 
 /// Lower bound of the RTO and of its variance term in Linux (`TCP_RTO_MIN`).
@@ -12,7 +13,9 @@ pub const RTO_MIN: Ns = Ns::from_millis(200);
 /// none (Karn); of the segments that one ACK covers the newest counts, so that delayed ACKs
 /// stretch as little as possible.
 pub fn samples(trace: &Trace, dir: Dir) -> Vec<RttSample> {
-    let mut waiting: VecDeque<(RelSeq, Ts, bool)> = VecDeque::new();
+    let mut waiting: VecDeque<(RelSeq, Ts)> = VecDeque::new();
+    // Ends of segments that can no longer be measured.
+    let mut spoilt = RangeSet::default();
     let mut nxt = None;
     let mut out = Vec::new();
     for p in &trace.packets {
@@ -21,20 +24,21 @@ pub fn samples(trace: &Trace, dir: Dir) -> Vec<RttSample> {
                 continue;
             }
             let r = p.range();
-            if nxt.is_none_or(|n| r.start >= n) {
-                waiting.push_back((r.end, p.ts, true));
-                nxt = Some(r.end);
-            } else {
-                // Whatever it repeats, and all before it that one ACK will cover too.
-                for w in waiting.iter_mut().filter(|w| w.0 > r.start) {
-                    w.2 = false;
+            match nxt {
+                // Whatever it repeats, and all behind that which one ACK will cover too.
+                Some(n) if r.start < n => {
+                    spoilt.insert(StreamRange::new(r.start.plus(1), n.plus(1)));
+                }
+                _ => {
+                    waiting.push_back((r.end, p.ts));
+                    nxt = Some(r.end);
                 }
             }
         } else if let Some(ack) = p.ack {
             let mut newest = None;
             let mut clean = true;
-            while let Some(&(end, ts, ok)) = waiting.front().filter(|w| w.0 <= ack) {
-                clean &= ok;
+            while let Some(&(end, ts)) = waiting.front().filter(|w| w.0 <= ack) {
+                clean &= !spoilt.covers(StreamRange::new(end, end.plus(1)));
                 newest = Some((end, ts));
                 waiting.pop_front();
             }

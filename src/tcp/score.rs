@@ -91,6 +91,11 @@ impl Score {
         self.sacked.count_from(to)
     }
 
+    /// True when something above `to` is SACKed.
+    pub fn has_above(&self, to: RelSeq) -> bool {
+        self.sacked.reaches_above(to)
+    }
+
     /// One past the highest number that the receiver has confirmed.
     pub fn highest(&self) -> Option<RelSeq> {
         self.una.max(self.sacked.end())

@@ -6,12 +6,14 @@ use super::score::Score;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{SegmentClass, Spurious, SpuriousProof};
 use crate::model::{Dir, FrameNo, RelSeq, StreamRange};
+use std::collections::BTreeSet;
 
 /// Labels the spurious retransmissions of one direction.
 pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
     let mut score = Score::default();
     let mut next = 0; // first record that has not been sent yet
-    let mut undecided: Vec<usize> = Vec::new(); // retransmissions that no ACK has covered yet
+    // Retransmissions that no ACK has covered yet, by their ends.
+    let mut undecided: BTreeSet<(RelSeq, usize)> = BTreeSet::new();
     let mut nxt = RelSeq(0);
     for (i, p) in trace.packets.iter().enumerate() {
         if p.dir == dir {
@@ -25,7 +27,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
                         let proof = Spurious { proof: SpuriousProof::AlreadyAcked, frame: None };
                         half.records[next].spurious.get_or_insert(proof);
                     } else {
-                        undecided.push(next);
+                        undecided.insert((r.range().end, next));
                     }
                 }
                 next += 1;
@@ -38,11 +40,11 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
         }
         score.take(p, nxt);
         // Eifel (RFC 3522): the first ACK that covers the resend echoes an older time stamp.
-        undecided.retain(|&k| {
+        while let Some((_, k)) =
+            undecided.first().copied().filter(|u| score.una.is_some_and(|una| una >= u.0))
+        {
+            undecided.pop_first();
             let r = half.records[k];
-            if score.una.is_none_or(|u| u < r.range().end) {
-                return true;
-            }
             let sent = trace.packets[half.packets[k]].timestamps;
             if let (Some((val, _)), Some((_, ecr))) = (sent, p.timestamps)
                 && r.len > 0
@@ -52,8 +54,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
                 let proof = Spurious { proof: SpuriousProof::Eifel, frame: Some(p.frame) };
                 half.records[k].spurious.get_or_insert(proof);
             }
-            false
-        });
+        }
         if let Some(d) = p.dsack {
             duplicate_reported(half, d, next, p.frame);
         }

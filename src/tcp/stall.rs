@@ -11,7 +11,7 @@ use super::rtt::Estimator;
 use super::score::Score;
 use super::{AckPoint, RttSample};
 use crate::flow::{Trace, Twin};
-use crate::model::tcp::{Stall, Tap};
+use crate::model::tcp::{SegmentClass, Stall, Tap};
 use crate::model::{Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
 
 /// No shorter wait counts while bytes are outstanding.
@@ -25,6 +25,12 @@ const FLOOR_OPEN_EMPTY: Ns = Ns::from_secs(1);
 pub struct Context<'a> {
     /// Its packets.
     pub trace: &'a Trace,
+    /// The largest segment that each direction may send.
+    pub mss: PerDir<u32>,
+    /// When holes in each direction's data closed, in order.
+    pub closings: PerDir<Vec<Ts>>,
+    /// Retransmissions of each direction that nothing proves needless.
+    pub needed: PerDir<Needed>,
     /// Its classified segments.
     pub halves: &'a PerDir<Half>,
     /// Its acknowledgments.
@@ -43,6 +49,41 @@ pub struct Context<'a> {
     pub closed: bool,
     /// One side hung up: what was still owed then ended there.
     pub reset: Option<Ts>,
+}
+
+/// When holes in the data closed, in order.
+pub fn closings(half: &Half) -> Vec<Ts> {
+    let mut out: Vec<Ts> = half.holes.iter().filter_map(|h| h.death).collect();
+    out.sort_unstable();
+    out
+}
+
+/// Retransmissions that nothing proves needless, by their bytes.
+#[derive(Debug, Default)]
+pub struct Needed {
+    by_start: Vec<(StreamRange, usize)>,
+    longest: i64,
+}
+
+impl Needed {
+    /// Those of one direction.
+    pub fn of(half: &Half) -> Needed {
+        let records = half.records.iter().enumerate();
+        let mut by_start: Vec<_> = records
+            .filter(|(_, r)| r.class == SegmentClass::Retransmission && r.spurious.is_none())
+            .map(|(i, r)| (r.range(), i))
+            .collect();
+        by_start.sort_unstable();
+        let longest = by_start.iter().map(|(r, _)| r.len()).max().unwrap_or(0);
+        Needed { by_start, longest: i64::try_from(longest).unwrap_or(i64::MAX) }
+    }
+
+    /// True when record `from` or a later one is among them and shares a number with `r`.
+    pub fn any(&self, from: usize, r: StreamRange) -> bool {
+        let first = self.by_start.partition_point(|(s, _)| s.start.plus(self.longest) <= r.start);
+        let near = self.by_start[first..].iter().take_while(|(s, _)| s.start < r.end);
+        near.into_iter().any(|(s, i)| *i >= from && s.overlaps(r))
+    }
 }
 
 /// Where one direction stands while its packets are walked.
