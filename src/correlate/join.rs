@@ -409,7 +409,7 @@ impl<'a> Joiner<'a> {
         let stall = self.longest_stall(span);
         // The path's own time is nobody's fault: what came on top of it is.
         let usual = self.transit.unwrap_or(b.transit);
-        let avoidable = Budget { transit: Ns((b.transit.0 - usual.0).max(0)), ..*b };
+        let avoidable = Budget { transit: (b.transit - usual).max(Ns::ZERO), ..*b };
         let on_top = avoidable.total() > Ns::from_millis(1);
         match if on_top { avoidable.largest().0 } else { b.largest().0 } {
             "loss-recovery" => {

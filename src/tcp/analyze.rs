@@ -43,8 +43,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
                 .iter()
                 .filter(|h| {
                     // Without a word of the receiver an open gap is the path's or the capture's.
-                    h.death.is_some()
-                        || words[d].score.una.is_some() && !any_overlap(missed, h.range)
+                    h.death.is_some() || words[d].score.una.is_some() && !any_overlap(missed, h.range)
                 })
                 .copied(),
         );
@@ -61,6 +60,8 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
             trace: &trace,
             mss: both(|d| trace.segment_size(d)),
             closings: both(|d| stall::closings(&halves[d])),
+            goodbye: both(|d| halves[d].records.iter().filter(|r| r.fin).map(|r| r.ts).min()),
+            keep_alives: stall::keep_alives(&halves),
             needed: both(|d| stall::Needed::of(&halves[d])),
             halves: &halves,
             acks: &acks,
@@ -130,9 +131,8 @@ impl<'a> Ending<'a> {
         let fin = both(|d| trace.packets.iter().any(|p| p.dir == d && p.flags.fin()));
         // A reset is obeyed only if it is acceptable (RFC 9293 §3.10.7.3, RFC 5961 §3); what its receiver
         // sends afterwards shows whether it was.
-        let obeyed = |i: usize, rst: &Packet| {
-            !trace.packets[i + 1..].iter().any(|p| p.dir != rst.dir && p.carries() && !p.flags.rst())
-        };
+        let last = both(|d| trace.packets.iter().rposition(|p| p.dir == d && p.carries() && !p.flags.rst()));
+        let obeyed = |i: usize, rst: &Packet| last[rst.dir.flip()].is_none_or(|l| l <= i);
         let reset =
             trace.packets.iter().enumerate().find(|(i, p)| p.flags.rst() && obeyed(*i, p)).map(|(_, p)| p);
         let word = match (reset, fin.c2s && fin.s2c) {

@@ -360,18 +360,15 @@ impl Facts<'_> {
             return Some((Owner::Network, cause, 0.7));
         }
         let mine = &self.cx.halves[self.wait.dir].records;
-        let said_goodbye = mine.iter().any(|r| r.fin && r.ts <= self.wait.start);
+        let said_goodbye = self.cx.goodbye[self.wait.dir].is_some_and(|t| t <= self.wait.start);
         let ended_by_reset = self.cx.reset.is_some() && self.wait.end == self.cx.reset;
         if said_goodbye || ended_by_reset {
             return None;
         }
         let other = &self.cx.halves[self.wait.dir.flip()].records;
-        let kept_alive = Dir::BOTH.iter().any(|&d| {
-            self.cx.halves[d].records.iter().any(|r| {
-                r.class == SegmentClass::KeepAlive && r.ts >= self.wait.start && r.ts <= self.wait.until
-            })
-        });
-        if kept_alive {
+        let alive = &self.cx.keep_alives;
+        let next = alive.get(alive.partition_point(|&t| t < self.wait.start));
+        if next.is_some_and(|&t| t <= self.wait.until) {
             return Some((Owner::SenderApp, StallCause::Idle, 0.8));
         }
         let mute = !self.cx.halves[self.wait.dir].records.iter().any(|r| r.len > 0);

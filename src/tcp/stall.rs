@@ -29,6 +29,10 @@ pub struct Context<'a> {
     pub mss: PerDir<u32>,
     /// When holes in each direction's data closed, in order.
     pub closings: PerDir<Vec<Ts>>,
+    /// The earliest FIN of each direction.
+    pub goodbye: PerDir<Option<Ts>>,
+    /// Times of all keep-alives, in order.
+    pub keep_alives: Vec<Ts>,
     /// Retransmissions of each direction that nothing proves needless.
     pub needed: PerDir<Needed>,
     /// Its classified segments.
@@ -54,6 +58,14 @@ pub struct Context<'a> {
 /// When holes in the data closed, in order.
 pub fn closings(half: &Half) -> Vec<Ts> {
     let mut out: Vec<Ts> = half.holes.iter().filter_map(|h| h.death).collect();
+    out.sort_unstable();
+    out
+}
+
+/// Times of all keep-alives, in order.
+pub fn keep_alives(halves: &PerDir<Half>) -> Vec<Ts> {
+    let all = halves.c2s.records.iter().chain(&halves.s2c.records);
+    let mut out: Vec<Ts> = all.filter(|r| r.class == SegmentClass::KeepAlive).map(|r| r.ts).collect();
     out.sort_unstable();
     out
 }
