@@ -47,10 +47,11 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     if let Some(seed) = args.seed {
         scenario.seed = seed;
     }
+    let named = args.record.as_deref().map(super::sync::fresh_record).transpose()?;
     // Before any thread starts: a user namespace can be entered only now.
     prepare()?;
     let stop = stop_on_signals()?;
-    let dir = args.record.clone().unwrap_or_else(|| super::sync::record_folder("demo-"));
+    let dir = named.unwrap_or_else(|| super::sync::record_folder("demo-"));
     std::fs::create_dir_all(&dir).map_err(|e| CliError::Message(format!("{}: {e}", dir.display())))?;
     let text = toml_of(&args.scenario)?;
     std::fs::write(dir.join(record::SCENARIO), text)?;
@@ -104,7 +105,10 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     if stop.load(Ordering::Acquire) {
         return Ok(Outcome::Interrupted);
     }
-    let named = report.run.as_ref().is_some_and(|r| r.missed.is_empty() && r.unexpected.is_empty());
+    let named = report
+        .run
+        .as_ref()
+        .is_some_and(|r| !r.unfinished() && r.missed.is_empty() && r.unexpected.is_empty());
     Ok(if named { Outcome::Ok } else { Outcome::Findings })
 }
 
@@ -163,16 +167,21 @@ fn explain(scenario: &Scenario, done: RunRecord) -> Result<Report, CliError> {
     view.clock = done.clock;
     if let Some(run) = &mut view.run {
         run.sync = Some(done.stats);
+        run.ended = Some(done.ended());
     }
     let mut report = report_run(&done.dir, view)?;
     let found: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
     let injected: BTreeSet<&str> = scenario.expect.iter().map(String::as_str).collect();
     let names = |codes: &mut dyn Iterator<Item = &&str>| codes.map(|c| (*c).to_owned()).collect::<Vec<_>>();
-    let (hit, missed, unexpected) = (
+    let (hit, mut missed, unexpected) = (
         names(&mut found.intersection(&injected)),
         names(&mut injected.difference(&found)),
         names(&mut found.difference(&injected)),
     );
+    // What had not happened yet could not be found.
+    if done.end == RunEnd::Interrupted {
+        missed.clear();
+    }
     if let Some(run) = &mut report.run {
         (run.found, run.missed, run.unexpected) = (hit, missed, unexpected);
     }

@@ -71,8 +71,11 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let stop = stop_on_signals()?;
     let (source, destination) = (args.source.unwrap_or_default(), args.destination.unwrap_or_default());
     let (mode, remote, local) = ends(&source, &destination)?;
+    if mode == Mode::Push && !local.exists() {
+        return Err(CliError::Message(format!("{}: there is no such folder to push", local.display())));
+    }
     let record = match &args.record {
-        Some(dir) => dir.clone(),
+        Some(dir) => fresh_record(dir)?,
         None => default_record(&local),
     };
     eprintln!("run record: {}", record.display());
@@ -104,7 +107,8 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let show = live::screens(args.format, color);
     let report = live::watch(run, probe, &record, view.clone(), show, &stop, |result| {
         let done = result?;
-        let run = view.run.clone().map(|r| RunInfo { sync: Some(done.stats), ..r });
+        let run =
+            view.run.clone().map(|r| RunInfo { sync: Some(done.stats), ended: Some(done.ended()), ..r });
         let report = analysis::report_run(&done.dir, RunView { run, clock: done.clock, ..view })?;
         ended = Some(done);
         Ok(report)
@@ -114,9 +118,12 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     tell(&done);
     super::view::print(&report, args.format.unwrap_or(Format::Text), color)?;
     Ok(match done.end {
-        RunEnd::Done => args.fail_on.outcome(&report),
         RunEnd::Interrupted => Outcome::Interrupted,
-        _ => Outcome::Findings,
+        // It could not be done, whatever the packets say.
+        RunEnd::Failed(_) => Outcome::Code(2),
+        RunEnd::Done if done.stats.failed > 0 => Outcome::Code(2),
+        RunEnd::Done => args.fail_on.outcome(&report),
+        RunEnd::TimedOut(_) | RunEnd::Broken(_) => Outcome::Findings,
     })
 }
 
@@ -165,8 +172,23 @@ fn remote(text: &str) -> Option<Remote> {
     is_host.then(|| Remote { host: host.to_owned(), port, path: path.trim_matches('/').to_owned() })
 }
 
+/// `HOST:99999:PATH` is meant to be remote; its port is the mistake.
+fn bad_port(text: &str) -> Option<String> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(v6) => v6.split_once("]:")?,
+        None => text.split_once(':')?,
+    };
+    let port = rest.split(':').next().filter(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))?;
+    let meant = !host.is_empty() && !host.contains(['/', '\\']) && port.parse().is_ok_and(|p: u16| p > 0);
+    let bad = !host.is_empty() && !host.contains(['/', '\\']) && !meant;
+    bad.then(|| format!("`{text}`: {port} is no port; a port is a number from 1 to 65535"))
+}
+
 fn ends(source: &str, destination: &str) -> Result<(Mode, Remote, PathBuf), CliError> {
     let message = |m: &str| Err(CliError::Message(m.to_owned()));
+    if let Some(m) = bad_port(source).or_else(|| bad_port(destination)) {
+        return message(&m);
+    }
     match (remote(source), remote(destination)) {
         (Some(r), None) => Ok((Mode::Pull, r, PathBuf::from(destination))),
         (None, Some(r)) => Ok((Mode::Push, r, PathBuf::from(source))),
@@ -216,6 +238,17 @@ pub fn record_folder(prefix: &str) -> PathBuf {
 
 fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("syncscope-{name}-{}", std::process::id()))
+}
+
+/// A folder that the user named, unless it holds a record already: a run is never thrown away unasked.
+pub fn fresh_record(dir: &Path) -> Result<PathBuf, CliError> {
+    if RunRecord::is_in(dir) {
+        return Err(CliError::Message(format!(
+            "{} holds a run record already: name another folder with --record, or remove that one first",
+            dir.display()
+        )));
+    }
+    Ok(dir.to_owned())
 }
 
 /// As [`record_folder`], and never inside the tree that is synced.
@@ -277,6 +310,24 @@ mod tests {
         }
         assert!(ends("a", "b").is_err() && ends("h:1:", "h:2:").is_err());
         assert_eq!(ends("./x", "h:1:y").map(|e| e.0).ok(), Some(Mode::Push));
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_named() {
+        let said = |a: &str, b: &str| ends(a, b).map(|_| ()).unwrap_err().to_string();
+        assert!(said("h:99999:x", "./x").contains("99999 is no port"));
+        assert!(said("./x", "[fd00::1]:0:").contains("0 is no port"));
+        assert!(!said("./a:1:b", "x").contains("no port"));
+    }
+
+    #[test]
+    fn an_existing_record_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(fresh_record(dir.path()).is_ok() && fresh_record(&dir.path().join("new")).is_ok());
+        std::fs::write(dir.path().join("client.pcapng"), b"x").unwrap();
+        let said = fresh_record(dir.path()).unwrap_err().to_string();
+        assert!(said.contains("holds a run record already"), "{said}");
+        assert!(dir.path().join("client.pcapng").exists());
     }
 
     #[test]

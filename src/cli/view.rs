@@ -16,8 +16,8 @@ pub struct Args {
     /// Print instead of opening the screens. Off a terminal text is printed in any case.
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Exit with 1 where a finding is at least this severe, and with 3 where the report is
-    /// inconclusive. By default showing a report succeeds whatever it says.
+    /// Exit with 3 where the report is inconclusive, else with 1 where a finding is at least this
+    /// severe. By default showing a report succeeds whatever it says.
     #[arg(long, value_name = "SEVERITY", default_value = "never")]
     fail_on: FailOn,
 }
@@ -44,10 +44,10 @@ impl FailOn {
             FailOn::Error => Severity::Error,
             FailOn::Never => return Outcome::Ok,
         };
-        if report.findings.iter().any(|f| f.severity >= from) {
-            Outcome::Findings
-        } else if report.verdict.kind == VerdictKind::Inconclusive {
+        if report.verdict.kind == VerdictKind::Inconclusive {
             Outcome::Inconclusive
+        } else if report.findings.iter().any(|f| f.severity >= from) {
+            Outcome::Findings
         } else {
             Outcome::Ok
         }

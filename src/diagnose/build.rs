@@ -41,7 +41,10 @@ pub fn build(mut b: BuildInputs) -> Report {
     tie_holes(&mut joined, &mut holes);
 
     let lists = Lists { losses: &losses, holes: &holes, stalls: &stalls, reads: &joined, slow: b.slow_read };
-    let groups = groups(&w, &lists);
+    let mut groups = groups(&w, &lists);
+    if b.run.as_ref().is_some_and(crate::report::RunInfo::interrupted) {
+        groups.retain(|g| !cut_short(g));
+    }
     for (i, g) in groups.iter().enumerate() {
         for &n in &g.reads {
             if let Some(j) = joined.get_mut(n as usize) {
@@ -87,6 +90,12 @@ pub fn build(mut b: BuildInputs) -> Report {
     report.findings = conclude(&w, &report, &groups);
     report.verdict = verdict::judge(&report, read_count(&w));
     report
+}
+
+/// What the user's own interruption looks like on the wire: the connection is torn down, and what
+/// was under way stays open. An open wait that is long began before the user lost patience.
+fn cut_short(g: &Group) -> bool {
+    g.cause == Some(StallCause::Reset) || (g.open && g.span.len() < Ns::from_secs(1))
 }
 
 fn reads(w: &World, slow: Ns) -> Vec<Joined> {
@@ -223,10 +232,12 @@ fn conclude(w: &World, r: &Report, groups: &[Group]) -> Vec<crate::report::Findi
         .zip(&r.incidents)
         .map(|(group, incident)| {
             let logged = logged(w, group);
-            let cost = findings::cost(group, r, logged);
+            let spans = findings::costly(group, r, logged);
+            let cost = findings::union(spans.iter().copied());
             Weighed {
                 incident,
                 cost,
+                spans,
                 severity: findings::severity(group, cost, r, hung(w, r, group), logged),
                 confidence: confidence(w, r, group),
             }

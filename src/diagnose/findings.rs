@@ -17,6 +17,8 @@ pub(super) struct Weighed<'a> {
     pub incident: &'a Incident,
     pub severity: Severity,
     pub cost: Ns,
+    /// What the cost is the length of.
+    pub spans: Vec<Span>,
     pub confidence: f64,
 }
 
@@ -64,7 +66,8 @@ fn finding(
     let span = parts()
         .map(|w| w.incident.span)
         .reduce(|a, b| Span { start: a.start.min(b.start), end: a.end.max(b.end) });
-    let cost: Ns = parts().map(|w| w.cost).sum();
+    // Connections that suffer at the same time suffer once.
+    let cost = union(parts().flat_map(|w| w.spans.iter().copied()));
     let mut evidence: Vec<Evidence> =
         worst.into_iter().chain(parts()).flat_map(|w| w.incident.evidence.iter().copied()).collect();
     let mut seen = std::collections::BTreeSet::new();
@@ -135,32 +138,33 @@ pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool, logged: bool
     }
 }
 
-/// The time that an incident cost: of its reads where there are any, else of its stalls, else of
-/// its holes and losses where nobody logged the reads. Overlaps count once.
-pub(super) fn cost(g: &Group, r: &Report, logged: bool) -> Ns {
-    let reads = union(
-        g.reads
-            .iter()
-            .filter_map(|&n| r.reads.get(n as usize))
-            .filter_map(|x| Span::new(x.start, x.end).intersect(g.span)),
-    );
-    let stalls = union(
-        g.stalls
-            .iter()
-            .filter_map(|&n| r.stalls.get(n as usize))
-            .filter(|s| g.owns(s))
-            .map(|s| Span::new(s.start, s.end.unwrap_or(g.span.end))),
-    );
-    let most = reads.max(stalls);
+/// The times that an incident cost: of its reads where there are any, else of its stalls, else of
+/// its holes and losses where nobody logged the reads. Their [`union`] is its cost.
+pub(super) fn costly(g: &Group, r: &Report, logged: bool) -> Vec<Span> {
+    let reads: Vec<Span> = g
+        .reads
+        .iter()
+        .filter_map(|&n| r.reads.get(n as usize))
+        .filter_map(|x| Span::new(x.start, x.end).intersect(g.span))
+        .collect();
+    let stalls: Vec<Span> = g
+        .stalls
+        .iter()
+        .filter_map(|&n| r.stalls.get(n as usize))
+        .filter(|s| g.owns(s))
+        .map(|s| Span::new(s.start, s.end.unwrap_or(g.span.end)))
+        .collect();
+    let length = |spans: &[Span]| union(spans.iter().copied());
+    let most = if length(&reads) >= length(&stalls) { reads } else { stalls };
     // the reader's log is there and no read was slow: nobody waited
-    if most.0 > 0 || logged {
+    if length(&most).0 > 0 || logged {
         return most;
     }
     let holes = g.holes.iter().filter_map(|&n| r.holes.get(n as usize));
     let holes = holes.map(|h| Span::new(h.birth, h.death.unwrap_or(g.span.end)));
     let losses = g.losses.iter().filter_map(|&n| r.losses.get(n as usize));
     let losses = losses.filter_map(|l| Some(Span::new(l.sent?, l.repaired?)));
-    union(holes.chain(losses))
+    holes.chain(losses).collect()
 }
 
 /// Time that any of the spans covers.

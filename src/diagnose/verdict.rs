@@ -3,7 +3,7 @@
 use crate::model::Ns;
 use crate::model::tcp::Owner;
 use crate::model::units::bytes;
-use crate::report::{Finding, InputKind, Report, Severity, Verdict, VerdictKind};
+use crate::report::{Finding, InputKind, Report, RunHow, RunInfo, Severity, Verdict, VerdictKind};
 
 /// Below this, a finding alone does not carry a verdict.
 const SURE: f64 = 0.4;
@@ -19,12 +19,62 @@ fn inconclusive(sentence: String) -> Verdict {
     Verdict { kind: VerdictKind::Inconclusive, owner: None, sentence }
 }
 
-/// Judges the findings.
+/// Judges the findings; what a run itself says about its end stands above them.
 pub(super) fn judge(r: &Report, reads: u64) -> Verdict {
+    let mut verdict = evidence(r, reads);
+    if let Some(run) = r.run.as_ref().filter(|run| run.unfinished()) {
+        verdict = unfinished(r, run, verdict);
+    }
+    if r.quality.iter().any(|q| matches!(q.code.as_str(), "cut-file" | "broken-file")) {
+        let whole = verdict.sentence.trim_end_matches('.').len();
+        verdict.sentence.truncate(whole);
+        verdict.sentence.push_str("; the file is cut, what comes after is unknown.");
+    }
+    verdict
+}
+
+/// The verdict of a run that did not do what it should.
+fn unfinished(r: &Report, run: &RunInfo, packets: Verdict) -> Verdict {
+    let how = run.ended.as_ref().map_or(RunHow::Done, |e| e.how);
+    let message = run.ended.as_ref().map_or("", |e| e.message.trim_end_matches('.'));
+    let explained = r.findings.iter().any(|f| sure(&f));
+    let why = if explained { format!(" {}", packets.sentence) } else { String::new() };
+    match how {
+        RunHow::Interrupted if explained => {
+            Verdict { sentence: format!("Interrupted by you. Until then:{why}"), ..packets }
+        }
+        RunHow::Interrupted => inconclusive(format!(
+            "Interrupted by you after {}; nothing had held the transfer up until then.",
+            run.sync.map_or(r.span.len(), |s| s.duration)
+        )),
+        RunHow::Done => {
+            let (failed, files) = run.sync.map_or((0, 0), |s| (s.failed, s.files));
+            let sentence = format!("{failed} of {files} files could not be synchronised: {message}.{why}");
+            Verdict { kind: VerdictKind::Failed, owner: packets.owner, sentence }
+        }
+        // a refusal or a file is nobody's network
+        RunHow::Failed => Verdict {
+            kind: VerdictKind::Failed,
+            owner: None,
+            sentence: format!("The sync could not be done: {message}."),
+        },
+        RunHow::TimedOut | RunHow::Broken => Verdict {
+            kind: VerdictKind::Failed,
+            owner: packets.owner.filter(|_| explained),
+            sentence: format!("The sync did not finish: {message}.{why}"),
+        },
+    }
+}
+
+fn sure(f: &&Finding) -> bool {
+    f.confidence >= SURE && f.severity > Severity::Info
+}
+
+/// What the packets and logs say.
+fn evidence(r: &Report, reads: u64) -> Verdict {
     if r.flows.is_empty() && reads == 0 {
         return nothing();
     }
-    let sure = |f: &&Finding| f.confidence >= SURE && f.severity > Severity::Info;
     if let Some((name, missed, of)) = leaky(r) {
         let mut sentence = format!(
             "The capture {} missed {missed} of about {of} packets; what it did not see cannot be judged.",
@@ -44,6 +94,11 @@ pub(super) fn judge(r: &Report, reads: u64) -> Verdict {
     let carried = carried(r);
     if carried == 0 && reads == 0 {
         return inconclusive("No data was transferred, so there is nothing to judge.".to_owned());
+    }
+    if reads == 0 && !answered(r) {
+        return inconclusive(
+            "Too little to judge: no acknowledgement of any data is in this evidence.".to_owned(),
+        );
     }
     let notes = r.findings.len();
     let mut sentence = match reads {
@@ -90,23 +145,53 @@ fn guilty(r: &Report, f: &Finding) -> Verdict {
         _ => (VerdictKind::Degraded, "Slow"),
     };
     let owner = owner_words(f);
-    let share = if f.flow.is_some() && f.cost > Ns::ZERO && r.span.len() > Ns::ZERO {
-        let percent = (f.cost.0 as f64 / r.span.len().0 as f64 * 100.0).min(100.0);
-        format!(" ({} of {}, {percent:.0} %)", f.cost, r.span.len())
+    let base = time_base(r, f);
+    let share = if f.cost > Ns::ZERO && base > Ns::ZERO {
+        let percent = (f.cost.0 as f64 / base.0 as f64 * 100.0).min(100.0);
+        format!(", for {} of {base} ({percent:.0} %)", f.cost.min(base))
     } else {
         String::new()
     };
     let more = r.findings.iter().filter(|o| o.severity > Severity::Info).count().saturating_sub(1);
+    let what = match (more, f.count) {
+        (0, 1) => in_short(&lower(&f.message)),
+        _ => format!("{} ({})", title(&f.code), f.code),
+    };
     let more = match more {
         0 => String::new(),
-        1 => " One more finding follows.".to_owned(),
-        n => format!(" {n} more findings follow."),
+        1 => "; 1 more finding".to_owned(),
+        n => format!("; {n} more findings"),
     };
     Verdict {
         kind,
         owner: Some(f.owner),
-        sentence: format!("{word} because of {owner}{share}: {}{more}", lower(&f.message)),
+        sentence: format!("{word} because of {owner}{share}: {what}{more}."),
     }
+}
+
+fn title(code: &str) -> &'static str {
+    super::RULES.iter().find(|r| r.code.as_str() == code).map_or("see below", |r| r.title)
+}
+
+/// Of an incident's sentence what happened first and how long a read waited; the finding has the rest.
+fn in_short(sentence: &str) -> String {
+    let mut parts = sentence.trim_end_matches('.').split("; ");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    if let Some(read) = parts.find(|p| p.starts_with("the read of ") || p.contains(" reads waited, ")) {
+        let upto = read.match_indices(", ").map(|m| m.0);
+        let keep = if read.starts_with("the read of ") { 0 } else { 1 };
+        let end = upto.clone().nth(keep).unwrap_or(read.len());
+        out.push_str("; ");
+        out.push_str(&read[..end]);
+    }
+    out
+}
+
+/// What a cost is a share of: the life of the connections concerned. A file may hold several captures,
+/// years apart.
+fn time_base(r: &Report, f: &Finding) -> Ns {
+    let mine = r.flows.iter().filter(|x| f.flow.is_none_or(|id| id == x.flow));
+    super::findings::union(mine.map(|x| x.span))
 }
 
 fn broke(f: &Finding) -> bool {
@@ -137,6 +222,13 @@ fn lower(s: &str) -> String {
     }
 }
 
+/// Some data was acknowledged, or at least answered.
+fn answered(r: &Report) -> bool {
+    r.flows.iter().map(|f| (&f.dirs.c2s, &f.dirs.s2c)).any(|(a, b)| {
+        [(a, b), (b, a)].iter().any(|(d, back)| d.bytes > 0 && (d.rtt_min.is_some() || back.packets > 1))
+    })
+}
+
 /// Payload bytes of all connections, each counted at one tap.
 fn carried(r: &Report) -> u64 {
     let mut best = std::collections::BTreeMap::new();
@@ -146,4 +238,22 @@ fn carried(r: &Report) -> u64 {
         *e = b.max(*e);
     }
     best.values().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_headline_keeps_what_happened_and_how_long_a_read_waited() {
+        let one = "21 B 546:567 were lost; sent again; the read of the client that waited for it took 240 ms, 184 ms of it for the repair.";
+        assert_eq!(
+            in_short(one),
+            "21 B 546:567 were lost; the read of the client that waited for it took 240 ms"
+        );
+        let many =
+            "bytes were lost; 3 reads waited, the longest of the client for 2 s, 1 s of it on the path.";
+        assert_eq!(in_short(many), "bytes were lost; 3 reads waited, the longest of the client for 2 s");
+        assert_eq!(in_short("nothing came."), "nothing came");
+    }
 }

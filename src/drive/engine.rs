@@ -53,6 +53,7 @@ impl SessionEngine {
         SyncStats {
             files: s.files,
             changed: s.changed,
+            failed: self.failed.len() as u64 + self.unnamed,
             bytes: s.bytes,
             matched: s.matched,
             literal: s.literal,

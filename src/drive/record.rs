@@ -7,7 +7,7 @@ use super::error::DriveError;
 use super::options::Mode;
 use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns};
-use crate::report::{SyncStats, record};
+use crate::report::{RunEnded, RunHow, SyncStats, record};
 use serde::{Deserialize, Serialize};
 use std::io::{BufReader, BufWriter, Write};
 use std::net::SocketAddr;
@@ -94,6 +94,31 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// How it ended, for the report.
+    pub fn ended(&self) -> RunEnded {
+        let how = match &self.end {
+            RunEnd::Done => RunHow::Done,
+            RunEnd::Interrupted => RunHow::Interrupted,
+            RunEnd::TimedOut(_) => RunHow::TimedOut,
+            RunEnd::Broken(_) => RunHow::Broken,
+            RunEnd::Failed(_) => RunHow::Failed,
+        };
+        let message = match &self.end {
+            RunEnd::Done if self.stats.failed > 0 => self.errors.first().cloned().unwrap_or_default(),
+            RunEnd::Done => String::new(),
+            end => end.sentence(),
+        };
+        RunEnded { how, message: crate::model::units::printable(&message) }
+    }
+
+    /// Whether a folder holds a record, or a part of one, that a new run would overwrite.
+    pub fn is_in(dir: &Path) -> bool {
+        use record::{CLIENT_CAPTURE, CLIENT_EVENTS, REPORT, SERVER_CAPTURE, SERVER_EVENTS};
+        [REPORT, RUN, CLIENT_CAPTURE, SERVER_CAPTURE, CLIENT_EVENTS, SERVER_EVENTS]
+            .iter()
+            .any(|name| dir.join(name).exists())
+    }
+
     /// Reads a record's summary.
     pub fn open(dir: &Path) -> Result<RunRecord, DriveError> {
         let path = dir.join(RUN);

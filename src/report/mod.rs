@@ -417,8 +417,50 @@ pub struct RunInfo {
     pub unexpected: Vec<String>,
     /// The sync's own numbers.
     pub sync: Option<SyncStats>,
+    /// How it ended; none while it goes on, and in older records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<RunEnded>,
     /// Where the record lies.
     pub record: Option<String>,
+}
+
+words! {
+    /// How a run ended.
+    RunHow {
+        /// By itself.
+        Done = "done",
+        /// The user stopped it.
+        Interrupted = "interrupted",
+        /// No sign of life from the peer.
+        TimedOut = "timed-out",
+        /// The connection broke.
+        Broken = "broken",
+        /// One of the two sides could not go on: a file, a protocol error.
+        Failed = "failed",
+    }
+}
+
+/// The end of a run. What did not finish is never healthy, whatever its packets look like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnded {
+    /// In one word.
+    pub how: RunHow,
+    /// Why, in the words of the run; for a run that is done, the first file that failed.
+    #[serde(default)]
+    pub message: String,
+}
+
+impl RunInfo {
+    /// True where it is known that not everything was synchronised.
+    pub fn unfinished(&self) -> bool {
+        let failed = self.sync.is_some_and(|s| s.failed > 0);
+        failed || self.ended.as_ref().is_some_and(|e| e.how != RunHow::Done)
+    }
+
+    /// True where the user stopped it.
+    pub fn interrupted(&self) -> bool {
+        self.ended.as_ref().is_some_and(|e| e.how == RunHow::Interrupted)
+    }
 }
 
 /// What the sync did.
@@ -429,6 +471,9 @@ pub struct SyncStats {
     pub files: u64,
     /// Files changed.
     pub changed: u64,
+    /// Files that could not be synchronised.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed: u64,
     /// Bytes of the source tree.
     pub bytes: u64,
     /// Bytes taken from the basis.
@@ -441,6 +486,10 @@ pub struct SyncStats {
     pub wire_s2c: u64,
     /// From connect to done.
     pub duration: Ns,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[cfg(test)]

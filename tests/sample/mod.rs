@@ -632,6 +632,7 @@ fn frame_of_report(flow: FlowId) -> Report {
             sync: Some(SyncStats {
                 files: 64,
                 changed: 9,
+                failed: 0,
                 bytes: 25_165_824,
                 matched: 22_544_384,
                 literal: 2_621_440,
@@ -639,6 +640,7 @@ fn frame_of_report(flow: FlowId) -> Report {
                 wire_s2c: 147_000,
                 duration: Ns::from_millis(15_001),
             }),
+            ended: None,
             record: Some("runs/2026-11-21T12-00-00-demo".to_owned()),
         }),
     }

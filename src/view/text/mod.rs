@@ -275,21 +275,30 @@ fn run<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
     if !r.injected.is_empty() || !r.unexpected.is_empty() {
         page.paragraph(2, "injected    ", Tone::Plain, &list(&r.injected))?;
         page.paragraph(2, "found       ", Tone::Good, &list(&r.found))?;
-        let missed = if r.missed.is_empty() { Tone::Dim } else { Tone::Bad };
-        page.paragraph(2, "missed      ", missed, &list(&r.missed))?;
+        if r.interrupted() {
+            page.paragraph(2, "missed      ", Tone::Dim, "not judged, the run was interrupted")?;
+        } else {
+            let missed = if r.missed.is_empty() { Tone::Dim } else { Tone::Bad };
+            page.paragraph(2, "missed      ", missed, &list(&r.missed))?;
+        }
         let unexpected = if r.unexpected.is_empty() { Tone::Dim } else { Tone::Warn };
         page.paragraph(2, "unexpected  ", unexpected, &list(&r.unexpected))?;
     }
     if let Some(s) = r.sync {
         let saved = s.bytes.saturating_sub(s.literal);
+        let failed = match s.failed {
+            0 => String::new(),
+            n => format!(", {} failed", count(n)),
+        };
+        let share = percent(saved.min(i64::MAX as u64) as i64, s.bytes.min(i64::MAX as u64) as i64);
+        let saved = if r.unfinished() { String::new() } else { format!(" ({share} saved)") };
         let text = format!(
-            "{} files, {} changed; {} of source: {} matched, {} sent as literals ({} saved); wire {} out, {} in; {}",
+            "{} files, {} changed{failed}; {} of source: {} matched, {} sent as literals{saved}; wire {} out, {} in; {}",
             count(s.files),
             count(s.changed),
             bytes(s.bytes),
             bytes(s.matched),
             bytes(s.literal),
-            percent(saved.min(i64::MAX as u64) as i64, s.bytes.min(i64::MAX as u64) as i64),
             bytes(s.wire_c2s),
             bytes(s.wire_s2c),
             s.duration

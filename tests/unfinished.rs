@@ -1,0 +1,83 @@
+//! A sync that did not do what it should is never called healthy.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+struct Serve(Child, String);
+
+impl Serve {
+    fn folder(folder: &Path) -> Serve {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("127.0.0.1:{port}");
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_syncscope"));
+        serve.args(["serve", "--listen", &listen]).arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = serve.spawn().unwrap();
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(&listen).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Serve(child, listen)
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn sync(remote: &str, local: &Path, record: &Path, format: &str) -> Output {
+    let mut sync = Command::new(env!("CARGO_BIN_EXE_syncscope"));
+    sync.arg("sync").arg(remote).arg(local).arg("--record").arg(record);
+    sync.args(["--no-capture", "--format", format]).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn what_could_not_be_done_has_failed_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("a"), vec![7; 3000]).unwrap();
+    let serve = Serve::folder(&source);
+    std::fs::write(dir.path().join("file"), b"x").unwrap();
+    std::fs::create_dir_all(dir.path().join("way/a/x")).unwrap();
+    let (copy, file, way) = (dir.path().join("copy"), dir.path().join("file"), dir.path().join("way"));
+    let cases = [("nothere", &copy, "No such file"), ("../../etc", &copy, "leads out of")];
+    let local = [("", &file, "cannot make the directory"), ("", &way, "1 of 1 files could not")];
+    for (n, (path, to, why)) in cases.into_iter().chain(local).enumerate() {
+        let record = dir.path().join(format!("record{n}"));
+        let remote = format!("{}:{path}", serve.1);
+        let out = sync(&remote, to, &record, "json");
+        assert_eq!(out.status.code(), Some(2), "{remote} to {}", to.display());
+        let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let verdict = &report["verdict"];
+        assert_eq!(verdict["kind"], "failed", "{verdict}");
+        assert!(verdict["sentence"].as_str().unwrap().contains(why), "{why}: {verdict}");
+        let view = Command::new(env!("CARGO_BIN_EXE_syncscope")).arg("view").arg(&record).output().unwrap();
+        let text = String::from_utf8(view.stdout).unwrap();
+        assert!(text.starts_with("FAILED") && !text.contains("saved"), "{text}");
+    }
+}
+
+#[test]
+fn a_record_is_never_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    let serve = Serve::folder(&source);
+    let (copy, record) = (dir.path().join("copy"), dir.path().join("record"));
+    let remote = format!("{}:", serve.1);
+    sync(&remote, &copy, &record, "text");
+    let before = std::fs::read(record.join("report.json")).unwrap();
+    let out = sync(&remote, &copy, &record, "text");
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("holds a run record already"), "{said}");
+    assert_eq!(std::fs::read(record.join("report.json")).unwrap(), before);
+}
