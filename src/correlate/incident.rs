@@ -198,7 +198,11 @@ fn of_flow(f: &Flow, l: &Lists<'_>, index: &Index) -> Vec<Group> {
         name(g, l);
     }
     attach(&mut groups, soft, f, l);
-    groups.retain(|g| g.cause.is_some() && worth_a_word(g, l.slow));
+    // One delayed acknowledgement with data right behind it is chance; Nagle's algorithm makes a habit
+    // of it.
+    let delayed = |g: &&Group| g.cause == Some(StallCause::NagleDelayedAck);
+    let habit = groups.iter().filter(delayed).count() >= 3;
+    groups.retain(|g| g.cause.is_some() && (habit || !delayed(&g)));
     for g in &mut groups {
         g.bytes = g.bytes.or(g.owed);
     }
@@ -449,11 +453,6 @@ fn absorb(o: &mut Group, g: Group) {
     o.unrepaired |= g.unrepaired;
     o.evidence.extend(g.evidence);
     o.busy = o.busy.take().or(g.busy);
-}
-
-/// A single delayed acknowledgement is how TCP works.
-fn worth_a_word(g: &Group, slow: Ns) -> bool {
-    g.cause != Some(StallCause::NagleDelayedAck) || !g.reads.is_empty() || g.span.len() >= slow
 }
 
 /// Decides the one word of a group.

@@ -317,3 +317,28 @@ fn a_whole_flight_lost_once_is_a_burst() {
     text += "0.3911 s ack 11001";
     assert_eq!(only(&trace(&with(HELLO, &text))).cause, StallCause::BurstLoss);
 }
+
+/// A sender that paces itself has the next write ready whenever an ACK happens to come late.
+#[test]
+fn one_delayed_ack_is_chance_and_a_habit_is_nagle() {
+    let findings = |times: u32| {
+        let mut text = HELLO.replace("0.04", "0.001");
+        for i in 0..times {
+            let (at, seq) = (0.05 + f64::from(i) * 0.05, 1 + i * 200);
+            text += &format!("{:.4} c {}:{}\n", at, seq, seq + 100);
+            text += &format!("{:.4} s ack {}\n", at + 0.0405, seq + 100);
+            text += &format!("{:.4} c {}:{}\n", at + 0.0406, seq + 100, seq + 200);
+            text += &format!("{:.4} s ack {}\n", at + 0.0426, seq + 200);
+        }
+        let report = syncscope::diagnose::build(syncscope::correlate::BuildInputs {
+            captures: vec![syncscope::correlate::CaptureInput {
+                connections: vec![trace(&text)],
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        report.findings.iter().map(|f| f.code.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(findings(1), Vec::<String>::new());
+    assert_eq!(findings(6), ["nagle-delayed-ack"]);
+}
