@@ -377,7 +377,7 @@ fn a_hole_that_is_still_open_at_the_end() {
     .report();
     assert!(r.holes.iter().all(|h| h.death.is_none()) && !r.holes.is_empty(), "{:?}", r.holes);
     let i = &r.incidents[0];
-    assert!(i.sentence.contains("had not ended"), "{}", i.sentence);
+    assert!(i.sentence.contains("not repaired by the end of the capture"), "{}", i.sentence);
 }
 
 #[test]

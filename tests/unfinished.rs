@@ -81,3 +81,31 @@ fn a_record_is_never_overwritten() {
     assert!(said.contains("holds a run record already"), "{said}");
     assert_eq!(std::fs::read(record.join("report.json")).unwrap(), before);
 }
+
+/// Four SYNs and no answer: one finding, in the words of a connection request.
+#[test]
+fn a_request_that_nobody_answers_is_one_finding() {
+    use syncscope::capture::writer::{InterfaceInfo, PcapngWriter};
+    use syncscope::model::{Frame, FrameNo, LinkType, Ts};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("syn.pcapng");
+    let mut w = PcapngWriter::new(Vec::new(), "four SYNs").unwrap();
+    w.interface(LinkType::RAW, &InterfaceInfo { name: "t".to_owned(), ..InterfaceInfo::default() }).unwrap();
+    for (i, at) in [0, 1, 3, 7].into_iter().enumerate() {
+        let mut data = Vec::new();
+        let syn = etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        syn.tcp(4000, 80, 77, 1000).syn().write(&mut data, &[]).unwrap();
+        let (no, orig_len) = (FrameNo(i as u64 + 1), data.len() as u32);
+        let ts = Ts::from_secs_nanos(1_000 + at, 0);
+        w.write(&Frame { no, ts, link: LinkType::RAW, interface: 0, orig_len, data: &data }).unwrap();
+    }
+    std::fs::write(&path, w.into_inner().unwrap()).unwrap();
+    let mut analyze = Command::new(env!("CARGO_BIN_EXE_syncscope"));
+    let out = analyze.arg("analyze").arg(&path).args(["--format", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0]["code"], "handshake-loss");
+    let said = findings[0]["message"].as_str().unwrap();
+    assert!(said.contains("sent 4 times") && said.contains("never answered"), "{said}");
+}

@@ -38,6 +38,12 @@ pub struct Args {
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let mut captures = Vec::new();
     for file in &args.files {
+        if file.is_dir() {
+            let dir = file.display();
+            return Err(CliError::Message(format!(
+                "{dir} is a folder: `syncscope view {dir}` opens a run record; analyze reads the captures in it"
+            )));
+        }
         captures.push(analysis::read_capture(&mut *capture::file::open(file)?, None)?);
     }
     let mut logs = Vec::new();

@@ -50,7 +50,7 @@ impl Probe {
             let at = match &p.file {
                 Some((i, name)) => {
                     let name: String = printable(name).chars().take(40).collect();
-                    format!("  file {} of {}  {name}", i + 1, p.files)
+                    format!("  entry {} of {} (files and folders)  {name}", i + 1, p.files)
                 }
                 None => String::new(),
             };

@@ -42,6 +42,7 @@ pub fn build(mut b: BuildInputs) -> Report {
 
     let lists = Lists { losses: &losses, holes: &holes, stalls: &stalls, reads: &joined, slow: b.slow_read };
     let mut groups = groups(&w, &lists);
+    one_request(&mut groups);
     if b.run.as_ref().is_some_and(crate::report::RunInfo::interrupted) {
         groups.retain(|g| !cut_short(g));
     }
@@ -92,6 +93,14 @@ pub fn build(mut b: BuildInputs) -> Report {
     report
 }
 
+/// Each SYN that was sent again is part of the one wait for its answer.
+fn one_request(groups: &mut Vec<Group>) {
+    let request = |g: &Group| g.cause == Some(StallCause::HandshakeLoss);
+    let waits: BTreeSet<_> =
+        groups.iter().filter(|g| request(g) && !g.stalls.is_empty()).map(|g| g.flow).collect();
+    groups.retain(|g| !request(g) || !g.stalls.is_empty() || !waits.contains(&g.flow));
+}
+
 /// What the user's own interruption looks like on the wire: the connection is torn down, and what
 /// was under way stays open. An open wait that is long began before the user lost patience.
 fn cut_short(g: &Group) -> bool {
@@ -135,6 +144,10 @@ fn refine(w: &mut World) {
     for f in &mut w.flows {
         for t in &mut f.taps {
             for s in &mut t.conn.stalls {
+                let only_syn = s.detail.range.is_some_and(|r| r.start.0 == 0 && r.end.0 <= 1);
+                if s.cause == StallCause::BlackHole && s.dir == Dir::C2s && s.end.is_none() && only_syn {
+                    s.cause = StallCause::HandshakeLoss;
+                }
                 let logs = match correlate::sender(s.dir) {
                     Side::Client => (&f.client_log, &f.server_log),
                     Side::Server => (&f.server_log, &f.client_log),
@@ -243,7 +256,21 @@ fn conclude(w: &World, r: &Report, groups: &[Group]) -> Vec<crate::report::Findi
             }
         })
         .collect();
-    findings::findings(&weighed, &r.quality)
+    let mut all = findings::findings(&weighed, &r.quality);
+    for f in all.iter_mut().filter(|f| f.code == StallCause::LossRto.as_str()) {
+        let groups = || f.incidents.iter().filter_map(|&i| groups.get(i as usize));
+        let taps = |g: &Group| w.flows.get(g.flow.0 as usize).map_or(0, |x| x.taps.len());
+        if groups().all(|g| taps(g) >= 2) {
+            let ways = if groups().any(|g| g.both) {
+                "the captures show losses in both directions"
+            } else {
+                "the captures show losses in this direction only"
+            };
+            let asked = f.next.split("; ").next().unwrap_or_default();
+            f.next = format!("{asked}; {ways}.");
+        }
+    }
+    all
 }
 
 /// The reader of the direction that suffered kept a log.

@@ -119,7 +119,7 @@ pub static RULES: [Rule; 27] = [
         how: "Silence after the last segment, then that segment again after about 2·SRTT without a duplicate ACK before it, then the acknowledgement or a SACK-based repair of the rest.",
         check: "As with every loss; short request/response exchanges are all tail, so they suffer most.",
         prove: "`nstat -az TcpExtTCPLossProbes TcpExtTCPLossProbeRecovery` on the sender before and after; captures at both ends.",
-        next: "Find where packets are lost (captures at both ends); keep net.ipv4.tcp_early_retrans at 3 so that probes stay on.",
+        next: "Find where packets are lost (captures at both ends); on Linux senders keep net.ipv4.tcp_early_retrans at 3 so that probes stay on.",
     },
     Rule {
         code: StallCause::LossRto,

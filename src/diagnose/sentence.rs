@@ -41,6 +41,9 @@ fn ends(dir: Option<Dir>) -> Ends {
     Ends { from: from.as_str(), to: from.flip().as_str() }
 }
 
+const NOT_REPAIRED: &str = "not repaired by the end of the capture";
+const NO_ANSWER: &str = "never answered";
+
 /// The sentence of a group.
 pub(super) fn sentence(g: &Group, f: &Facts<'_>) -> String {
     use StallCause::*;
@@ -54,8 +57,10 @@ pub(super) fn sentence(g: &Group, f: &Facts<'_>) -> String {
         _ => other(g, f, cause),
     };
     s.push_str(&reads(g, f));
-    if g.open {
-        s.push_str("; it had not ended when the evidence did");
+    let said = s.contains(NOT_REPAIRED) || s.contains(NO_ANSWER);
+    if g.open && !said {
+        let what = if crate::correlate::repair::is_loss(cause) { "its effect" } else { "it" };
+        s.push_str(&format!("; {what} had not ended when the evidence did"));
     }
     s.push('.');
     s
@@ -89,6 +94,7 @@ fn mechanism(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     let backoffs = stalls().filter_map(|s| s.detail.backoffs).max().unwrap_or(timeouts.saturating_sub(1));
     match cause {
         StallCause::LossFast => "by a fast retransmission".to_owned(),
+        StallCause::LossTail if waiting(g, f) > 0 => "by a tail loss probe".to_owned(),
         StallCause::LossTail => {
             "by a tail loss probe, since nothing came after them that could have shown the gap".to_owned()
         }
@@ -105,6 +111,12 @@ fn mechanism(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     }
 }
 
+/// Most bytes that had to wait behind a gap.
+fn waiting(g: &Group, f: &Facts<'_>) -> u64 {
+    let holes = g.holes.iter().filter_map(|&n| f.holes.get(n as usize));
+    holes.map(|h| h.queued_behind).max().unwrap_or(0)
+}
+
 fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     let e = ends(g.dir);
     let mut lost: Vec<&Loss> = g.losses.iter().filter_map(|&n| f.losses.get(n as usize)).collect();
@@ -112,11 +124,14 @@ fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     lost.retain(|l| Some(l.dir) == g.dir);
     lost.sort_by_key(|l| (l.sent, l.range));
     let how = mechanism(g, f, cause);
+    let tries = if g.resent == 0 { "no resend seen".to_owned() } else { plural(g.resent as usize, "resend") };
+    let never = format!("{NOT_REPAIRED} ({tries})");
     let mut s = match lost.as_slice() {
         [] => {
             let which = g.bytes.map_or_else(|| "bytes".to_owned(), |b| format!("bytes {b}"));
             let first = at(g.span.start, f.zero);
-            format!("{which} from the {} were missing from {first} and repaired {how}", e.from)
+            let repaired = if g.open { never } else { format!("repaired {how}") };
+            format!("{which} from the {} were missing from {first} and {repaired}", e.from)
         }
         [l] => {
             let left = match (l.sent, l.sent_frame) {
@@ -133,6 +148,7 @@ fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
                     l.repair_frame.map_or_else(String::new, |n| format!(" (frame {n})")),
                 ),
                 (Some(r), None) => format!("{lost}; repaired at {} {how}", at(r, f.zero)),
+                _ if g.open => format!("{lost} and {never}"),
                 _ => format!("{lost} and never got through"),
             }
         }
@@ -143,18 +159,19 @@ fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
             let open = all.iter().filter(|l| l.repaired.is_none()).count();
             let first = all.iter().map(|l| l.range.start).min().unwrap_or_default();
             let last = all.iter().map(|l| l.range.end).max().unwrap_or_default();
-            let mut s = format!(
-                "{} ({}) within {first}:{last} from the {} were lost {} from {} on; repaired {how}",
+            let repaired = match open {
+                n if n == all.len() && g.open => never,
+                n if n > 0 && g.open => format!("{n} of them {never}, the others repaired {how}"),
+                _ => format!("repaired {how}"),
+            };
+            format!(
+                "{} ({}) within {first}:{last} from the {} were lost {} from {} on; {repaired}",
                 plural(all.len(), "piece"),
                 bytes(total),
                 e.from,
                 spots.join(" or "),
                 at(g.span.start, f.zero),
-            );
-            if open > 0 && g.open {
-                s.push_str(&format!(", {open} of them never"));
-            }
-            s
+            )
         }
     };
     if let Some(done) = arrival(g, f) {
@@ -163,9 +180,10 @@ fn loss(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     if g.both && other > 0 {
         s.push_str(&format!("; the other way {} got lost too", plural(other, "piece")));
     }
-    let queued = g.holes.iter().filter_map(|&n| f.holes.get(n as usize)).map(|h| h.queued_behind).max();
-    if let Some(q) = queued.filter(|&q| q > 0) {
-        s.push_str(&format!("; up to {} behind the gap had to wait and came up at once", bytes(q)));
+    let q = waiting(g, f);
+    if q > 0 {
+        let then = if s.contains(NOT_REPAIRED) { "still wait" } else { "had to wait and came up at once" };
+        s.push_str(&format!("; up to {} behind the gap {then}", bytes(q)));
     }
     s
 }
@@ -186,6 +204,11 @@ fn dead(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     let since = at(g.span.start, f.zero);
     let len = length(g);
     match cause {
+        StallCause::HandshakeLoss if g.open => format!(
+            "the connection request was sent {} from {since} on, over {len}, and {NO_ANSWER}: the host is down, \
+             its port is filtered, or the answers got lost",
+            plural(tries as usize + 1, "time")
+        ),
         StallCause::HandshakeLoss => {
             format!(
                 "the connection request got no answer at {since}: {} sent again over {len}",
