@@ -2,33 +2,14 @@
 //! never a hang; and what other tools and the files' own stories say about them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod real;
+
+use real::rows;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// The folder with the real captures; their licences are mixed, so they are not part of the project.
-fn captures() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let named = std::env::var_os("SYNCSCOPE_SHARED").map(PathBuf::from);
-    let found = [named, Some(beside), Some("/work/shared".into())]
-        .into_iter()
-        .flatten()
-        .map(|d| d.join("captures"))
-        .find(|d| d.join("corpus.tsv").exists());
-    if found.is_none() {
-        println!("SKIPPED: no folder with real captures; name one with SYNCSCOPE_SHARED");
-    }
-    found
-}
-
-fn rows(dir: &Path) -> Vec<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(dir.join("corpus.tsv")).unwrap();
-    let mut lines = text.lines();
-    let head: Vec<_> = lines.next().unwrap().split('\t').map(str::to_owned).collect();
-    lines.map(|l| head.iter().cloned().zip(l.split('\t').map(str::to_owned)).collect()).collect()
-}
 
 struct Ran {
     code: Option<i32>,
@@ -94,7 +75,7 @@ fn quality(report: &Value, code: &str) -> bool {
 
 #[test]
 fn every_capture_gives_a_report_or_a_clear_error() {
-    let Some(dir) = captures() else { return };
+    let Some(dir) = real::captures("every_capture_gives_a_report_or_a_clear_error") else { return };
     let rows = rows(&dir);
     assert!(rows.len() >= 60);
     for row in rows {
@@ -122,7 +103,7 @@ fn every_capture_gives_a_report_or_a_clear_error() {
 
 #[test]
 fn retransmissions_agree_where_the_truth_is_known() {
-    let Some(dir) = captures() else { return };
+    let Some(dir) = real::captures("retransmissions_agree_where_the_truth_is_known") else { return };
     // What tcptrace and Wireshark 4.4.5 count, checked frame by frame against IDs and time stamps.
     for (name, want) in [
         ("dsack.dmp.gz", 7),
@@ -141,7 +122,7 @@ fn retransmissions_agree_where_the_truth_is_known() {
 
 #[test]
 fn frames_that_the_capture_doubled_are_no_retransmissions() {
-    let Some(dir) = captures() else { return };
+    let Some(dir) = real::captures("frames_that_the_capture_doubled_are_no_retransmissions") else { return };
     // Other tools count 485, 166 and 83 retransmissions here.
     for (name, copies) in
         [("hardware_dups.dmp.gz", 485), ("ssh-dups.pcap", 166), ("m57-long-49583-80.pcap", 83)]
@@ -154,7 +135,10 @@ fn frames_that_the_capture_doubled_are_no_retransmissions() {
 
 #[test]
 fn the_same_stream_at_another_sequence_number_gives_the_same_classes() {
-    let Some(dir) = captures() else { return };
+    let Some(dir) = real::captures("the_same_stream_at_another_sequence_number_gives_the_same_classes")
+    else {
+        return;
+    };
     let (a, b) = (report(&dir, "one_tcp_stream.pcap"), report(&dir, "one_tcp_stream_max_seq.pcap"));
     for field in ["segments", "retransmissions"] {
         assert_eq!(totals(&a, field), totals(&b, field), "{field}");
@@ -167,7 +151,7 @@ fn the_same_stream_at_another_sequence_number_gives_the_same_classes() {
 
 #[test]
 fn closed_windows_and_capture_drops_are_named() {
-    let Some(dir) = captures() else { return };
+    let Some(dir) = real::captures("closed_windows_and_capture_drops_are_named") else { return };
     let zero = report(&dir, "zwnd.dmp.gz");
     assert!(stalls(&zero, "zero-window") >= 2);
     assert_eq!((count(&zero, "window-probe"), count(&zero, "keep-alive")), (6, 0));

@@ -1,36 +1,11 @@
 //! The shared captures: what they hold, and what other readers make of them.
 
 use crate::drain;
+use crate::real::{captures, rows};
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use syncscope::decode::{Decoded, TcpOptions, decode};
 use syncscope::model::Seq;
-
-/// The shared captures, or none (and a word about it).
-fn corpus(test: &str) -> Option<PathBuf> {
-    let candidates = [
-        std::env::var_os("SYNCSCOPE_SHARED").map(PathBuf::from),
-        Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared")),
-        Some(PathBuf::from("/work/shared")),
-    ];
-    let found =
-        candidates.into_iter().flatten().map(|p| p.join("captures")).find(|p| p.join("corpus.tsv").exists());
-    if found.is_none() {
-        println!("SKIPPED {test}: no shared captures (set SYNCSCOPE_SHARED)");
-    }
-    found
-}
-
-/// Rows of corpus.tsv by column name.
-fn rows(dir: &Path) -> Vec<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(dir.join("corpus.tsv")).unwrap();
-    let mut lines = text.lines();
-    let names: Vec<&str> = lines.next().unwrap().split('\t').collect();
-    lines
-        .map(|l| names.iter().map(|n| n.to_string()).zip(l.split('\t').map(str::to_owned)).collect())
-        .collect()
-}
 
 /// Where corpus.tsv, which a strict dissector counted, is not the truth.
 const DIFFERENT: &[(&str, u64, u64, &str)] = &[
@@ -41,7 +16,7 @@ const DIFFERENT: &[(&str, u64, u64, &str)] = &[
 
 #[test]
 fn every_file_of_the_corpus_gives_the_frames_that_it_holds() {
-    let Some(dir) = corpus("every_file_of_the_corpus_gives_the_frames_that_it_holds") else { return };
+    let Some(dir) = captures("every_file_of_the_corpus_gives_the_frames_that_it_holds") else { return };
     let mut wrong = Vec::new();
     let all = rows(&dir);
     for row in &all {
@@ -88,7 +63,7 @@ fn every_file_of_the_corpus_gives_the_frames_that_it_holds() {
 /// link types, and stops where it meets one.
 #[test]
 fn libpcap_sees_the_same_frames() {
-    let Some(dir) = corpus("libpcap_sees_the_same_frames") else { return };
+    let Some(dir) = captures("libpcap_sees_the_same_frames") else { return };
     let scratch = tempfile::tempdir().unwrap();
     let (mut files, mut compared) = (0, 0);
     for row in rows(&dir) {
@@ -169,7 +144,7 @@ fn options_of(tcp: &TcpSlice<'_>) -> Option<TcpOptions> {
 
 #[test]
 fn etherparse_reads_the_same_headers() {
-    let Some(dir) = corpus("etherparse_reads_the_same_headers") else { return };
+    let Some(dir) = captures("etherparse_reads_the_same_headers") else { return };
     let (mut same, mut options, mut sums) = (0u64, 0u64, 0u64);
     // By reason: frames that only one of the two reads as TCP.
     let mut ours_only: BTreeMap<&str, u64> = BTreeMap::new();

@@ -5,6 +5,8 @@ mod build;
 mod corpus;
 mod formats;
 mod live;
+#[path = "../real/mod.rs"]
+mod real;
 mod writer;
 
 use std::io::{Cursor, Read};

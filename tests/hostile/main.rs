@@ -6,6 +6,8 @@ mod found;
 mod growth;
 mod mutate;
 mod packets;
+#[path = "../real/mod.rs"]
+mod real;
 mod run;
 mod seeds;
 mod text;

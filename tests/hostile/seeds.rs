@@ -1,5 +1,6 @@
 //! What the mutations begin with: the project's own captures, and real ones where they are at hand.
 
+use super::real::{captures, rows};
 use super::run::Packet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,22 +14,10 @@ fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/seed004").join(name)
 }
 
-/// The real captures; their licences are mixed, so they are not part of the project.
+/// The real captures, if they are at hand.
 fn real() -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let named = std::env::var_os("SYNCSCOPE_SHARED").map(PathBuf::from);
-    let dir = [named, Some(beside), Some("/work/shared".into())]
-        .into_iter()
-        .flatten()
-        .map(|d| d.join("captures"))
-        .find(|d| d.join("corpus.tsv").exists());
-    let Some(dir) = dir else {
-        println!("SKIPPED real captures: no folder with them; name one with SYNCSCOPE_SHARED");
-        return Vec::new();
-    };
-    let table = std::fs::read_to_string(dir.join("corpus.tsv")).unwrap();
-    let column = table.lines().next().unwrap().split('\t').position(|c| c == "path").unwrap();
-    table.lines().skip(1).filter_map(|l| Some(dir.join(l.split('\t').nth(column)?))).collect()
+    let Some(dir) = captures("real captures") else { return Vec::new() };
+    rows(&dir).iter().map(|r| dir.join(&r["path"])).collect()
 }
 
 fn all() -> Vec<PathBuf> {
