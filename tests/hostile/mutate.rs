@@ -187,7 +187,7 @@ pub fn logs(rng: &mut Rng, logs: &[AppLog]) -> Vec<AppLog> {
                 1 => e.end = rng.time(),
                 2 => e.ready = Some(rng.time()),
                 3 => e.offset = u64::from(rng.edge()) << rng.below(33),
-                4 => e.len = rng.edge().into(),
+                4 => e.len = rng.edge(),
                 5 => log.events.extend(more),
                 _ => log.offsets_known = rng.one_in(2),
             }
