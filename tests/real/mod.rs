@@ -1,5 +1,8 @@
 //! The real captures: a folder beside the project, not a part of it, because their licences are mixed.
 
+#[path = "../skip/mod.rs"]
+pub mod skip;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +14,7 @@ pub fn captures(test: &str) -> Option<PathBuf> {
     let folders = [named, Some(beside)].into_iter().flatten().map(|d| d.join("captures"));
     let found = folders.into_iter().find(|d| d.join("corpus.tsv").exists());
     if found.is_none() {
-        println!("SKIPPED {test}: no folder with real captures; name its parent with SYNCSCOPE_SHARED");
+        skip::tell(test, "no folder with real captures; name its parent with SYNCSCOPE_SHARED");
     }
     found
 }
