@@ -22,7 +22,8 @@ impl IdOrder {
         let mut useful = PerDir::default();
         let mut strict = PerDir::default();
         for dir in Dir::BOTH {
-            let mut last = None;
+            let mut last: Option<(u16, u32)> = None;
+            let mss = trace.segment_size(dir).max(1);
             let mut newest: Option<(RelSeq, u16)> = None;
             let mut contradicted = 0u64;
             let (mut by_one, mut grows, mut others) = (0u64, 0u64, 0u64);
@@ -37,15 +38,16 @@ impl IdOrder {
                 match last {
                     // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
                     _ if id == 0 => continue,
-                    Some(l) if l == id => {}
-                    Some(l) if (1..=8192).contains(&id.wrapping_sub(l)) => {
+                    Some((l, _)) if l == id => {}
+                    Some((l, n)) if (1..=8192).contains(&id.wrapping_sub(l)) => {
                         grows += 1;
-                        by_one += u64::from(id.wrapping_sub(l) == 1);
+                        // Offload shows several packets as one; each took an ID.
+                        by_one += u64::from(u32::from(id.wrapping_sub(l)) == n);
                     }
                     Some(_) => others += 1,
                     None => {}
                 }
-                last = Some(id);
+                last = Some((id, p.len.div_ceil(mss).max(1)));
             }
             useful[dir] = grows >= 2 && grows >= 3 * others && contradicted * 20 <= grows;
             strict[dir] = useful[dir] && by_one >= 20 && by_one * 20 >= (grows + others) * 19;

@@ -93,6 +93,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             let srtt = est.srtt();
             let is_first = score.una.is_none_or(|u| range.start <= u);
             let is_last = range.end >= nxt;
+            // No copy of it was seen before: they died on their way to the tap.
+            let unseen = range.start >= nxt && nxt.0 > 0;
             let sacked_above = score.has_above(range.end);
             let dup_evidence = sacked_above || score.dup_acks >= 3;
             let timed_out = quiet >= rto.scaled(7, 10) && is_first;
@@ -116,6 +118,11 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 Cause::Tlp
             } else if timed_out && !(dup_evidence && just(last_news)) {
                 Cause::Rto
+            } else if unseen && may_probe && range.start > nxt {
+                // A time-out would have begun with what is missing before it.
+                Cause::Tlp
+            } else if unseen && timed_out_at.is_some() {
+                Cause::RtoRecovery
             } else if let State::Loss(to) = state
                 && range.start < to
             {

@@ -350,13 +350,10 @@ impl Facts<'_> {
     /// Everything was acknowledged and nothing new was sent.
     fn empty(&mut self) -> Option<Answer> {
         // The tap may have missed the first copies: what ends the pause is a resend.
-        if self.records.first().is_some_and(|r| r.class == SegmentClass::Retransmission) {
-            self.detail.needs = Some("a capture at the sender, for what triggered the resend".to_owned());
-            let cause = if self.wait.len() >= super::rtt::RTO_MIN {
-                StallCause::LossRto
-            } else {
-                StallCause::LossTail
-            };
+        if let Some(first) = self.records.first().filter(|r| r.class == SegmentClass::Retransmission) {
+            let tail = first.cause == Some(Cause::Tlp) || self.wait.len() < super::rtt::RTO_MIN;
+            let cause = if tail { StallCause::LossTail } else { StallCause::LossRto };
+            self.detail.needs = Some("a capture at the sender: when did the first copy leave?".to_owned());
             return Some((Owner::Network, cause, 0.7));
         }
         let mine = &self.cx.halves[self.wait.dir].records;

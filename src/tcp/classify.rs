@@ -6,6 +6,7 @@
 
 use super::ranges::{Coverage, RangeSet};
 use super::score::Score;
+use super::unseen::Unseen;
 use crate::flow::hygiene::IdOrder;
 use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
@@ -63,6 +64,7 @@ struct Walk<'a> {
     previous: Option<usize>,
     peer_spoke: bool,
     last_ack: Option<Ts>,
+    unseen: Unseen,
 }
 
 /// Classifies one direction. `lowest`: lowest round trip from the tap to each direction's receiver.
@@ -84,10 +86,12 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         previous: None,
         peer_spoke: false,
         last_ack: None,
+        unseen: Unseen::new(trace.segment_size(dir)),
     };
     for i in 0..trace.packets.len() {
         if trace.packets[i].dir == dir { w.sent(i) } else { w.answered(i) }
     }
+    w.settle(None);
     for o in w.open.into_values() {
         w.half.holes[o.hole].queue_up_to(w.half.nxt);
     }
@@ -184,8 +188,10 @@ impl Walk<'_> {
         let p = &self.trace.packets[i];
         let r = p.range();
         let nxt = if self.started { self.half.nxt } else { r.start };
+        self.settle(Some(p.ts));
         let (class, of) = if r.start >= nxt { self.fresh(i, nxt) } else { self.repeated(i) };
         let id = self.record(i, class, of);
+        self.unseen.saw(p.len);
         if class == SegmentClass::New || class == SegmentClass::Retransmission {
             self.probing = false;
         }
@@ -219,25 +225,48 @@ impl Walk<'_> {
                 queued_behind: 0,
                 waited: None,
             });
-        } else if self.started && gap.is_empty() && self.repeats_what_the_tap_missed(i) {
-            return (SegmentClass::Retransmission, None);
+            self.settle(None);
+            if let Some((missing, _)) = self.missing_before(i) {
+                return (self.unseen.beyond(gap, missing), None);
+            }
+        } else if self.started && gap.is_empty() {
+            if let Some((missing, pause)) = self.missing_before(i).filter(|m| m.0 > 0) {
+                self.unseen.timed_out(missing, pause, p.len, p.ts);
+                return (SegmentClass::Retransmission, None);
+            }
+            let id = self.half.records.len() as u32;
+            return (self.unseen.next(id, p.len, p.ts, self.patience()), None);
         }
         (SegmentClass::New, None)
     }
 
-    /// In sequence, after a pause, and IDs are missing before it although the peer gave nothing to
-    /// acknowledge: what is missing carried these bytes and was lost before the tap.
-    fn repeats_what_the_tap_missed(&self, i: usize) -> bool {
+    /// Packets that left and did not come by before this one, and for how long none did; where
+    /// that is long enough for a resend, and the peer gave nothing to acknowledge meanwhile.
+    fn missing_before(&self, i: usize) -> Option<(u32, Ns)> {
         let p = &self.trace.packets[i];
-        let Some(prev) = self.previous.map(|j| &self.trace.packets[j]) else { return false };
+        let prev = &self.trace.packets[self.previous?];
         let pause = p.ts.since(prev.ts);
-        // No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
-        let patience = self.path_rtt.map_or(Ns::from_millis(200), |r| r.scaled(3, 2).max(Ns::from_millis(5)));
-        !self.peer_spoke
-            && self.order.counts_every_packet(self.dir)
-            && pause > patience
-            && self.half.nxt.0 > 1
-            && self.order.distance(prev, p).is_some_and(|d| (2..4096).contains(&d))
+        if self.peer_spoke
+            || !self.order.counts_every_packet(self.dir)
+            || pause <= self.patience()
+            || self.half.nxt.0 <= 1
+        {
+            return None;
+        }
+        let ids = self.order.distance(prev, p).filter(|&d| (1..4096).contains(&d))?;
+        Some((u32::from(ids.unsigned_abs()).saturating_sub(self.unseen.on_the_wire(prev.len)), pause))
+    }
+
+    /// No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
+    fn patience(&self) -> Ns {
+        self.path_rtt.map_or(Ns::from_millis(200), |r| r.scaled(3, 2).max(Ns::from_millis(5)))
+    }
+
+    /// A go-back that has ended leaves its doubtful records decided.
+    fn settle(&mut self, at: Option<Ts>) {
+        for id in self.unseen.settle(at, self.patience()) {
+            self.half.records[id as usize].class = SegmentClass::Retransmission;
+        }
     }
 
     /// Starts below what was seen.

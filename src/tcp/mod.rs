@@ -20,6 +20,7 @@ mod rtt;
 mod score;
 mod spurious;
 mod stall;
+mod unseen;
 
 pub use analyze::analyze;
 pub use rtt::quantile;

@@ -405,3 +405,78 @@ fn a_lost_fin_and_a_lost_syn_have_causes_of_their_own() {
     assert_eq!(causes(&c), [(2, Cause::Syn, 1), (6, Cause::Fin, 1)]);
     assert_eq!(c.stalls[0].cause, StallCause::HandshakeLoss);
 }
+
+/// Thirty small segments that count their IDs: 1:3001, the last with ID 132 at 0.0440 s.
+fn counted() -> String {
+    (0..30u32).map(|i| format!("0.{:04} c {}:{}\n", 410 + i, 1 + i * 100, 101 + i * 100)).collect::<String>()
+        + "0.0441 s ack 3001\n"
+}
+
+/// Six segments were lost on their way to the tap (133 to 138), so was a probe (139). The time-out's resend
+/// (140) and the five behind it come by in sequence, after a pause.
+#[test]
+fn a_go_back_whose_first_copies_never_came_by_was_called_new() {
+    let text = counted()
+        + "0.500 c 3001:3101 id 140
+           0.5001 s ack 3101
+           0.5401 c 3101:3201 id 141
+           0.5402 c 3201:3301 id 142
+           0.5403 s ack 3301
+           0.5803 c 3301:3401 id 143
+           0.5804 c 3401:3501 id 144
+           0.5805 c 3501:3601 id 145
+           0.5806 s ack 3601
+           1.500 c 3601:3701 id 146
+           1.5001 s ack 3701";
+    let c = trace(&with(HELLO_AT_SERVER, &text));
+    let again: Vec<_> = c.segments.iter().filter(|r| r.cause.is_some()).map(|r| (r.seq.0, r.cause)).collect();
+    let first = (3001, Some(Cause::Rto));
+    let rest = [3101, 3201, 3301, 3401, 3501].map(|s| (s, Some(Cause::RtoRecovery)));
+    assert_eq!(again, [&[first][..], &rest].concat());
+    assert_eq!(c.losses.iter().map(|l| l.range.len()).sum::<u64>(), 600);
+    assert!(c.losses.iter().all(|l| l.location == LossWhere::Upstream));
+}
+
+/// Two packets are missing before the resend, and the sender goes on and on: the next one is new or was
+/// the second of the flight; what follows can only be new.
+#[test]
+fn where_a_go_back_ends_is_left_open_and_what_is_beyond_it_is_new() {
+    let mut text = counted() + "0.500 c 3001:3101 id 135\n0.5001 s ack 3101\n";
+    for i in 0..6u32 {
+        text += &format!("0.54{i:02} c {}:{}\n", 3101 + i * 100, 3201 + i * 100);
+    }
+    let c = trace(&with(HELLO_AT_SERVER, &(text + "0.5410 s ack 3701")));
+    let odd: Vec<_> = c.segments.iter().map(|r| (r.seq.0, r.class)).filter(|r| r.0 > 3000).collect();
+    assert_eq!(odd[0], (3001, SegmentClass::Retransmission));
+    assert_eq!(odd[1], (3101, SegmentClass::Undecided));
+    assert!(odd[2..].iter().all(|r| r.1 == SegmentClass::New), "{odd:?}");
+}
+
+/// A pause without a missing ID is the application's.
+#[test]
+fn a_pause_with_no_packet_missing_repeats_nothing() {
+    let text = counted() + "0.500 c 3001:3101\n0.5001 s ack 3101\n0.5401 c 3101:3201\n0.5402 s ack 3201";
+    assert_eq!(classes(&trace(&with(HELLO_AT_SERVER, &text))), []);
+}
+
+/// 3001:3301 never came by; the IDs leave room for its three packets and for one more: the first copy of
+/// what came.
+#[test]
+fn a_tail_loss_probe_whose_first_copy_never_came_by_was_called_new() {
+    let case = |id: u32| {
+        let text = counted()
+            + &format!(
+                "0.300 c 3301:3401 id {id}
+                 0.3001 s ack 3001 sack 3301:3401
+                 0.3402 c 3001:3301 id {}
+                 0.3403 s ack 3401",
+                id + 1
+            );
+        let c = trace(&with(HELLO_AT_SERVER, &text));
+        (classes(&c), causes(&c).first().map(|c| c.1))
+    };
+    use SegmentClass::Retransmission;
+    assert_eq!(case(137), (vec![(35, Retransmission), (37, Retransmission)], Some(Cause::Tlp)));
+    // Exactly the gap's own packets are missing: the application paused, and the first copy came.
+    assert_eq!(case(136).0, [(37, Retransmission)]);
+}

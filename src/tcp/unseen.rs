@@ -1,0 +1,133 @@
+//! Copies that died before the tap, told by their sender's own count of packets (its IP IDs).
+//!
+//! A tap near the receiver never sees the first copies of a lost flight. What comes by after the
+//! time-out follows the old bytes without a gap and looks like new data after a pause:
+//!
+//! ```text
+//! sent  17:A 18:B 19:C  (lost)   20:C (TLP, lost)   21:A (RTO)   22:B  23:C   24:D new
+//! seen  16:…                                        21:A         22:B  23:C   24:D
+//! ```
+//! Four IDs are missing before 21. One or two of them were the timer's own copies, so at least two
+//! segments of the flight are sent again from 21 on, and at most four.
+
+use super::rtt::RTO_MIN;
+use crate::model::tcp::SegmentClass;
+use crate::model::{Ns, StreamRange, Ts};
+use std::collections::VecDeque;
+
+/// Segments whose sizes tell how many packets an unseen piece took.
+const RECENT: usize = 16;
+/// A receiver may hold its ACK for so long (Linux), and the go-back is clocked by ACKs.
+const DELAYED_ACK: Ns = Ns::from_millis(50);
+
+/// Packets of one direction that were sent and did not come by.
+#[derive(Debug)]
+pub struct Unseen {
+    mss: u32,
+    /// Payload sizes of the newest segments.
+    sizes: VecDeque<u32>,
+    again: Option<GoBack>,
+}
+
+/// A sender that repeats, in order, what the tap never saw.
+#[derive(Debug)]
+struct GoBack {
+    /// Packets that are certainly still to be repeated.
+    sure: u32,
+    /// Packets that may be.
+    most: u32,
+    /// Its newest segment.
+    last: Ts,
+    /// Records between the two bounds.
+    doubtful: Vec<u32>,
+}
+
+impl Unseen {
+    /// `mss`: the largest segment that this direction may send.
+    pub fn new(mss: u32) -> Unseen {
+        Unseen { mss: mss.max(1), sizes: VecDeque::with_capacity(RECENT), again: None }
+    }
+
+    /// A data segment came by.
+    pub fn saw(&mut self, len: u32) {
+        if len > 0 {
+            if self.sizes.len() == RECENT {
+                self.sizes.pop_front();
+            }
+            self.sizes.push_back(len.min(self.mss));
+        }
+    }
+
+    /// Packets that one segment took on the wire: offload joins several, each with its own ID.
+    pub fn on_the_wire(&self, len: u32) -> u32 {
+        len.div_ceil(self.mss).max(1)
+    }
+
+    /// Packets that so many bytes take where they are cut as the newest ones were.
+    fn packets(&self, bytes: u64) -> u32 {
+        let mut sizes: Vec<u32> = self.sizes.iter().copied().collect();
+        sizes.sort_unstable();
+        let usual = sizes.get(sizes.len() / 2).copied().unwrap_or(self.mss).max(1);
+        u32::try_from(bytes.div_ceil(u64::from(usual))).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// A time-out's resend came by, `missing` packets and a `pause` after the packet before it.
+    pub fn timed_out(&mut self, missing: u32, pause: Ns, len: u32, at: Ts) {
+        // The timer doubles: so many copies of the first segment fit into the pause, and a tail loss
+        // probe may have gone before them (RFC 6298 §5.5, RFC 8985 §7.2).
+        let fit = pause.0.max(0) / RTO_MIN.0 + 1;
+        let timers = fit.checked_ilog2().unwrap_or(0);
+        let done = self.packets(u64::from(len));
+        let sure = missing.saturating_sub(timers).saturating_sub(done);
+        let most = missing.saturating_sub(done);
+        self.again = Some(GoBack { sure, most, last: at, doubtful: Vec::new() });
+    }
+
+    /// What the next segment in sequence is. `quiet`: time after which a go-back would have gone on.
+    pub fn next(&mut self, id: u32, len: u32, at: Ts, quiet: Ns) -> SegmentClass {
+        let cost = self.packets(u64::from(len));
+        let Some(g) = self.again.as_mut().filter(|g| at.since(g.last) <= quiet + DELAYED_ACK) else {
+            return SegmentClass::New;
+        };
+        if g.most < cost {
+            // It sends on: where the repeated bytes ended is not known.
+            self.again = None;
+            return SegmentClass::New;
+        }
+        g.last = at;
+        g.most -= cost;
+        if g.sure >= cost {
+            g.sure -= cost;
+            return SegmentClass::Retransmission;
+        }
+        g.sure = 0;
+        g.doubtful.push(id);
+        SegmentClass::Undecided
+    }
+
+    /// Ends a go-back that paused or left a gap, and hands over the records that it leaves decided: the
+    /// sender had nothing new to send, or would have tried it before them (F-RTO, RFC 5682 §3.1).
+    pub fn settle(&mut self, at: Option<Ts>, quiet: Ns) -> Vec<u32> {
+        let over = |g: &GoBack| at.is_none_or(|t| t.since(g.last) > quiet + DELAYED_ACK);
+        match self.again.take_if(|g| over(g)) {
+            Some(g) => g.doubtful,
+            None => Vec::new(),
+        }
+    }
+
+    /// Beyond a gap and after a pause: the last segment again (a tail loss probe), or the first copy?
+    /// `missing`: packets that did not come by between the two.
+    pub fn beyond(&self, gap: StreamRange, missing: u32) -> SegmentClass {
+        let bytes = gap.len();
+        let full = bytes.div_ceil(u64::from(self.mss));
+        let usual = u64::from(self.packets(bytes)).max(full);
+        let smallest = u64::from(self.sizes.iter().copied().min().unwrap_or(self.mss).max(1));
+        let most = bytes.div_ceil(smallest);
+        let whole = bytes.is_multiple_of(u64::from(self.mss)) && usual == full;
+        match u64::from(missing) {
+            n if n <= usual => SegmentClass::New,
+            n if n > most || whole => SegmentClass::Retransmission,
+            _ => SegmentClass::Undecided,
+        }
+    }
+}
