@@ -112,7 +112,8 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     Ok(if named { Outcome::Ok } else { Outcome::Findings })
 }
 
-fn toml_of(path: &Path) -> Result<String, CliError> {
+/// The text of a scenario.
+pub fn toml_of(path: &Path) -> Result<String, CliError> {
     match crate::lab::scenario::builtin(&path.display().to_string()) {
         Some(text) if !path.exists() => Ok(text.to_owned()),
         _ => std::fs::read_to_string(path).map_err(|e| CliError::Message(format!("{}: {e}", path.display()))),

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 #[command(after_help = "Examples:
   syncscope lab --scenario captures/scenarios/loss3.toml -- sh -c 'ping -c 3 $SYNCSCOPE_SERVER_ADDR'
   syncscope lab --scenario demo --server 'iperf3 -s -1' -- sh -c 'iperf3 -c $SYNCSCOPE_SERVER_ADDR'
+  syncscope lab --scenario captures/scenarios/accuracy/tail-loss.toml --record /tmp/tail-loss
   syncscope lab --measure
 
 The command finds both ends in SYNCSCOPE_CLIENT_ADDR and SYNCSCOPE_SERVER_ADDR (IPv6: …_ADDR6).
@@ -39,11 +40,15 @@ pub struct Args {
     /// Shell command for the other end; started first, stopped when the command has ended.
     #[arg(long, value_name = "CMD", alias = "peer")]
     server: Option<String>,
+    /// Play the scenario's own `[talk]` instead of a command, and leave a run record here: both captures, both
+    /// applications' logs, the fate of every packet, the kernels' counters and the report.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["truth", "server", "side", "command"])]
+    record: Option<PathBuf>,
     /// Measure the link itself instead: what it adds to a delay of 20 ms, and how much it carries.
-    #[arg(long, conflicts_with_all = ["scenario", "seed", "truth", "server", "command"])]
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "truth", "server", "record", "command"])]
     measure: bool,
     /// The command and its arguments.
-    #[arg(last = true, value_name = "CMD", required_unless_present = "measure")]
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["measure", "record"])]
     command: Vec<OsString>,
 }
 
@@ -85,6 +90,9 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
     let mut scenario = load_scenario(&path)?;
     if let Some(seed) = args.seed {
         scenario.seed = seed;
+    }
+    if let Some(dir) = &args.record {
+        return super::talk::run(&path, &scenario, dir);
     }
     // Before any thread starts: a user namespace can be entered only now.
     live::prepare()?;
@@ -178,7 +186,8 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn print_stats(stats: &LabStats) {
+/// What the link did, for people.
+pub fn print_stats(stats: &LabStats) {
     for dir in Dir::BOTH {
         eprintln!("link {dir}: {}", way(&stats.link.ways[dir]));
     }

@@ -12,6 +12,7 @@ mod lab;
 mod live;
 mod serve;
 mod sync;
+mod talk;
 mod view;
 
 use clap::{Parser, Subcommand};

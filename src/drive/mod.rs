@@ -27,6 +27,7 @@ pub mod recorder;
 pub mod run;
 pub mod scratch;
 pub mod serve;
+pub mod talk;
 pub mod tap;
 pub mod tcp_info;
 pub mod tree;

@@ -35,6 +35,12 @@ pub struct Fate {
     /// TCP flags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<u16>,
+    /// TCP window as on the wire, not scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub win: Option<u16>,
+    /// SACK blocks, `[from, to)`, sequence numbers as on the wire, in the order of the header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sack: Vec<(u32, u32)>,
     /// Payload bytes of TCP or UDP.
     pub len: u32,
     /// Bytes from the IP header on.
@@ -154,6 +160,8 @@ impl Fate {
             seq: tcp.map(|x| x.seq.0),
             ack: tcp.filter(|x| x.flags.ack()).map(|x| x.ack.0),
             flags: tcp.map(|x| x.flags.0),
+            win: tcp.map(|x| x.window),
+            sack: tcp.iter().flat_map(|x| x.sack()).map(|(a, b)| (a.0, b.0)).collect(),
             len: header.map_or(0, |h| h.payload),
             size: u32::try_from(size).unwrap_or(u32::MAX),
             copy: 0,

@@ -16,11 +16,13 @@
 
 mod conn;
 pub mod fate;
+pub mod kernel;
 pub mod live;
 pub mod machine;
 pub mod packet;
 pub mod pair;
 mod rule;
 pub mod scenario;
+pub mod talk;
 pub mod transform;
 pub mod units;

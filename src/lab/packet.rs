@@ -34,12 +34,48 @@ pub struct Tcp {
     pub ack: Seq,
     /// Flags.
     pub flags: TcpFlags,
+    /// Window, not scaled.
+    pub window: u16,
+    sack: [Option<(Seq, Seq)>; 4],
 }
 
 impl Tcp {
     fn read(b: &[u8], at: usize) -> Option<Tcp> {
         let flags = TcpFlags(u16_at(b, at + 12)? & 0x01ff);
-        Some(Tcp { seq: Seq(u32_at(b, at + 4)?), ack: Seq(u32_at(b, at + 8)?), flags })
+        let end = at + usize::from(b.get(at + 12)? >> 4) * 4;
+        Some(Tcp {
+            seq: Seq(u32_at(b, at + 4)?),
+            ack: Seq(u32_at(b, at + 8)?),
+            flags,
+            window: u16_at(b, at + 14)?,
+            sack: sack_blocks(b.get(at + 20..end.min(b.len())).unwrap_or_default()),
+        })
+    }
+
+    /// SACK blocks in the order of the header.
+    pub fn sack(&self) -> impl Iterator<Item = (Seq, Seq)> {
+        self.sack.iter().flatten().copied()
+    }
+}
+
+/// The SACK blocks among a header's options (RFC 2018 §3): at most four find room.
+fn sack_blocks(mut options: &[u8]) -> [Option<(Seq, Seq)>; 4] {
+    let mut blocks = [None; 4];
+    loop {
+        match options {
+            [1, rest @ ..] => options = rest,
+            [0, ..] | [] | [_] => return blocks,
+            [kind, len, ..] => {
+                let Some(option) = options.get(..usize::from(*len).max(2)) else { return blocks };
+                if *kind == 5 {
+                    let edges = |i: usize| Some((Seq(u32_at(option, i)?), Seq(u32_at(option, i + 4)?)));
+                    for (n, block) in blocks.iter_mut().enumerate() {
+                        *block = edges(2 + 8 * n);
+                    }
+                }
+                options = options.get(option.len()..).unwrap_or_default();
+            }
+        }
     }
 }
 
@@ -204,6 +240,21 @@ mod tests {
         assert_eq!(h.tcp.unwrap().seq, Seq(100));
         assert!(h.touches(80) && h.touches(5000) && !h.touches(81));
         assert!(!h.is_chatter(&p));
+    }
+
+    #[test]
+    fn sack_blocks_are_read_behind_other_options() {
+        let mut options = vec![1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 5, 18];
+        for edge in [100u32, 200, 300, 400] {
+            options.extend(edge.to_be_bytes());
+        }
+        let edges =
+            |o: &[u8]| sack_blocks(o).into_iter().flatten().map(|(a, b)| (a.0, b.0)).collect::<Vec<_>>();
+        assert_eq!(edges(&options), [(100, 200), (300, 400)]);
+        for n in 0..options.len() {
+            assert_eq!(edges(&options[..n]), [], "an option that is cut is none");
+        }
+        assert_eq!(edges(&[5, 0, 5, 1, 9]), []);
     }
 
     #[test]

@@ -22,7 +22,9 @@
 //! `at`, `after`, `before` and `until` counts from there, so that a slow start of the programs does
 //! not shift the faults against the transfer.
 
+use super::talk::{Family, Talk};
 use super::units::{Dur, Rate, Share, Size};
+use crate::model::tcp::{Owner, StallCause};
 use crate::model::{Dir, Ns, PerDir, Side};
 use serde::Deserialize;
 
@@ -59,6 +61,13 @@ pub struct Scenario {
     /// What a test sync over this link shall do. The link itself reads `port` only.
     #[serde(default)]
     pub run: Run,
+    /// Scripted applications at both ends.
+    pub talk: Option<Talk>,
+    /// What a right report says of the talk's connection; nothing else is right.
+    #[serde(default)]
+    pub truth: Vec<Truth>,
+    /// What else the report is held against.
+    pub score: Option<Score>,
     /// Finding codes that the scenario injects.
     #[serde(default)]
     pub expect: Vec<String>,
@@ -73,6 +82,36 @@ pub enum Zero {
     FirstPacket,
     /// The start of the link.
     Start,
+}
+
+/// One stall that a right report names.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truth {
+    /// Direction of the data that does not move.
+    pub dir: Dir,
+    /// Who owed the next move.
+    pub owner: Owner,
+    /// Any of these is right.
+    pub cause: Vec<StallCause>,
+    /// Only this end's capture can tell; none: each of them, and both together.
+    pub tap: Option<Side>,
+    /// Around when, after time 0.
+    pub at: Option<Dur>,
+    /// About how long.
+    #[serde(rename = "for")]
+    pub lasts: Option<Dur>,
+    /// Finding codes that the report of both captures must have.
+    #[serde(default)]
+    pub findings: Vec<String>,
+}
+
+/// What a report is held against besides [`Truth`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// The stalls depend on chance: their causes follow from the fates of the packets.
+    Fates,
 }
 
 /// One way of the link.
@@ -458,6 +497,17 @@ impl Scenario {
             });
             fail(line, e.message().to_owned())
         })?;
+        if let Some(talk) = &scenario.talk {
+            if talk.family == Family::V6 && scenario.mtu < 1280 {
+                return Err(fail(
+                    None,
+                    "`family = 6` needs an `mtu` of at least 1280 (RFC 8200 §5)".to_owned(),
+                ));
+            }
+            if talk.port == 0 || talk.lasts.0 <= Ns::ZERO {
+                return Err(fail(None, "`[talk]` needs a `port` and a `for` above 0".to_owned()));
+            }
+        }
         if !(576..=65_000).contains(&scenario.mtu) {
             return Err(fail(None, format!("`mtu` is {}, but must lie between 576 and 65000", scenario.mtu)));
         }
@@ -592,14 +642,22 @@ timeout = "60s"
     fn every_scenario_in_the_tree_is_valid() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/scenarios");
         let mut seen = Vec::new();
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
+        let entries =
+            |dir: &str| std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+        let accuracy = entries(&format!("{dir}/accuracy"));
+        assert!(accuracy.len() >= 3);
+        for path in entries(dir).iter().filter(|p| p.is_file()).chain(&accuracy) {
+            let text = std::fs::read_to_string(path).unwrap();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let scenario = Scenario::parse(path.to_str().unwrap(), &text).unwrap();
             assert_eq!(scenario.name, name);
             assert!(!scenario.about.is_empty(), "{name} says what it shows");
-            seen.push(name);
+            if accuracy.contains(path) {
+                let talk = scenario.talk.unwrap_or_else(|| panic!("{name} has no talk"));
+                assert!(talk.lasts.0 <= Ns::from_secs(15), "{name} takes too long");
+            } else {
+                seen.push(name);
+            }
         }
         seen.sort();
         assert_eq!(seen, ["blackhole", "clean", "demo", "loss3", "mtu", "reorder"]);

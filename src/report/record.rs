@@ -8,7 +8,9 @@
 //! ├── client.events.json     the client application's reads, writes, work and TCP_INFO samples
 //! ├── server.events.json     the server's
 //! ├── scenario.toml          what was asked of the emulated link, if there was one
-//! └── truth.ndjson           the fate of every packet on it
+//! ├── truth.ndjson           the fate of every packet on it
+//! ├── kernel.json            the kernels' counters and retransmissions, after a scripted talk
+//! └── talk.json              how both ends of a scripted talk ended, and their captures
 //! ```
 
 /// The report.
@@ -25,3 +27,7 @@ pub const SERVER_EVENTS: &str = "server.events.json";
 pub const SCENARIO: &str = "scenario.toml";
 /// The link's log of packet fates.
 pub const TRUTH: &str = "truth.ndjson";
+/// What the kernels say they did.
+pub const KERNEL: &str = "kernel.json";
+/// How a scripted talk went.
+pub const TALK: &str = "talk.json";

@@ -17,10 +17,12 @@ mod place;
 pub mod privilege;
 pub mod stats;
 mod sys;
+pub mod trace;
 
 pub use place::DEVICE;
 pub use privilege::{Privilege, prepare};
 pub use stats::LabStats;
+pub use sys::forget;
 
 use super::fate::Fate;
 use super::machine::Machine;

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 /// The device through which user space makes interfaces.
@@ -166,6 +167,27 @@ pub fn go_first() -> bool {
     unsafe {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0
     }
+}
+
+/// Opens a file for reading that never makes the caller wait.
+pub fn open_nonblocking(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)
+}
+
+/// Closes a TCP socket without a word to the peer: no FIN, no RST, no timer goes on. It needs CAP_NET_ADMIN in
+/// the socket's namespace; without it this is an ordinary close.
+pub fn forget(socket: impl AsRawFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: reads one int during the call; the descriptor belongs to a live socket.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
 }
 
 fn check(ret: libc::c_int) -> io::Result<()> {

@@ -1,0 +1,83 @@
+//! `syncscope lab --record`: the scripted talk of a scenario, with everything that is known about it.
+
+use super::analysis::{RunView, report_run, save};
+use super::lab::print_stats;
+use super::sync::{fresh_record, stop_on_signals};
+use super::{CliError, Outcome, demo};
+use crate::drive::talk::{TalkRecord, run_talk};
+use crate::lab::live::{Lab, prepare};
+use crate::lab::scenario::Scenario;
+use crate::model::Ns;
+use crate::model::app::ClockOffset;
+use crate::report::{RunHow, RunInfo, record};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// Both ends are stamped by one kernel's clock.
+const SAME_CLOCK: ClockOffset = ClockOffset { offset: Ns(0), bound: Ns::from_micros(20) };
+
+/// Runs it. `file`: where the scenario was read from.
+pub fn run(file: &Path, scenario: &Scenario, dir: &Path) -> Result<Outcome, CliError> {
+    let Some(talk) = &scenario.talk else {
+        return Err(CliError::Message(format!(
+            "{} has no [talk]: add one, or give a command after `--` instead of --record",
+            file.display()
+        )));
+    };
+    let dir = fresh_record(dir)?;
+    // Before any thread starts: a user namespace can be entered only now.
+    prepare()?;
+    let stop = stop_on_signals()?;
+    std::fs::create_dir_all(&dir).map_err(|e| CliError::Message(format!("{}: {e}", dir.display())))?;
+    std::fs::write(dir.join(record::SCENARIO), demo::toml_of(file)?)?;
+    eprintln!("{}: {}\nrun record: {}", scenario.name, scenario.about, dir.display());
+
+    let lab = Lab::start(scenario, Some(&dir.join(record::TRUTH)))?;
+    let talked = run_talk(&lab, scenario, talk, &dir, &stop);
+    let stats = lab.finish()?;
+    let talked = talked.map_err(|e| CliError::Message(e.to_string()))?;
+    print_stats(&stats);
+    tell(&talked);
+    let report = report_run(&dir, view_of(scenario, &dir, &talked))?;
+    save(&dir, &report)?;
+    eprintln!("{}", report.verdict.sentence);
+    Ok(if stop.load(Ordering::Acquire) { Outcome::Interrupted } else { Outcome::Ok })
+}
+
+fn view_of(scenario: &Scenario, dir: &Path, talked: &TalkRecord) -> RunView {
+    RunView {
+        title: format!("{}: a scripted talk over an emulated link", scenario.name),
+        slow_read: scenario.run.slow_read.map_or(Ns::from_millis(100), |d| d.0),
+        live: false,
+        run: Some(RunInfo {
+            scenario: scenario.name.clone(),
+            seed: Some(scenario.seed),
+            injected: scenario.expect.clone(),
+            ended: Some(talked.ended()),
+            record: Some(dir.display().to_string()),
+            ..RunInfo::default()
+        }),
+        clock: Some(SAME_CLOCK),
+        client_log: None,
+    }
+}
+
+/// What a person should know besides the report.
+fn tell(talked: &TalkRecord) {
+    for (who, end) in [("client", &talked.client), ("server", &talked.server)] {
+        let capture = &end.capture;
+        if let Some(problem) = &capture.problem {
+            eprintln!("the {who}'s capture: {problem}");
+        }
+        if capture.dropped > 0 {
+            eprintln!("the {who}'s capture: {} packets were dropped by the kernel", capture.dropped);
+        }
+        for missing in &capture.missing {
+            eprintln!("the {who}'s capture: {missing}");
+        }
+    }
+    let ended = talked.ended();
+    if ended.how != RunHow::Done {
+        eprintln!("{}", ended.message);
+    }
+}
