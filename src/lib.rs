@@ -22,6 +22,8 @@ pub mod sync;
 
 pub mod report;
 
+pub mod applog;
+
 pub mod correlate;
 pub mod diagnose;
 

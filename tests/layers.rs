@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Left to right, as in `src/lib.rs`. `report` is split by file: its types stand here, what fills
 /// them in (`diagnose::build`) stands further right.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "model",
     "capture",
     "decode",
@@ -15,6 +15,7 @@ const ORDER: [&str; 14] = [
     "tcp",
     "sync",
     "report",
+    "applog",
     "correlate",
     "diagnose",
     "view",
@@ -25,7 +26,8 @@ const ORDER: [&str; 14] = [
 ];
 
 /// Rooms where bytes and time stamps go in and values come out.
-const PURE: [&str; 8] = ["model", "decode", "flow", "tcp", "sync", "report", "correlate", "diagnose"];
+const PURE: [&str; 9] =
+    ["model", "decode", "flow", "tcp", "sync", "report", "applog", "correlate", "diagnose"];
 
 /// Files of other rooms that must be pure, too: the link's machine and the screens' state.
 const PURE_TOO: [&str; 3] = ["lab/machine", "lab/machine.rs", "view"];

@@ -128,6 +128,7 @@ pub fn report_run(dir: &Path, view: RunView) -> Result<Report, CliError> {
         logs,
         run: view.run,
         clock: view.clock,
+        quality: Vec::new(),
     }))
 }
 

@@ -1,25 +1,25 @@
 //! `syncscope analyze`: explain a capture file.
 
 use super::analysis::{self, SLOW_READ};
+use super::logs::LogArgs;
 use super::view::FailOn;
 use super::{CliError, ColorWhen, Format, Outcome};
-use crate::capture;
-use crate::correlate::{BuildInputs, LogInput};
+use crate::correlate::BuildInputs;
 use crate::diagnose::build;
 use crate::model::Ns;
+use crate::{applog, capture};
 use std::path::PathBuf;
 
 /// Arguments of `syncscope analyze`.
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = applog::PATTERN_HELP)]
 pub struct Args {
     /// A pcap or pcapng file, also compressed with gzip or zstd; `-` reads standard input. A second
     /// one shows the same traffic at another place; their clocks need not agree.
     #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
     files: Vec<PathBuf>,
-    /// What an application read and wrote, and when (an events file of a run record); slow reads are
-    /// then joined to the bytes they waited for. May be given for both sides.
-    #[arg(long, value_name = "FILE")]
-    app_log: Vec<PathBuf>,
+    #[command(flatten)]
+    logs: LogArgs,
     /// How to print the report.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -36,6 +36,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    let opened = args.logs.open()?;
     let mut captures = Vec::new();
     for file in &args.files {
         if file.is_dir() {
@@ -46,12 +47,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         }
         captures.push(analysis::read_capture(&mut *capture::file::open(file)?, None)?);
     }
-    let mut logs = Vec::new();
-    for path in &args.app_log {
-        let log = analysis::read_log(path)?
-            .ok_or_else(|| CliError::Message(format!("{}: no such file", path.display())))?;
-        logs.push(LogInput { name: path.display().to_string(), log });
-    }
+    let (logs, quality) = args.logs.bind(opened, &captures)?;
     let names: Vec<&str> = captures.iter().map(|c| c.name.as_str()).collect();
     let report = build(BuildInputs {
         title: names.join(" and "),
@@ -59,6 +55,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         all_segments: args.all_segments,
         captures,
         logs,
+        quality,
         ..BuildInputs::default()
     });
     super::view::print(&report, args.format, color)?;

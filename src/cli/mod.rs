@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod lab;
 mod live;
+mod logs;
 mod serve;
 mod sync;
 mod talk;

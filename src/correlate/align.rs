@@ -163,6 +163,7 @@ pub fn align(b: &mut BuildInputs) -> World {
     for (input, side) in w.inputs.iter_mut().zip(&sides) {
         input.side = *side;
     }
+    w.quality.append(&mut b.quality);
     logs(b, &mut w, &sides, &clocks);
     for f in &mut w.flows {
         for dir in Dir::BOTH {

@@ -26,6 +26,8 @@ pub struct BuildInputs {
     pub run: Option<RunInfo>,
     /// The server's clock minus the client's, where a control connection measured it.
     pub clock: Option<ClockOffset>,
+    /// What is known about the logs' own faults; `input` is filled in.
+    pub quality: Vec<Quality>,
 }
 
 /// One capture, analysed.

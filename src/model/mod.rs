@@ -2,6 +2,7 @@
 //! and what TCP and applications do. Nothing here knows a clock, a file or a socket.
 
 pub mod app;
+pub mod calendar;
 pub mod flow;
 pub mod frame;
 pub mod seq;
