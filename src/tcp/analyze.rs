@@ -3,6 +3,7 @@
 use super::acks::{self, Word};
 use super::classify::{self, Half};
 use super::ranges::any_overlap;
+use super::sent::SendClock;
 use super::stall::{self, Context};
 use super::{CaptureFault, Connection, PacketMark, RttSample, cause, loss, rtt, spurious};
 use crate::decode::Segment;
@@ -67,6 +68,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
             acks: &acks,
             rtt: &rtt,
             sender_rtt,
+            sent: both(|d| SendClock::learn(&trace, d)),
             missed: both(|d| words[d].unseen.iter().map(|r| r.len()).sum()),
             tap: &tap,
             capture_end,

@@ -3,6 +3,7 @@
 
 use super::AckPoint;
 use super::stall::Context;
+use crate::flow::Packet;
 use crate::model::tcp::{
     Cause, Owner, SegmentClass, SegmentRecord, Stall, StallCause, StallDetail, TapPosition,
 };
@@ -45,6 +46,8 @@ struct Facts<'a> {
     wait: &'a Wait,
     /// Records of this direction from its start to its end.
     records: Vec<&'a SegmentRecord>,
+    /// The packet of the first of them.
+    first: Option<&'a Packet>,
     /// Resends among them.
     resends: Vec<&'a SegmentRecord>,
     detail: StallDetail,
@@ -73,7 +76,8 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
         ..StallDetail::default()
     };
     let mss = u64::from(cx.mss[wait.dir]);
-    let mut f = Facts { cx, wait, records, resends, detail, mss };
+    let first = records.first().and(half.packets.get(from)).map(|&i| &cx.trace.packets[i]);
+    let mut f = Facts { cx, wait, records, first, resends, detail, mss };
     let (owner, cause, confidence) = f.decide()?;
     let mut evidence: Vec<FrameNo> = Vec::new();
     if let Some(a) = window_at(&cx.acks[wait.dir], wait.start) {
@@ -262,7 +266,8 @@ impl Facts<'_> {
 
     /// The ACK that ended it answers the last resend: the ACKs of the originals were lost, not late.
     fn ends_one_round_trip_after_resend(&self) -> bool {
-        let (Some(usual), Some(last)) = (self.usual_rtt(), self.resends.last()) else { return false };
+        let (Some(to_receiver), Some(last)) = (self.usual_rtt(), self.resends.last()) else { return false };
+        let usual = to_receiver + self.cx.sender_rtt[self.wait.dir].unwrap_or(Ns::ZERO);
         let answer = self.wait.until.since(last.ts).scaled(10, 1);
         answer >= usual.scaled(9, 1) && answer <= usual.scaled(13, 1)
     }
@@ -349,12 +354,11 @@ impl Facts<'_> {
 
     /// Everything was acknowledged and nothing new was sent.
     fn empty(&mut self) -> Option<Answer> {
-        // The tap may have missed the first copies: what ends the pause is a resend.
-        if let Some(first) = self.records.first().filter(|r| r.class == SegmentClass::Retransmission) {
-            let tail = first.cause == Some(Cause::Tlp) || self.wait.len() < super::rtt::RTO_MIN;
-            let cause = if tail { StallCause::LossTail } else { StallCause::LossRto };
-            self.detail.needs = Some("a capture at the sender: when did the first copy leave?".to_owned());
-            return Some((Owner::Network, cause, 0.7));
+        if let Some(answer) = self.ended_by_resend() {
+            return answer;
+        }
+        if let Some(late) = self.came_late() {
+            return Some(late);
         }
         let mine = &self.cx.halves[self.wait.dir].records;
         let said_goodbye = self.cx.goodbye[self.wait.dir].is_some_and(|t| t <= self.wait.start);
@@ -376,7 +380,12 @@ impl Facts<'_> {
         if mute {
             // A direction that never carries data owes none, save a server that was asked and never
             // answers.
-            let asked = self.wait.end.is_none() && self.wait.dir == Dir::S2c && peer_after.is_some();
+            // Nor does one whose peer is not done asking: its window is closed, or it asks again.
+            let asking = |r: &SegmentRecord| r.ts >= self.wait.start && r.class != SegmentClass::New;
+            let blocked =
+                window_at(&self.cx.acks[Dir::C2s], self.wait.until).is_some_and(|a| a.window == Some(0));
+            let done = !blocked && !other.iter().rev().take(8).any(asking);
+            let asked = done && self.wait.end.is_none() && self.wait.dir == Dir::S2c && peer_after.is_some();
             let heard = window_at(&self.cx.acks[Dir::C2s], self.wait.until).is_some_and(|a| {
                 a.ack >= self.cx.halves[Dir::C2s].nxt && self.wait.until.since(a.ts) >= Ns::from_secs(1)
             });
@@ -399,6 +408,47 @@ impl Facts<'_> {
             None if self.wait.end.is_some() => Some((Owner::SenderApp, StallCause::NoData, 0.85)),
             None => Some((Owner::SenderApp, StallCause::Idle, 0.5)),
         }
+    }
+
+    /// The tap may have missed the first copies, or the sender their ACKs. None: no resend ended it.
+    fn ended_by_resend(&mut self) -> Option<Option<Answer>> {
+        let first = self.records.first().filter(|r| r.class == SegmentClass::Retransmission)?;
+        if first.syn {
+            // The other direction's SYN-ACK is what got no answer.
+            return Some(None);
+        }
+        if first.spurious.is_some() && self.nothing_was_lost() {
+            // All was there and acknowledged: the ACKs did not come back in time, or not at all. A sender
+            // that stops asking has got them; the rest of the silence has another reason.
+            let last = self.resends.last()?.ts;
+            let before = self.resends.iter().rev().nth(1).map_or(self.wait.start, |r| r.ts);
+            let next = last.since(before).scaled(5, 2).max(Ns::from_millis(500));
+            if self.wait.until.since(last) > next {
+                return None;
+            }
+            self.detail.path = Some("ack".to_owned());
+            return Some(Some(if self.wait.end.is_none() {
+                (Owner::Network, StallCause::BlackHole, 0.85)
+            } else if self.ends_one_round_trip_after_resend() {
+                (Owner::Network, StallCause::LossRto, 0.7)
+            } else {
+                (Owner::Network, StallCause::DelaySpike, 0.7)
+            }));
+        }
+        let tail = first.cause == Some(Cause::Tlp) || self.wait.len() < super::rtt::RTO_MIN;
+        let cause = if tail { StallCause::LossTail } else { StallCause::LossRto };
+        self.detail.needs = Some("a capture at the sender: when did the first copy leave?".to_owned());
+        Some(Some((Owner::Network, cause, 0.7)))
+    }
+
+    /// What ended the silence was sent long before, by its own time stamp: it stood on the path.
+    fn came_late(&mut self) -> Option<Answer> {
+        let late = self.cx.sent[self.wait.dir].as_ref()?.late(self.first?)?;
+        if late.scaled(2, 1) < self.wait.len() {
+            return None;
+        }
+        self.detail.path = Some("data".to_owned());
+        Some((Owner::Network, StallCause::DelaySpike, 0.9))
     }
 
     fn next_send_after(&self, at: Ts) -> Option<Ns> {

@@ -18,6 +18,7 @@ mod loss;
 mod ranges;
 mod rtt;
 mod score;
+mod sent;
 mod spurious;
 mod stall;
 mod unseen;

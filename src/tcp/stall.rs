@@ -9,6 +9,7 @@ use super::cause_of_wait::{self, Wait};
 use super::classify::Half;
 use super::rtt::Estimator;
 use super::score::Score;
+use super::sent::SendClock;
 use super::{AckPoint, RttSample};
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{SegmentClass, Stall, Tap};
@@ -43,6 +44,8 @@ pub struct Context<'a> {
     pub rtt: &'a PerDir<Vec<RttSample>>,
     /// Lowest round trip between the tap and each direction's sender.
     pub sender_rtt: PerDir<Option<Ns>>,
+    /// The clock that each direction's sender puts into its packets.
+    pub sent: PerDir<Option<SendClock>>,
     /// Bytes of each direction that were acknowledged and never captured.
     pub missed: PerDir<u64>,
     /// Where the tap is.

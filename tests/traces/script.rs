@@ -160,7 +160,8 @@ fn packet<'a>(
             }
         }
     }
-    if flags & 2 != 0 && me.ack.is_none() && peer.next > 0 {
+    // The server's SYN acknowledges, the client's never does, however often it is sent.
+    if flags & 2 != 0 && me.ack.is_none() && peer.next > 0 && me.addr.port() < peer.addr.port() {
         me.ack = Some(1);
     }
     if me.ack.is_some() {

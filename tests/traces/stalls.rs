@@ -342,3 +342,125 @@ fn one_delayed_ack_is_chance_and_a_habit_is_nagle() {
     assert_eq!(findings(1), Vec::<String>::new());
     assert_eq!(findings(6), ["nagle-delayed-ack"]);
 }
+
+/// From a lab: only the way back is dead. At the receiver's tap everything is there and acknowledged, and
+/// still comes again and again. It was called lost bytes, and a server that does not answer.
+#[test]
+fn at_the_receivers_tap_a_dead_ack_path_was_called_a_loss() {
+    let text = "0.041 c 1:1001
+        0.0411 s ack 1001
+        0.082 c 1001:2001
+        0.0821 s ack 2001
+        0.322 c 1001:2001
+        0.3221 s ack 2001 sack 1001:2001
+        0.782 c 1001:2001
+        0.7821 s ack 2001 sack 1001:2001
+        1.702 c 1001:2001
+        1.7021 s ack 2001 sack 1001:2001";
+    let open = trace_until(&with(HELLO_AT_SERVER, text), 1.5);
+    let s = only(&open);
+    assert_eq!((s.owner, s.cause, s.end), (Owner::Network, StallCause::BlackHole, None));
+    assert_eq!(s.detail.path.as_deref(), Some("ack"));
+    // It stopped asking: an ACK got through, and the rest is silence.
+    let idle = trace_until(&with(HELLO_AT_SERVER, text), 30.0);
+    assert!(idle.stalls.iter().all(|s| s.cause != StallCause::BlackHole), "{:#?}", idle.stalls);
+}
+
+/// A needless probe, then nobody had anything to say for five seconds: that is no loss of five seconds.
+#[test]
+fn silence_after_a_needless_probe_was_called_a_loss() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        "0.041 c 1:101
+         0.042 c 101:201
+         0.0821 s ack 201
+         0.131 c 101:201
+         0.1311 s ack 201 sack 101:201
+         5.000 c 201:301
+         5.0001 s ack 301",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::SenderApp, StallCause::NoData));
+}
+
+/// Held up in the network for 480 ms and delivered at once: the receiver's tap sees a silence and then
+/// originals, whose time stamps say when they were sent.
+fn late_or_paused(held: bool) -> Connection {
+    let mut text = String::new();
+    for i in 0..100u32 {
+        let sent = 41 + i * 20 + if i < 76 || held { 0 } else { 480 };
+        let came = match (held, i) {
+            (true, 76..) => 2041 + i,
+            _ => sent,
+        };
+        let (from, to) = (1 + i * 100, 101 + i * 100);
+        let at = f64::from(came) / 1000.0;
+        text += &format!("{at:.4} c {from}:{to} ts {sent},0\n{:.4} s ack {to} ts 1,{sent}\n", at + 0.0001);
+    }
+    trace(&with(HELLO_AT_SERVER, &text))
+}
+
+#[test]
+fn data_that_stood_on_the_path_was_called_an_application_without_data() {
+    let s = late_or_paused(true);
+    let s = only(&s);
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
+    assert_eq!(s.detail.path.as_deref(), Some("data"));
+    let s = late_or_paused(false);
+    assert_eq!((only(&s).owner, only(&s).cause), (Owner::SenderApp, StallCause::NoData));
+}
+
+/// The ACKs stood on the path: the receiver's tap sees acknowledged bytes once more.
+#[test]
+fn a_needless_resend_at_the_receivers_tap_is_a_late_ack() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        "0.041 c 1:1001
+         0.0411 s ack 1001
+         0.082 c 1001:2001
+         0.0821 s ack 2001
+         0.322 c 1001:2001
+         0.3221 s ack 2001 sack 1001:2001
+         0.500 c 2001:3001
+         0.5001 s ack 3001",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
+    assert_eq!(s.detail.path.as_deref(), Some("ack"));
+}
+
+/// The server's tap: two SYN-ACKs were lost, so the SYN comes again. One wait, not two.
+#[test]
+fn a_lost_syn_ack_is_no_loss_of_the_clients_bytes() {
+    let c = trace(
+        "0.000 c S mss 1000 sack wscale 0
+         0.0001 s S mss 1000 sack wscale 0
+         1.020 c S mss 1000 sack wscale 0
+         1.0201 s S mss 1000 sack wscale 0
+         1.060 c . ack 1
+         1.061 c 1:1001
+         1.0611 s ack 1001",
+    );
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::HandshakeLoss));
+    assert_eq!(c.losses.iter().filter(|l| l.dir == syncscope::model::Dir::C2s).count(), 0, "{:?}", c.losses);
+}
+
+/// The client's own uploads hang on a closed window: its server owes no answer yet.
+#[test]
+fn a_server_that_does_not_read_was_called_a_server_that_does_not_answer() {
+    let c = trace_until(
+        &with(
+            HELLO,
+            "0.041 c 1:1001
+             0.081 s ack 1001 win 0
+             0.300 c 1000:1000
+             0.340 s ack 1001 win 0
+             0.740 c 1000:1000
+             0.780 s ack 1001 win 0",
+        ),
+        5.0,
+    );
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::ReceiverApp, StallCause::ZeroWindow));
+}
