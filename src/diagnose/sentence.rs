@@ -209,6 +209,12 @@ fn dead(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
              its port is filtered, or the answers got lost",
             plural(tries as usize + 1, "time")
         ),
+        StallCause::HandshakeLoss if g.dir == Some(Dir::S2c) => {
+            format!(
+                "the server's answer to the connection request (SYN-ACK) was not acknowledged at {since}: sent again {} over {len}",
+                plural(tries as usize, "time")
+            )
+        }
         StallCause::HandshakeLoss => {
             format!(
                 "the connection request got no answer at {since}: {} sent again over {len}",
@@ -350,6 +356,12 @@ fn other(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     let s = stall(g, f);
     let d = s.map(|s| s.detail.clone()).unwrap_or_default();
     match cause {
+        DelaySpike if d.path.as_deref() == Some("data") && g.spurious == 0 => {
+            format!(
+                "bytes from the {} stood on the path: their own time stamps say that those which came after {since} had left up to {len} before",
+                e.from
+            )
+        }
         DelaySpike => format!(
             "acknowledgements for the {} came so late at {since} that its time-out fired without need ({} sent again, nothing was lost)",
             e.from,

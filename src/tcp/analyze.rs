@@ -35,7 +35,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
     let mut losses = Vec::new();
     let mut holes = Vec::new();
     for d in Dir::BOTH {
-        losses.extend(loss::find(inc.flow, &halves[d], &words[d], d, &tap));
+        losses.extend(loss::find(&trace, &halves[d], &words[d], d, &tap));
         // What was acknowledged without ever being seen is a hole of the capture, not of the path.
         let missed = &words[d].unseen;
         holes.extend(
@@ -68,6 +68,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
             acks: &acks,
             rtt: &rtt,
             sender_rtt,
+            seen: both(|d| trace.packets.iter().any(|p| p.dir == d)),
             sent: both(|d| SendClock::learn(&trace, d)),
             missed: both(|d| words[d].unseen.iter().map(|r| r.len()).sum()),
             tap: &tap,
@@ -122,6 +123,9 @@ fn both<T>(mut f: impl FnMut(Dir) -> T) -> PerDir<T> {
     PerDir { c2s: f(Dir::C2s), s2c: f(Dir::S2c) }
 }
 
+/// What one end sent before its reset may overtake it, but not by more.
+const STILL_ON_THE_WAY: Ns = Ns::from_millis(50);
+
 /// How a connection ended.
 struct Ending<'a> {
     word: &'static str,
@@ -151,13 +155,18 @@ impl<'a> Ending<'a> {
         let dir = rst.dir.flip();
         let una = words[dir].score.una.unwrap_or_default();
         let unfinished = StreamRange::new(una, halves[dir].nxt);
-        let refused = halves[dir].nxt.0 <= 1 && words[dir].points.len() <= 1;
-        if unfinished.is_empty() && !refused {
+        // After a goodbye a reset only tidies up.
+        let ending = trace.packets.iter().any(|p| p.flags.fin() && p.frame < rst.frame);
+        if unfinished.is_empty() && ending {
             return None;
         }
-        let usual: Vec<u8> =
-            trace.packets.iter().filter(|p| p.dir == rst.dir && !p.flags.rst()).map(|p| p.ttl).collect();
-        let foreign = !usual.is_empty() && usual.iter().all(|t| t.abs_diff(rst.ttl) > 2);
+        let others = || trace.packets.iter().filter(|p| p.dir == rst.dir && !p.flags.rst());
+        let usual: Vec<u8> = others().map(|p| p.ttl).collect();
+        let far = !usual.is_empty() && usual.iter().all(|t| t.abs_diff(rst.ttl) > 2);
+        // Who resets has forgotten the connection. IP ID, window and options prove nothing: a host that
+        // answers a stray segment writes those of no connection.
+        let speaks_on = others().any(|p| p.ts > rst.ts + STILL_ON_THE_WAY && p.carries());
+        let foreign = far || speaks_on;
         let start = trace
             .packets
             .iter()

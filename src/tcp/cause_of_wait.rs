@@ -118,6 +118,10 @@ impl Facts<'_> {
         if let Some(a) = self.handshake() {
             return Some(a);
         }
+        if !self.cx.seen[self.wait.dir.flip()] {
+            self.detail.needs = Some("a capture of both directions".to_owned());
+            return Some((Owner::Capture, StallCause::Gap, 0.9));
+        }
         if let Some(a) = self.window() {
             return Some(a);
         }
@@ -163,7 +167,16 @@ impl Facts<'_> {
             let sent = later.filter(|r| !is_probe(r.class)).count();
             let unused = span.end.since(at);
             if probes >= 2 && (sent == 0 || self.wait.end.is_some() && unused.0 > span.len().0 / 2) {
-                return Some((Owner::SenderTcp, StallCause::StuckWindow, 0.9));
+                let heard = self.heard_of(at);
+                if heard != Some(true) {
+                    let needs = "a capture at the sender: did the window update arrive?";
+                    self.detail.needs = Some(needs.to_owned());
+                }
+                return Some(match heard {
+                    Some(true) => (Owner::SenderTcp, StallCause::StuckWindow, 0.9),
+                    Some(false) => (Owner::Network, StallCause::LossRto, 0.6),
+                    None => (Owner::SenderTcp, StallCause::StuckWindow, 0.5),
+                });
             }
         }
         if closed.scaled(2, 1) < span.len() {
@@ -175,6 +188,20 @@ impl Facts<'_> {
         }
         let sure = if self.detail.probes.is_some() || !self.wait.outstanding { 0.95 } else { 0.8 };
         Some((Owner::ReceiverApp, StallCause::ZeroWindow, sure))
+    }
+
+    /// The sender knew of what its receiver said at `at`: its own tap saw that, or it echoed that time stamp.
+    fn heard_of(&self, at: Ts) -> Option<bool> {
+        if near_receiver(self.cx.tap.position, self.wait.dir.flip()) {
+            return Some(true);
+        }
+        let packets = &self.cx.trace.packets;
+        let said = packets.iter().find(|p| p.ts == at && p.dir != self.wait.dir)?.timestamps?.0;
+        let mut echoes = packets
+            .iter()
+            .filter(|p| p.dir == self.wait.dir && p.ts > at && p.ts < self.wait.until)
+            .filter_map(|p| p.timestamps);
+        Some(echoes.any(|(_, ecr)| ecr.wrapping_sub(said) as i32 >= 0))
     }
 
     fn small_window(&self) -> Option<Answer> {
@@ -215,12 +242,13 @@ impl Facts<'_> {
 
     fn outstanding_with_resends(&mut self) -> Answer {
         let timeouts = self.detail.timeouts.unwrap_or(0);
-        if timeouts >= 2 && self.only_large_ones_repeat() {
-            return (
-                Owner::Network,
-                StallCause::MtuBlackHole,
-                if self.cx.trace.icmp.is_empty() { 0.75 } else { 0.95 },
-            );
+        if timeouts >= 2
+            && let Some(sure) = self.only_large_ones_repeat()
+        {
+            return (Owner::Network, StallCause::MtuBlackHole, sure);
+        }
+        if self.dropped_by_host() {
+            return (Owner::ReceiverHost, StallCause::HostDrop, 0.85);
         }
         // Whoever gives up and resets ends the wait without having been answered.
         let gave_up = self.cx.reset.is_some() && self.wait.end == self.cx.reset;
@@ -290,10 +318,6 @@ impl Facts<'_> {
                 Some("a capture at the receiver: does the data arrive, do its ACKs leave?".to_owned());
             return (Owner::Network, StallCause::BlackHole, 0.85);
         }
-        if timeouts >= 2 && at_receiver {
-            self.detail.path = Some("ack".to_owned());
-            return (Owner::Network, StallCause::BlackHole, 0.85);
-        }
         (Owner::Network, StallCause::LossRto, 0.7)
     }
 
@@ -324,7 +348,7 @@ impl Facts<'_> {
             if flight < 2 * self.mss && delayed_ack.contains(&self.wait.len()) {
                 return None;
             }
-            return Some((Owner::Network, StallCause::Queueing, 0.5));
+            return Some(self.answered_late());
         }
         let rto_passed = self.wait.len() > Ns::from_secs(3);
         if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) && self.wait.sacked > 0 {
@@ -343,6 +367,34 @@ impl Facts<'_> {
             "a longer capture: the retransmission timer had not fired yet".to_owned()
         });
         Some((Owner::Unknown, StallCause::Unknown, 0.3))
+    }
+
+    /// Nothing was sent again, the ACK was late.
+    fn answered_late(&mut self) -> Answer {
+        let answer = self.cx.trace.packets.iter().find(|p| p.frame == self.wait.ended_by);
+        let clock = self.cx.sent[self.wait.dir.flip()].as_ref();
+        let late = answer.zip(clock).and_then(|(p, c)| c.late(p));
+        if late.is_some_and(|l| l.scaled(2, 1) > self.wait.len()) {
+            self.detail.path = Some("ack".to_owned());
+        }
+        let rtt = &self.cx.rtt[self.wait.dir];
+        let before = rtt.partition_point(|s| s.ts <= self.wait.start);
+        let mut newest: Vec<Ns> = rtt[before.saturating_sub(4)..before].iter().map(|s| s.rtt).collect();
+        newest.sort_unstable();
+        let lowest = rtt.iter().map(|s| s.rtt).min();
+        let median = newest.get(newest.len() / 2);
+        // More than a delayed ACK adds.
+        let risen =
+            median.zip(lowest).is_some_and(|(&m, l)| m >= l.scaled(2, 1) && m >= l + Ns::from_millis(60));
+        if risen {
+            return (Owner::Network, StallCause::Queueing, 0.7);
+        }
+        if self.detail.path.is_some() {
+            return (Owner::Network, StallCause::Queueing, 0.6);
+        }
+        let needs = "a capture at the receiver: did the data come late, or was it answered late?";
+        self.detail.needs = Some(needs.to_owned());
+        (Owner::Unknown, StallCause::Unknown, 0.4)
     }
 
     /// The capture missed so much of this connection that silence proves nothing.
@@ -457,20 +509,61 @@ impl Facts<'_> {
         Some(next.ts.since(at))
     }
 
-    /// Segments above some size repeat and never get through, smaller ones do (RFC 4821 §1).
-    fn only_large_ones_repeat(&self) -> bool {
+    /// Segments above some size repeat and never get through, smaller ones do (RFC 4821 §1). How sure that
+    /// is; none: it does not look so.
+    fn only_large_ones_repeat(&self) -> Option<f64> {
         let smallest = self.resends.iter().map(|r| r.len).min().unwrap_or(0);
         if smallest <= 500 {
-            return false;
+            return None;
         }
         if self.cx.trace.icmp.iter().any(|e| e.mtu.is_some()) {
-            return true;
+            return Some(0.95);
         }
         let acked = window_at(&self.cx.acks[self.wait.dir], self.wait.until).map(|a| a.ack);
         let half = &self.cx.halves[self.wait.dir];
         let through = |r: &&SegmentRecord| acked.is_some_and(|a| r.range().end <= a) && r.len > 0;
         let mut passed = half.records.iter().filter(through).peekable();
-        passed.peek().is_some() && passed.all(|r| r.len < smallest)
+        let fits = passed.peek().is_some() && passed.all(|r| r.len < smallest);
+        // What was sent after a large one and did arrive says that the path is alive.
+        let more_sacked = self.wait.end.is_some() && acked == Some(self.wait.range.start);
+        let alive = self.wait.sacked > 0 || more_sacked || self.peer_spoke();
+        fits.then_some(if alive { 0.9 } else { 0.65 })
+    }
+
+    /// The other side sent data while this one waited.
+    fn peer_spoke(&self) -> bool {
+        let other = &self.cx.halves[self.wait.dir.flip()].records;
+        let from = other.partition_point(|r| r.ts <= self.wait.start);
+        other[from..].iter().take_while(|r| r.ts < self.wait.until).any(|r| r.len > 0)
+    }
+
+    /// On the receiver's own host: copies of the first unacknowledged byte came by, intact, and it went on
+    /// acknowledging the byte before.
+    fn dropped_by_host(&self) -> bool {
+        let host = match self.wait.dir {
+            Dir::C2s => TapPosition::ServerHost,
+            Dir::S2c => TapPosition::ClientHost,
+        };
+        if self.cx.tap.position != host {
+            return false;
+        }
+        let half = &self.cx.halves[self.wait.dir];
+        let una = self.wait.range.start;
+        let from = half.records.partition_point(|r| r.ts < self.wait.start);
+        let came = half.records[from..]
+            .iter()
+            .zip(&half.packets[from..])
+            .take_while(|(r, _)| r.ts < self.wait.until)
+            .filter(|(r, i)| {
+                r.range().start <= una
+                    && una < r.range().end
+                    && self.cx.trace.packets[**i].checksum_ok != Some(false)
+            })
+            .count();
+        let spoke = self.cx.trace.packets.iter().any(|p| {
+            p.dir != self.wait.dir && p.ts > self.wait.start + Ns::from_millis(1) && p.ts < self.wait.until
+        });
+        came >= 2 && spoke
     }
 }
 

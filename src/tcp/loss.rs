@@ -2,11 +2,15 @@
 
 use super::acks::Word;
 use super::classify::Half;
+use crate::flow::Trace;
 use crate::model::tcp::{Cause, Loss, LossWhere, SegmentClass, SegmentRecord, Tap, TapPosition};
 use crate::model::{Dir, FlowId, StreamRange};
+use std::collections::HashSet;
 
 /// Losses of one direction, in order of bytes.
-pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<Loss> {
+pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<Loss> {
+    let flow = trace.flow;
+    let damaged = damaged(trace, half, dir);
     let mut out: Vec<Loss> = Vec::new();
     let mut push = |l: Loss| {
         // Neighbouring intervals of one segment belong together.
@@ -63,6 +67,7 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
             });
         }
         for &lost in &copies[..delivered] {
+            let broken = damaged.contains(&lost);
             let lost = &half.records[lost];
             push(Loss {
                 input: 0,
@@ -73,7 +78,11 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
                 sent_frame: Some(lost.frame),
                 repaired: got_through.map(|r| r.ts),
                 repair_frame: got_through.map(|r| r.frame),
-                location: if beyond_window(word, lost) { LossWhere::ReceivingHost } else { seen_then_lost },
+                location: match (broken, beyond_window(word, lost)) {
+                    (true, _) => LossWhere::Upstream,
+                    (_, true) => LossWhere::ReceivingHost,
+                    _ => seen_then_lost,
+                },
             });
         }
     }
@@ -81,6 +90,19 @@ pub fn find(flow: FlowId, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<
         push(missed_by_capture(flow, dir, range));
     }
     out
+}
+
+/// Records whose checksum is wrong although this sender's usually are right: broken on their way to the tap,
+/// and dropped by whoever checks next.
+fn damaged(trace: &Trace, half: &Half, dir: Dir) -> HashSet<usize> {
+    let sums = || trace.sends(dir).filter_map(|p| p.checksum_ok);
+    let wrong = sums().filter(|ok| !ok).count();
+    // Where offload fills them in later, all are wrong.
+    if wrong == 0 || wrong * 10 > sums().count() {
+        return HashSet::new();
+    }
+    let bad = |i: usize| trace.packets[half.packets[i]].checksum_ok == Some(false);
+    (0..half.records.len()).filter(|&i| bad(i)).collect()
 }
 
 /// It reached past what the receiver had granted: the receiver may drop it (RFC 9293 §3.10.7.4).

@@ -22,6 +22,11 @@ const FLOOR_EMPTY: Ns = Ns::from_millis(200);
 /// An open pause at the end of the capture is worth a word from here on.
 const FLOOR_OPEN_EMPTY: Ns = Ns::from_secs(1);
 
+/// An ACK of a lone short segment that is this much later than the fastest one was held back.
+const DELAYED_ACK: Ns = Ns::from_millis(25);
+/// No receiver holds an ACK back for longer (RFC 1122 §4.2.3.2).
+const DELAYED_ACK_MOST: Ns = Ns::from_millis(500);
+
 /// What the stall finder knows of one connection.
 pub struct Context<'a> {
     /// Its packets.
@@ -44,6 +49,8 @@ pub struct Context<'a> {
     pub rtt: &'a PerDir<Vec<RttSample>>,
     /// Lowest round trip between the tap and each direction's sender.
     pub sender_rtt: PerDir<Option<Ns>>,
+    /// Each direction has packets.
+    pub seen: PerDir<bool>,
     /// The clock that each direction's sender puts into its packets.
     pub sent: PerDir<Option<SendClock>>,
     /// Bytes of each direction that were acknowledged and never captured.
@@ -119,6 +126,7 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
     let mut est = Estimator::default();
     let mut rtt = cx.rtt[dir].iter().peekable();
     let lag = cx.sender_rtt[dir].unwrap_or(Ns::ZERO);
+    let mut lowest = Ns(i64::MAX);
     let mut w = Walk {
         score: Score::default(),
         nxt: RelSeq(0),
@@ -137,7 +145,13 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
             continue;
         }
         while let Some(s) = rtt.next_if(|s| s.ts <= p.ts) {
-            est.take(s.rtt + lag);
+            lowest = lowest.min(s.rtt);
+            // A delayed ACK tells of the receiver's timer, not of the path (RFC 1122 §4.2.3.2).
+            let lone = w.unacknowledged().0.len() < u64::from(cx.mss[dir]);
+            let delayed = lone && s.rtt > lowest + DELAYED_ACK && s.rtt < lowest + DELAYED_ACK_MOST;
+            if !delayed {
+                est.take(s.rtt + lag);
+            }
         }
         let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
         if p.dir == dir {

@@ -480,3 +480,17 @@ fn a_tail_loss_probe_whose_first_copy_never_came_by_was_called_new() {
     // Exactly the gap's own packets are missing: the application paused, and the first copy came.
     assert_eq!(case(136).0, [(37, Retransmission)]);
 }
+
+/// On the receiver's host, with a wrong checksum: the network broke it, the host only looked.
+#[test]
+fn a_broken_packet_was_blamed_on_the_receiving_host() {
+    let case = |bad: &str| {
+        let text = flight(&[]).replace("c 1001:2001", &format!("c 1001:2001 {bad}"))
+            + "0.0501 s ack 1001 sack 2001:10001
+               0.0902 c 1001:2001 id 113
+               0.0903 s ack 10001";
+        trace(&with(HELLO_AT_SERVER, &text)).losses.iter().map(|l| l.location).collect::<Vec<_>>()
+    };
+    assert_eq!(case("bad"), [LossWhere::Upstream]);
+    assert_eq!(case(""), [LossWhere::ReceivingHost]);
+}

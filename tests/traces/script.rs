@@ -6,6 +6,7 @@
 //! 0.040 s S  mss 1000 sack wscale 7
 //! 0.081 c 1:1001 id 17 ts 81,40          bytes, IP ID, TSval,TSecr
 //! 0.121 s ack 1001 sack 2001:3001 win 0  cumulative ACK, SACK blocks, raw window
+//! 0.122 c 1001:2001 bad noid             wrong checksum, IP ID 0 (`v6`: no ID at all)
 //! ```
 //! An ACK number holds until the next one; IP IDs count up by themselves.
 
@@ -96,6 +97,7 @@ fn packet<'a>(
     let mut flags = 0u16;
     let mut options = TcpOptions::default();
     let mut range = None;
+    let mut checksum_ok = true;
     let (mut ttl, mut link_key) = (me.ttl, 0);
     me.id = me.id.wrapping_add(1);
     let mut id = Some(me.id);
@@ -115,6 +117,8 @@ fn packet<'a>(
             "ttl" => ttl = number(words.next()) as u8,
             "link" => link_key = u64::from(number(words.next())),
             "noid" => id = Some(0),
+            "bad" => checksum_ok = false,
+            "v6" => id = None,
             "id" => {
                 me.id = number(words.next()) as u16;
                 id = Some(me.id);
@@ -192,7 +196,7 @@ fn packet<'a>(
         len: b - a,
         options,
         checksum: a as u16 ^ (b as u16).rotate_left(5),
-        checksum_ok: Some(true),
+        checksum_ok: Some(checksum_ok),
         cut: false,
     })
 }

@@ -464,3 +464,181 @@ fn a_server_that_does_not_read_was_called_a_server_that_does_not_answer() {
     let s = only(&c);
     assert_eq!((s.owner, s.cause), (Owner::ReceiverApp, StallCause::ZeroWindow));
 }
+
+/// Requests in two short writes: every second one waits for a delayed ACK, and so the usual round trip
+/// *is* the delayed ACK. After the eighth time it was no longer called a stall.
+#[test]
+fn a_habit_of_nagle_was_taken_for_the_round_trip() {
+    let mut text = HELLO.replace("0.04", "0.001");
+    for i in 0..20u32 {
+        let (at, seq, answer) = (0.05 + f64::from(i) * 0.05, 1 + i * 200, 1 + i * 100);
+        text += &format!("{at:.4} c {seq}:{} ack {answer}\n", seq + 100);
+        text += &format!("{:.4} s ack {}\n", at + 0.0445, seq + 100);
+        text += &format!("{:.4} c {}:{}\n", at + 0.0446, seq + 100, seq + 200);
+        text += &format!("{:.4} s {answer}:{} ack {}\n", at + 0.0456, answer + 100, seq + 200);
+    }
+    let c = trace(&text);
+    let nagle = c.stalls.iter().filter(|s| s.cause == StallCause::NagleDelayedAck).count();
+    assert_eq!(nagle, 20, "{:#?}", c.stalls);
+}
+
+#[test]
+fn one_direction_alone_proves_no_black_hole() {
+    let c = trace_until(
+        "0.0 c 1:1001 ack 1
+         0.3 c 1:1001
+         0.9 c 1:1001
+         2.1 c 1:1001",
+        5.0,
+    );
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::Capture, StallCause::Gap));
+    assert!(s.detail.needs.as_deref().unwrap().contains("both directions"));
+}
+
+/// Small messages passed before; then a large one meets a path that is dead for all.
+#[test]
+fn a_dead_path_and_an_mtu_black_hole_differ_in_how_sure_they_are() {
+    let case = |more: &str| {
+        let text = "0.041 c 1:201
+             0.081 s ack 201
+             0.082 c 201:1201
+             0.083 c 1201:2201
+             0.084 c 2201:2301
+             0.330 c 201:1201
+             0.900 c 201:1201
+             2.000 c 201:1201\n";
+        trace_until(&with(HELLO, &format!("{text}{more}")), 1.0)
+    };
+    let maybe = case("");
+    let s = named(&maybe, StallCause::MtuBlackHole);
+    assert!(s.confidence < 0.7, "{s:?}");
+    let sure = case("2.100 s ack 201 sack 2201:2301");
+    let s = named(&sure, StallCause::MtuBlackHole);
+    assert!(s.confidence > 0.85, "{s:?}");
+    let told = case("2.100 s icmp 1200");
+    assert!(named(&told, StallCause::MtuBlackHole).confidence > 0.9, "{:#?}", told.stalls);
+    // A large one did pass before: then it is no matter of size.
+    let large = trace_until(
+        &with(
+            HELLO,
+            "0.041 c 1:1001
+             0.081 s ack 1001
+             0.082 c 1001:2001
+             0.330 c 1001:2001
+             0.900 c 1001:2001
+             2.000 c 1001:2001",
+        ),
+        1.0,
+    );
+    assert_eq!(only(&large).cause, StallCause::BlackHole);
+}
+
+/// On the receiver's host every copy came by, intact, and the host answers, but not for them.
+#[test]
+fn what_the_receivers_own_tap_saw_again_and_again_was_called_a_dead_ack_path() {
+    let case = |bad: &str| {
+        trace_until(
+            &with(
+                HELLO_AT_SERVER,
+                &format!(
+                    "0.041 c 1:1001
+                     0.0411 s ack 1001
+                     0.082 c 1001:2001 {bad}
+                     0.332 c 1001:2001 {bad}
+                     0.400 s 1:101 ack 1001
+                     0.440 c ack 101
+                     0.832 c 1001:2001 {bad}
+                     0.833 s ack 1001
+                     1.832 c 1001:2001 {bad}
+                     1.833 s ack 1001"
+                ),
+            ),
+            0.5,
+        )
+    };
+    let c = case("");
+    let s = named(&c, StallCause::HostDrop);
+    assert_eq!((s.owner, s.end), (Owner::ReceiverHost, None));
+    // Broken on the way: the host does right to drop them.
+    assert!(case("bad").stalls.iter().all(|s| s.cause != StallCause::HostDrop));
+}
+
+/// The update got lost, and so did the answers to the probes: at the receiver's tap this looks like a sender
+/// that does not use its window. What it echoes says that it never heard.
+#[test]
+fn a_lost_window_update_was_called_a_stuck_sender() {
+    let case = |echo: u32| {
+        trace(&with(
+            HELLO_AT_SERVER,
+            &format!(
+                "0.041 c 1:1001 ts 41,0
+                 0.0411 s ack 1001 win 0 ts 500,41
+                 0.300 c 1000:1000 ts 300,500
+                 0.3001 s ack 1001 win 0 ts 759,300
+                 0.500 s ack 1001 win 8000 ts 959,300
+                 0.740 c 1000:1000 ts 740,{echo}
+                 0.7401 s ack 1001 win 8000 ts 1199,740
+                 1.640 c 1000:1000 ts 1640,{echo}
+                 1.6401 s ack 1001 win 8000 ts 2099,1640
+                 1.800 c 1001:2001 ts 1800,2099
+                 1.8001 s ack 2001 ts 2259,1800"
+            ),
+        ))
+    };
+    let lost = case(759);
+    assert!(lost.stalls.iter().all(|s| s.cause != StallCause::StuckWindow), "{:#?}", lost.stalls);
+    let stuck = case(1199);
+    assert_eq!((only(&stuck).owner, only(&stuck).cause), (Owner::SenderTcp, StallCause::StuckWindow));
+}
+
+/// A reset that answers a stray segment comes from no connection: ID 0, no window, no options. That is the
+/// peer's kernel; but whoever goes on sending after "its" reset did not send it.
+#[test]
+fn a_reset_is_told_by_its_distance_and_by_who_goes_on_speaking() {
+    let talk = "0.041 c 1:1001 ts 41,0\n 0.081 s ack 1001 ts 5,41\n 0.082 c 1001:2001 ts 82,5\n";
+    let peer = trace(&with(HELLO, &format!("{talk} 0.12 s R noid win 0")));
+    assert_eq!(named(&peer, StallCause::Reset).detail.sent_by.as_deref(), Some("peer"));
+    let forged = trace(&with(
+        HELLO,
+        &format!(
+            "{talk} 0.10 s R noid win 0\n 0.30 s 1:501 ack 2001 win 8000 ts 9,82\n 0.60 s 1:501 ts 12,82"
+        ),
+    ));
+    assert_eq!(named(&forged, StallCause::Reset).detail.sent_by.as_deref(), Some("middlebox"));
+}
+
+/// Nothing was outstanding, nobody had said goodbye: the connection was cut all the same.
+#[test]
+fn a_reset_of_a_quiet_connection_went_unnamed() {
+    let c = trace(&with(HELLO, "0.041 c 1:1001\n 0.081 s ack 1001\n 0.500 s R"));
+    let s = named(&c, StallCause::Reset);
+    assert_eq!((s.detail.outstanding, s.detail.sent_by.as_deref()), (Some(0), Some("peer")));
+    let tidy = trace(&with(HELLO, "0.041 c F 1:1001\n 0.081 s F ack 1002\n 0.0811 c ack 2\n 0.0812 c R"));
+    assert!(tidy.stalls.iter().all(|s| s.cause != StallCause::Reset), "{:#?}", tidy.stalls);
+}
+
+/// One ACK that is late by far has a cause; which one, a single round trip does not say. A queue that had
+/// grown before does.
+#[test]
+fn one_late_ack_is_no_queue_and_grown_round_trips_are() {
+    let case = |rtt: [f64; 6]| {
+        let mut text = String::new();
+        let (mut at, mut seq) = (0.1, 1);
+        for r in rtt {
+            text += &format!(
+                "{at:.4} c {seq}:{}\n{:.4} c {}:{}\n",
+                seq + 1000,
+                at + 0.0001,
+                seq + 1000,
+                seq + 2000
+            );
+            text += &format!("{:.4} s ack {}\n", at + r, seq + 2000);
+            (at, seq) = (at + r + 0.001, seq + 2000);
+        }
+        trace(&with(HELLO, &text)).stalls.iter().map(|s| s.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(case([0.04, 0.04, 0.04, 0.04, 0.04, 0.25]), [StallCause::Unknown]);
+    let grown = case([0.09, 0.1, 0.11, 0.12, 0.13, 0.45]);
+    assert_eq!(grown.last(), Some(&StallCause::Queueing), "{grown:?}");
+}
