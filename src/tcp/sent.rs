@@ -30,7 +30,7 @@ impl SendClock {
             let genuine = |p: &&Packet| p.dir == dir && !matches!(p.twin, Twin::Capture(_)) && !p.flags.rst();
             trace.packets.iter().filter(genuine).filter_map(|p| Some((p.ts, p.timestamps?.0)))
         };
-        let (zero, last) = (stamped().next()?, stamped().last()?);
+        let (zero, last) = (stamped().next()?, stamped().next_back()?);
         let span = last.0.since(zero.0);
         let ticks = i64::from(last.1.wrapping_sub(zero.1));
         if span < SHORTEST || ticks == 0 {
