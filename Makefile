@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HAVE_PCAP := $(wildcard /usr/include/pcap/pcap.h /usr/local/include/pcap/pcap.h)
 
-.PHONY: demo test lint fmt bench deps
+.PHONY: demo test accuracy rivals lint fmt bench deps
 
 demo: deps
 	$(CARGO) build --release --locked
@@ -14,6 +14,11 @@ demo: deps
 # machine cannot run print SKIPPED with the reason, and fail where CI=true.
 test: deps
 	$(CARGO) test --locked
+
+# Every scenario over the lab, scored against the link's own log; tshark and tcptrace beside it.
+# About 20 minutes; `make accuracy ONLY="loss3 --seeds 2"` for less.
+accuracy: deps rivals
+	$(CARGO) test --locked --test accuracy -- $(or $(ONLY),--all)
 
 lint: deps
 	$(CARGO) fmt --check
@@ -29,3 +34,9 @@ ifeq ($(HAVE_PCAP),)
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libpcap-dev
 endif
 	@command -v $(CARGO) >/dev/null || { echo "no Rust toolchain: install one from https://rustup.rs"; exit 2; }
+
+rivals:
+	@command -v tshark >/dev/null && command -v tcptrace >/dev/null || { \
+	  echo "installing tshark and tcptrace (to compare with)"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends tshark tcptrace; }

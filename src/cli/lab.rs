@@ -16,15 +16,21 @@ use std::time::{Duration, Instant};
 
 /// Arguments of `syncscope lab`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   syncscope lab --scenario captures/scenarios/loss3.toml -- sh -c 'ping -c 3 $SYNCSCOPE_SERVER_ADDR'
   syncscope lab --scenario demo --server 'iperf3 -s -1' -- sh -c 'iperf3 -c $SYNCSCOPE_SERVER_ADDR'
   syncscope lab --scenario captures/scenarios/accuracy/tail-loss.toml --record /tmp/tail-loss
   syncscope lab --measure
 
 The command finds both ends in SYNCSCOPE_CLIENT_ADDR and SYNCSCOPE_SERVER_ADDR (IPv6: …_ADDR6).
-Exit code: that of the command.")]
+Exit code: that of the command."
+)]
 pub struct Args {
+    #[command(subcommand)]
+    sub: Option<Sub>,
     /// What the link does: a scenario file, or `clean` or `demo`.
     #[arg(long, value_name = "FILE", required_unless_present = "measure")]
     scenario: Option<PathBuf>,
@@ -50,6 +56,12 @@ pub struct Args {
     /// The command and its arguments.
     #[arg(last = true, value_name = "CMD", required_unless_present_any = ["measure", "record"])]
     command: Vec<OsString>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Sub {
+    /// Say how right a report is, against the link's log, the kernels' counters and the applications' logs.
+    Score(super::score::Args),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -82,6 +94,9 @@ pub fn load_scenario(path: &std::path::Path) -> Result<Scenario, CliError> {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<Outcome, CliError> {
+    if let Some(Sub::Score(args)) = &args.sub {
+        return super::score::run(args);
+    }
     if args.measure {
         live::prepare()?;
         return print_measured(&measure::measure()?);

@@ -11,6 +11,7 @@ mod explain;
 mod lab;
 mod live;
 mod logs;
+pub mod score;
 mod serve;
 mod sync;
 mod talk;

@@ -23,6 +23,7 @@ pub mod packet;
 pub mod pair;
 mod rule;
 pub mod scenario;
+pub mod score;
 pub mod talk;
 pub mod transform;
 pub mod units;

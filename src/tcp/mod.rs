@@ -15,7 +15,7 @@ mod cause;
 mod cause_of_wait;
 mod classify;
 mod loss;
-mod ranges;
+pub(crate) mod ranges;
 mod rtt;
 mod score;
 mod sent;

@@ -1,0 +1,119 @@
+//! `syncscope lab score`: a report against what the link knows.
+
+use super::analysis::read_log;
+use super::{CliError, Outcome};
+use crate::lab::fate::Fate;
+use crate::lab::kernel::Kernel;
+use crate::lab::scenario::{self, Scenario};
+use crate::lab::score::{Truth, score, text};
+use crate::model::AppLog;
+use crate::report::record;
+use crate::view;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `syncscope lab score`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  syncscope lab --scenario captures/scenarios/loss3.toml --record run
+  syncscope analyze --all-segments --format ndjson run/client.pcapng | syncscope lab score run -
+
+Exit code: 0 where no answer is wrong, 1 where one is.")]
+pub struct Args {
+    /// The record of a run over the lab, or the link's log alone (`lab --truth`). What lies beside the log
+    /// is used, too: kernel counters, the applications' logs, what the scenario plans.
+    #[arg(value_name = "TRUTH")]
+    truth: PathBuf,
+    /// A report, JSON or NDJSON, made with `--all-segments`; `-` reads standard input.
+    #[arg(value_name = "REPORT")]
+    report: PathBuf,
+    /// Print the counts as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is known about a run.
+#[derive(Clone, Debug)]
+pub struct Known {
+    fates: Vec<Fate>,
+    kernel: Option<Kernel>,
+    client: Option<AppLog>,
+    server: Option<AppLog>,
+    scenario: Option<Scenario>,
+}
+
+impl Known {
+    /// Reads a record folder, or the log of a link and what lies beside it.
+    pub fn open(path: &Path) -> Result<Known, CliError> {
+        let (dir, log) = if path.is_dir() {
+            (path, path.join(record::TRUTH))
+        } else {
+            (path.parent().unwrap_or(Path::new(".")), path.to_owned())
+        };
+        let say = |p: &Path, e: &dyn std::fmt::Display| CliError::Message(format!("{}: {e}", p.display()));
+        let file = fs::File::open(&log).map_err(|e| say(&log, &e))?;
+        let mut fates = Vec::new();
+        for (i, line) in BufReader::new(file).lines().enumerate() {
+            let line = line.map_err(|e| say(&log, &e))?;
+            let fate = serde_json::from_str(&line);
+            fates.push(fate.map_err(|e| say(&log, &format!("line {}: no packet's fate: {e}", i + 1)))?);
+        }
+        let kernel = match fs::read(dir.join(record::KERNEL)) {
+            Ok(bytes) => {
+                Some(serde_json::from_slice(&bytes).map_err(|e| say(&dir.join(record::KERNEL), &e))?)
+            }
+            Err(_) => None,
+        };
+        let path = dir.join(record::SCENARIO);
+        let scenario = match fs::read_to_string(&path) {
+            Ok(text) => {
+                Some(Scenario::parse(&path.display().to_string(), &text).map_err(|e| say(&path, &e))?)
+            }
+            Err(_) => None,
+        };
+        Ok(Known {
+            fates,
+            kernel,
+            client: read_log(&dir.join(record::CLIENT_EVENTS))?,
+            server: read_log(&dir.join(record::SERVER_EVENTS))?,
+            scenario,
+        })
+    }
+
+    /// As the scoring wants it.
+    pub fn truth(&self) -> Truth<'_> {
+        let planned = self.scenario.as_ref().filter(|s| s.talk.is_some());
+        Truth {
+            fates: &self.fates,
+            kernel: self.kernel.as_ref(),
+            client: self.client.as_ref(),
+            server: self.server.as_ref(),
+            expected: planned.map(|s| &*s.truth),
+            by_fates: planned.is_some_and(|s| s.score == Some(scenario::Score::Fates)),
+        }
+    }
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<Outcome, CliError> {
+    let known = Known::open(&args.truth)?;
+    let name = args.report.display();
+    let text = if args.report.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(&args.report)
+    };
+    let text = text.map_err(|e| CliError::Message(format!("{name}: {e}")))?;
+    let report = view::load(&text).map_err(|e| CliError::Message(format!("{name}: {e}")))?;
+    let score = score(known.truth(), &report).map_err(|e| CliError::Message(format!("{name}: {e}")))?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &score).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        text::write(&score, &mut out)?;
+    }
+    Ok(if score.wrong() > 0 { Outcome::Findings } else { Outcome::Ok })
+}

@@ -1,0 +1,288 @@
+//! Waits as the link saw them, beside the stalls of the report.
+
+use super::Score;
+use super::segments::WhySent;
+use super::wire::Wire;
+use crate::correlate::sender;
+use crate::lab::scenario::Truth as Planned;
+use crate::model::tcp::{Cause, Owner, Stall, StallCause};
+use crate::model::{Dir, Ns, RelSeq, Side, Span, StreamRange, Ts};
+use crate::tcp::ranges::RangeSet;
+
+/// How far a stall may begin or end from the truth.
+const TOLERANCE: Ns = Ns::from_millis(1);
+/// What a scenario plans for a moment may show so long before and after it.
+const SLACK: Ns = Ns::from_millis(1500);
+
+/// A time without progress at one tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The last progress, or the first send after a pause.
+    pub start: Ts,
+    /// The next progress; none: it did not come.
+    pub end: Option<Ts>,
+    /// Bytes were on their way at its start.
+    pub outstanding: StreamRange,
+}
+
+/// A wait of this length is a stall whatever the round trip: with bytes on their way, and without.
+const FLOOR_OUTSTANDING: Ns = Ns::from_millis(36);
+/// See above.
+const FLOOR_EMPTY: Ns = Ns::from_millis(220);
+/// What is sent before a wait is seen at the other end of the link in it.
+const ON_ITS_WAY: Ns = Ns::from_millis(60);
+
+enum Event {
+    Data(StreamRange),
+    Ack(RelSeq, Vec<StreamRange>),
+    Reset,
+}
+
+/// Every wait of one way at one tap, however short. Progress is a byte newly acknowledged or SACKed.
+pub fn waits(wire: &Wire, dir: Dir, side: Side) -> Vec<Wait> {
+    let mut events: Vec<(Ts, Event)> = Vec::new();
+    for way in Dir::BOTH {
+        for p in &wire.packets[way] {
+            let passes = if side == sender(way) { Some(p.sent) } else { p.arrived };
+            let Some(at) = passes else { continue };
+            if p.rst {
+                events.push((at, Event::Reset));
+            } else if way == dir {
+                if p.copy > 0 {
+                    events.push((at, Event::Data(p.range)));
+                }
+            } else if let Some(ack) = p.ack {
+                events.push((at, Event::Ack(ack, p.sack.clone())));
+            }
+        }
+    }
+    events.sort_by_key(|e| e.0);
+    let mut out = Vec::new();
+    let mut got = RangeSet::default();
+    let (mut next, mut una) = (RelSeq(0), RelSeq(0));
+    let mut since: Option<Ts> = None;
+    for (at, event) in events {
+        match event {
+            Event::Data(r) if r.end > next => {
+                if una >= next {
+                    // Nothing was owed; from now on something is.
+                    if let Some(start) = since {
+                        let outstanding = StreamRange::new(next, next);
+                        out.push(Wait { start, end: Some(at), outstanding });
+                    }
+                    since = Some(at);
+                }
+                next = r.end;
+            }
+            Event::Data(_) => {}
+            Event::Ack(ack, sack) => {
+                let before = StreamRange::new(una, next);
+                let mut news = 0;
+                if ack <= next && ack > una {
+                    news += got.insert(StreamRange::new(RelSeq(0), ack));
+                    una = ack;
+                }
+                for r in sack.iter().filter(|r| r.end <= next && r.start >= una) {
+                    news += got.insert(*r);
+                }
+                if news > 0 {
+                    if let Some(start) = since.filter(|_| !before.is_empty()) {
+                        out.push(Wait { start, end: Some(at), outstanding: before });
+                    }
+                    since = Some(at);
+                }
+            }
+            Event::Reset => {
+                if let Some(start) = since.take() {
+                    out.push(Wait { start, end: Some(at), outstanding: StreamRange::new(una, next) });
+                }
+            }
+        }
+    }
+    if let Some(start) = since {
+        out.push(Wait { start, end: None, outstanding: StreamRange::new(una, next) });
+    }
+    out
+}
+
+/// One way at one tap.
+pub struct Seen<'a> {
+    /// For messages.
+    pub at: &'a str,
+    /// The link's view.
+    pub wire: &'a Wire,
+    /// Which way.
+    pub dir: Dir,
+    /// Whose tap.
+    pub side: Side,
+    /// How much later the report's clock has this tap's packets.
+    pub skew: Ns,
+    /// Why packets of this way were sent again.
+    pub why: &'a [Option<WhySent>],
+    /// The end of the report.
+    pub end: Ts,
+}
+
+/// Counts the stalls of one way at one tap, and those that are missing.
+pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Planned], by_fates: bool) {
+    let waits = waits(seen.wire, seen.dir, seen.side);
+    let mine = |e: &&Planned| e.dir == seen.dir && e.tap.is_none_or(|t| t == seen.side);
+    let mut met = vec![false; planned.len()];
+    for stall in stalls {
+        let start = stall.start - seen.skew;
+        let end = stall.end.map(|e| e - seen.skew);
+        let lasts = end.unwrap_or(seen.end).since(start);
+        bounds(s, seen, &waits, stall, start, end);
+        let said = label(stall.owner, stall.cause);
+        let span = Span::new(start, end.unwrap_or(seen.end));
+        let truth: Vec<(Owner, StallCause)> = if by_fates {
+            let causes = from_fates(seen, span);
+            causes.into_iter().map(|c| (Owner::Network, c)).collect()
+        } else {
+            let here = planned.iter().enumerate().filter(|(_, e)| mine(e) && near(e, seen.wire.zero, span));
+            let here: Vec<_> = here.collect();
+            for (i, _) in &here {
+                met[*i] = true;
+            }
+            here.iter().flat_map(|(_, e)| e.cause.iter().map(|c| (e.owner, *c))).collect()
+        };
+        if by_fates && truth.is_empty() {
+            continue;
+        }
+        let right = truth.contains(&(stall.owner, stall.cause));
+        let names = |(o, c): &(Owner, StallCause)| label(*o, *c);
+        let truth_label =
+            if right { said.clone() } else { truth.first().map_or("nothing".to_owned(), names) };
+        s.stalls.add(&truth_label, &said, 1);
+        s.stall_ms.add(&truth_label, &said, (lasts.0 / 1_000_000).max(0) as u64);
+        let owner = if truth.iter().any(|t| t.0 == stall.owner) {
+            stall.owner
+        } else {
+            truth.first().map_or(Owner::Unknown, |t| t.0)
+        };
+        s.owners.add(owner.as_str(), stall.owner.as_str(), 1);
+        if !right {
+            let should: Vec<String> = truth.iter().map(names).collect();
+            s.note(format!(
+                "{} {}: a stall of {lasts} at {} is {}, called {said} (frames {:?})",
+                seen.at,
+                seen.dir,
+                seen.wire.when(start),
+                if should.is_empty() { "nothing that was planned".to_owned() } else { should.join(" or ") },
+                stall.evidence.iter().map(|f| f.0).take(8).collect::<Vec<_>>(),
+            ));
+        }
+    }
+    for (e, _) in planned.iter().zip(met).filter(|(e, met)| mine(e) && !met && !by_fates) {
+        // A loss that was mended while other bytes went on is planned, and no stall.
+        let stood = |w: &&Wait| near(e, seen.wire.zero, Span::new(w.start, w.end.unwrap_or(seen.end)));
+        let longest = waits.iter().filter(stood).filter(|w| seen.is_long(w)).max_by_key(|w| seen.length(w));
+        let Some(longest) = longest else { continue };
+        let truth = e.cause.first().map_or(String::new(), |c| label(e.owner, *c));
+        s.stalls.add(&truth, "missing", 1);
+        s.stall_ms.add(&truth, "missing", (seen.length(longest).0 / 1_000_000).max(0) as u64);
+        s.note(format!(
+            "{} {}: {truth} is missing from the stalls; the link saw {}",
+            seen.at,
+            seen.dir,
+            seen.when(longest.start, longest.end)
+        ));
+    }
+}
+
+impl Seen<'_> {
+    fn length(&self, w: &Wait) -> Ns {
+        w.end.unwrap_or(self.end).since(w.start)
+    }
+
+    /// Long enough that every report must call it a stall.
+    fn is_long(&self, w: &Wait) -> bool {
+        let floor = if w.outstanding.is_empty() { FLOOR_EMPTY } else { FLOOR_OUTSTANDING };
+        self.length(w) > floor.max(self.wire.round_trip().scaled(22, 10))
+    }
+
+    fn when(&self, from: Ts, to: Option<Ts>) -> String {
+        let to = to.map_or("the end".to_owned(), |t| self.wire.when(t).to_string());
+        format!("a wait from {} to {to}", self.wire.when(from))
+    }
+}
+
+fn bounds(s: &mut Score, seen: &Seen<'_>, waits: &[Wait], stall: &Stall, start: Ts, end: Option<Ts>) {
+    let close = |a: Ts, b: Ts| a.since(b).0.abs() <= TOLERANCE.0;
+    let fits = |w: &Wait| {
+        close(w.start, start)
+            && match (w.end, end) {
+                (Some(a), Some(b)) => close(a, b),
+                (a, b) => a == b,
+            }
+    };
+    s.bounds.truth += 1;
+    s.bounds.said += 1;
+    if waits.iter().any(fits) {
+        s.bounds.right += 1;
+    } else {
+        let nearest = waits.iter().min_by_key(|w| w.start.since(start).0.abs());
+        let nearest = nearest
+            .map_or("there is none".to_owned(), |w| format!("the nearest is {}", seen.when(w.start, w.end)));
+        s.note(format!(
+            "{} {}: {}, {}, is no wait of the link; {nearest}",
+            seen.at,
+            seen.dir,
+            stall.cause,
+            seen.when(start, end)
+        ));
+    }
+}
+
+fn near(e: &Planned, zero: Ts, span: Span) -> bool {
+    let Some(at) = e.at else { return true };
+    let planned = Span::new(zero + at.0 - SLACK, zero + at.0 + e.lasts.map_or(Ns::ZERO, |d| d.0) + SLACK);
+    planned.intersect(span).is_some()
+}
+
+fn label(owner: Owner, cause: StallCause) -> String {
+    format!("{owner}/{cause}")
+}
+
+/// What a wait must be called, by what the link did to the bytes that it waited for; nothing where the
+/// link did nothing to them.
+fn from_fates(seen: &Seen<'_>, span: Span) -> Vec<StallCause> {
+    let packets = &seen.wire.packets[seen.dir];
+    let slack = Ns::from_secs(60);
+    let oldest = waits(seen.wire, seen.dir, seen.side);
+    let Some(wait) = oldest.iter().min_by_key(|w| w.start.since(span.start).0.abs()) else {
+        return Vec::new();
+    };
+    let of_it = |r: StreamRange| r.overlaps(wait.outstanding);
+    let before = |t: Ts| t <= span.end && t >= span.start - slack;
+    let lost: Vec<_> = packets.iter().filter(|p| p.lost() && of_it(p.range) && before(p.sent)).collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let again = packets.iter().zip(seen.why);
+    let again: Vec<Cause> = again
+        .filter(|(p, _)| {
+            p.copy > 1 && of_it(p.range) && p.sent >= span.start - ON_ITS_WAY && p.sent <= span.end
+        })
+        .filter_map(|(_, w)| w.map(|w| w.cause))
+        .collect();
+    let mut out = Vec::new();
+    if again.iter().any(|c| matches!(c, Cause::Rto | Cause::RtoRecovery)) {
+        out.extend([StallCause::LossRto, StallCause::BurstLoss]);
+    } else if again.contains(&Cause::Tlp) {
+        out.push(StallCause::LossTail);
+    }
+    if lost.iter().any(|p| p.copy > 1) {
+        out.push(StallCause::LostRetransmission);
+    }
+    if again.contains(&Cause::Fast) && !again.contains(&Cause::Rto) {
+        out.push(StallCause::LossFast);
+    }
+    if again.contains(&Cause::Syn) || lost.iter().any(|p| p.syn) {
+        out.push(StallCause::HandshakeLoss);
+    }
+    if out.is_empty() {
+        out.push(StallCause::LossFast);
+    }
+    out
+}

@@ -1,0 +1,153 @@
+//! The scoring must itself be right: small logs of packets whose meaning is plain.
+
+use super::wire::Wire;
+use super::*;
+use crate::lab::fate::{Cause as FateCause, Fate, What};
+use crate::lab::kernel::{Congestion, Resend};
+use crate::model::tcp::SegmentClass::{self, NetworkDuplicate, New, Reordered, Retransmission, WindowProbe};
+use crate::model::{RelSeq, StreamRange};
+use std::collections::BTreeMap;
+
+/// Milliseconds.
+fn at(ms: i64) -> Ts {
+    Ts(ms * 1_000_000)
+}
+
+/// A log line: when it entered, which way, sequence number after the ISN, payload, when it left (none: dropped).
+#[derive(Default)]
+struct Log {
+    fates: Vec<Fate>,
+    sent: BTreeMap<(bool, u32), u32>,
+}
+
+const ISN: u32 = u32::MAX - 2000;
+
+impl Log {
+    fn new() -> Log {
+        let mut log = Log::default();
+        log.push(0, Dir::C2s, 0, 0, 2, Some(20));
+        log.push(20, Dir::S2c, 0, 0, 0x12, Some(40));
+        log
+    }
+
+    fn push(&mut self, t: i64, dir: Dir, seq: u32, len: u32, flags: u16, due: Option<i64>) -> &mut Fate {
+        let index = self.fates.iter().filter(|f| f.dir == dir).count() as u64;
+        let mut f = Fate::entered(at(t), dir, index, None, 40 + len as usize);
+        let client = dir == Dir::C2s;
+        (f.sport, f.dport) = if client { (Some(4000), Some(9000)) } else { (Some(9000), Some(4000)) };
+        (f.conn, f.seq, f.len, f.flags) = (Some(1), Some(ISN.wrapping_add(seq)), len, Some(flags));
+        f.ack = (flags & 0x10 != 0).then_some(ISN.wrapping_add(1));
+        f.win = Some(500);
+        if len > 0 || flags & 3 != 0 {
+            let n = self.sent.entry((client, seq)).or_default();
+            *n += 1;
+            f.copy = *n;
+        }
+        match due {
+            Some(due) => f.due = Some(at(due)),
+            None => f.suffer(What::Dropped, FateCause::Loss),
+        }
+        self.fates.push(f);
+        self.fates.last_mut().unwrap()
+    }
+
+    fn data(&mut self, t: i64, seq: u32, len: u32, due: Option<i64>) -> &mut Fate {
+        self.push(t, Dir::C2s, seq, len, 0x10, due)
+    }
+
+    fn ack(&mut self, t: i64, ack: u32, due: Option<i64>) -> &mut Fate {
+        let f = self.push(t, Dir::S2c, 1, 0, 0x10, due);
+        f.ack = Some(ISN.wrapping_add(ack));
+        f
+    }
+
+    fn wire(&self) -> Wire {
+        Wire::busiest(&self.fates).unwrap()
+    }
+}
+
+fn classes(wire: &Wire, side: Side) -> Vec<(i64, SegmentClass)> {
+    let seen = wire.sightings(Dir::C2s, side);
+    seen.iter().map(|s| (wire.packets.c2s[s.packet].range.start.0, s.class)).collect()
+}
+
+#[test]
+fn an_original_that_its_successor_overtook_is_late_at_the_receiver_only() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(80));
+    log.data(51, 1001, 1000, Some(71));
+    assert_eq!(classes(&log.wire(), Side::Client), [(0, New), (1, New), (1001, New)]);
+    assert_eq!(classes(&log.wire(), Side::Server), [(0, New), (1001, New), (1, Reordered)]);
+}
+
+#[test]
+fn an_original_behind_its_own_copy_is_late_too() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(400));
+    log.data(300, 1, 1000, Some(320));
+    assert_eq!(classes(&log.wire(), Side::Server), [(0, New), (1, Retransmission), (1, Reordered)]);
+}
+
+#[test]
+fn a_lost_packet_passes_one_tap_and_a_doubled_one_passes_the_other_twice() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, None);
+    log.data(51, 1001, 1000, Some(71)).arrivals = 2;
+    log.data(95, 1, 1000, Some(115));
+    assert_eq!(classes(&log.wire(), Side::Client), [(0, New), (1, New), (1001, New), (1, Retransmission)]);
+    assert_eq!(
+        classes(&log.wire(), Side::Server),
+        [(0, New), (1001, New), (1001, NetworkDuplicate), (1, Retransmission)]
+    );
+}
+
+#[test]
+fn an_empty_packet_below_the_next_number_probes_a_closed_window() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.ack(70, 1001, Some(90)).win = Some(0);
+    log.data(300, 1000, 0, Some(320));
+    let seen = classes(&log.wire(), Side::Client);
+    assert_eq!(seen.last(), Some(&(1000, WindowProbe)));
+}
+
+#[test]
+fn the_kernels_state_names_the_cause_and_the_log_says_whether_it_was_needed() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, None);
+    log.data(51, 1001, 1000, Some(71));
+    log.data(100, 1, 1000, Some(120));
+    log.data(400, 1001, 1000, Some(420));
+    let wire = log.wire();
+    let resend = |ms: i64, ca| Resend {
+        side: Side::Client,
+        t: at(ms),
+        sport: 4000,
+        dport: 9000,
+        ca,
+        seq: None,
+        family: 4,
+    };
+    let resends = Some(vec![resend(100, Congestion::Recovery), resend(400, Congestion::Loss)]);
+    let kernel = Kernel { resends, ..Kernel::default() };
+    let why: Vec<_> = segments::why_sent(&wire, Dir::C2s, Some(&kernel))
+        .into_iter()
+        .flatten()
+        .map(|w| (w.cause, w.needless))
+        .collect();
+    assert_eq!(why, [(Cause::Fast, false), (Cause::Rto, true)]);
+}
+
+#[test]
+fn a_wait_ends_with_the_next_byte_acknowledged() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, None);
+    log.data(300, 1, 1000, Some(320));
+    log.ack(320, 1001, Some(340));
+    let waits = stalls::waits(&log.wire(), Dir::C2s, Side::Client);
+    let long: Vec<_> =
+        waits.iter().filter(|w| w.end.is_some_and(|e| e.since(w.start) > Ns::from_millis(100))).collect();
+    assert_eq!(long.len(), 1, "{waits:?}");
+    assert_eq!((long[0].start, long[0].end), (at(50), Some(at(340))));
+    assert_eq!(long[0].outstanding, StreamRange::new(RelSeq(1), RelSeq(1001)));
+}

@@ -1,0 +1,205 @@
+//! One connection as the link knows it: every packet that entered, what became of it, and so what a
+//! tap at either end had to see. Nothing here is taken from the analysis that is to be scored.
+
+use crate::lab::fate::{Fate, What};
+use crate::model::tcp::SegmentClass;
+use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, Side, StreamRange, Ts};
+use std::collections::BTreeMap;
+
+/// SYN, FIN and RST in [`Fate::flags`] (RFC 9293 §3.1).
+const FIN: u16 = 1;
+const SYN: u16 = 2;
+const RST: u16 = 4;
+const ACK: u16 = 16;
+
+/// One packet of the connection, with sequence numbers that count from its SYN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packet {
+    /// When it entered the link.
+    pub sent: Ts,
+    /// When it left it at the other end; none: it did not.
+    pub arrived: Option<Ts>,
+    /// How often it arrived.
+    pub arrivals: u8,
+    /// Its number among the packets of its way.
+    pub index: u64,
+    /// What it covers, SYN and FIN included.
+    pub range: StreamRange,
+    /// Payload bytes.
+    pub len: u32,
+    /// It carries SYN.
+    pub syn: bool,
+    /// It carries FIN.
+    pub fin: bool,
+    /// It carries RST.
+    pub rst: bool,
+    /// How often these bytes had been sent, this time included; 0: it carries none.
+    pub copy: u32,
+    /// What it acknowledges.
+    pub ack: Option<RelSeq>,
+    /// What it reports to have beyond that (RFC 2018), a duplicate (RFC 2883) first.
+    pub sack: Vec<StreamRange>,
+    /// It probes a closed window or an idle peer: no new number, and not the next one either.
+    pub probe: Option<SegmentClass>,
+}
+
+impl Packet {
+    /// It carries something that every report must classify.
+    pub fn counts(&self) -> bool {
+        (self.copy > 0 || self.probe.is_some()) && !self.rst
+    }
+
+    /// It had to be sent again, by whoever was to blame.
+    pub fn lost(&self) -> bool {
+        self.arrived.is_none()
+    }
+}
+
+/// A packet passing one tap.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sighting {
+    /// Which packet of its way.
+    pub packet: usize,
+    /// When.
+    pub at: Ts,
+    /// What it was, seen from there.
+    pub class: SegmentClass,
+}
+
+/// The connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wire {
+    /// Ports of the client and the server.
+    pub ports: (u16, u16),
+    /// When its first packet entered the link: time 0 of a scenario.
+    pub zero: Ts,
+    /// Every packet of each way, in the order in which they entered.
+    pub packets: PerDir<Vec<Packet>>,
+}
+
+impl Wire {
+    /// The connection of a log that carried most payload; none where there is no TCP in it.
+    pub fn busiest(fates: &[Fate]) -> Option<Wire> {
+        let mut carried = BTreeMap::<u32, u64>::new();
+        for f in fates.iter().filter(|f| f.seq.is_some()) {
+            *carried.entry(f.conn?).or_default() += u64::from(f.len) + 1;
+        }
+        let (conn, _) = carried.into_iter().max_by_key(|(conn, n)| (*n, std::cmp::Reverse(*conn)))?;
+        let of_it = || fates.iter().filter(move |f| f.conn == Some(conn) && f.seq.is_some());
+        let first = of_it().next()?;
+        let (sport, dport) = (first.sport?, first.dport?);
+        let ports = if first.dir == Dir::C2s { (sport, dport) } else { (dport, sport) };
+        let isn = |dir: Dir| {
+            let way = || of_it().filter(move |f| f.dir == dir);
+            let syn = way().find(|f| f.flags.unwrap_or(0) & SYN != 0).and_then(|f| f.seq);
+            Some(Seq(syn.or_else(|| way().find_map(|f| f.seq).map(|s| s.wrapping_sub(1)))?))
+        };
+        let isns = PerDir { c2s: isn(Dir::C2s), s2c: isn(Dir::S2c) };
+        let mut near = PerDir { c2s: RelSeq(0), s2c: RelSeq(0) };
+        let mut packets = PerDir { c2s: Vec::new(), s2c: Vec::new() };
+        for f in of_it() {
+            let Some(isn) = isns[f.dir] else { continue };
+            let start = RelSeq::unwrap_near(Seq(f.seq?), isn, near[f.dir]);
+            let flags = f.flags.unwrap_or(0);
+            let (syn, fin) = (flags & SYN != 0, flags & FIN != 0);
+            let end = start.plus(i64::from(f.len) + i64::from(syn) + i64::from(fin));
+            near[f.dir] = near[f.dir].max(end);
+            let theirs = isns[f.dir.flip()];
+            let there = |raw: u32| Some(RelSeq::unwrap_near(Seq(raw), theirs?, near[f.dir.flip()]));
+            packets[f.dir].push(Packet {
+                sent: f.t,
+                arrived: f.due.filter(|_| f.fate != What::Dropped),
+                arrivals: f.arrivals,
+                index: f.index,
+                range: StreamRange::new(start, end),
+                len: f.len,
+                syn,
+                fin,
+                rst: flags & RST != 0,
+                copy: f.copy,
+                ack: f.ack.filter(|_| flags & ACK != 0).and_then(there),
+                sack: f
+                    .sack
+                    .iter()
+                    .filter_map(|&(a, b)| Some(StreamRange::new(there(a)?, there(b)?)))
+                    .collect(),
+                probe: None,
+            });
+        }
+        let mut wire = Wire { ports, zero: first.t, packets };
+        let windows = fates.iter().filter(|f| f.conn == Some(conn));
+        let closed: Vec<(Dir, Ts)> = windows
+            .filter(|f| f.win == Some(0) && f.flags.unwrap_or(0) & (RST | SYN) == 0)
+            .filter_map(|f| Some((f.dir, f.due?)))
+            .collect();
+        for dir in Dir::BOTH {
+            wire.mark_probes(dir, &closed);
+        }
+        Some(wire)
+    }
+
+    /// A packet without data below the next number to send asks whether somebody is there
+    /// (RFC 9293 §3.8.4), or whether the window is open again (§3.8.6.1).
+    fn mark_probes(&mut self, dir: Dir, closed: &[(Dir, Ts)]) {
+        let heard: Vec<Ts> = self.packets[dir.flip()].iter().filter_map(|p| p.arrived).collect();
+        let mut next = RelSeq(0);
+        for p in &mut self.packets[dir] {
+            if p.copy == 0 && !p.rst && p.range.start < next && p.range.is_empty() {
+                let last = heard.iter().copied().filter(|t| *t <= p.sent).max();
+                let shut = last.is_some_and(|l| closed.contains(&(dir.flip(), l)));
+                p.probe = Some(if shut { SegmentClass::WindowProbe } else { SegmentClass::KeepAlive });
+            }
+            next = next.max(p.range.end);
+        }
+    }
+
+    /// The shortest round trip: the fastest packet each way.
+    pub fn round_trip(&self) -> Ns {
+        let fastest = |d: Dir| self.packets[d].iter().filter_map(|p| Some(p.arrived?.since(p.sent))).min();
+        Dir::BOTH.into_iter().filter_map(fastest).sum()
+    }
+
+    /// A moment for people: since its first packet.
+    pub fn when(&self, t: Ts) -> Ns {
+        t.since(self.zero)
+    }
+
+    /// What a tap at `side` sees of one way, in order of time.
+    pub fn sightings(&self, dir: Dir, side: Side) -> Vec<Sighting> {
+        let packets = self.packets[dir].iter().enumerate().filter(|(_, p)| p.counts());
+        if side == crate::correlate::sender(dir) {
+            return packets.map(|(i, p)| Sighting { packet: i, at: p.sent, class: as_sent(p) }).collect();
+        }
+        let mut seen = Vec::new();
+        for (i, p) in packets {
+            let Some(at) = p.arrived else { continue };
+            for n in 0..p.arrivals.max(1) {
+                let class = if n > 0 { SegmentClass::NetworkDuplicate } else { as_sent(p) };
+                seen.push(Sighting { packet: i, at, class });
+            }
+        }
+        seen.sort_by_key(|s| s.at);
+        // The latest packet that arrived, and how far the arrived ones reach.
+        let mut reach: Vec<(u64, RelSeq)> = Vec::new();
+        for s in &mut seen {
+            let p = &self.packets[dir][s.packet];
+            let overtaken = reach.iter().any(|(i, end)| *i > p.index && *end >= p.range.end);
+            if s.class == SegmentClass::New && overtaken {
+                s.class = SegmentClass::Reordered;
+            }
+            reach.retain(|(i, end)| *i > p.index || *end > p.range.end);
+            if !reach.iter().any(|(i, end)| *i >= p.index && *end >= p.range.end) {
+                reach.push((p.index, p.range.end));
+            }
+        }
+        seen
+    }
+}
+
+fn as_sent(p: &Packet) -> SegmentClass {
+    match (p.probe, p.copy) {
+        (Some(class), _) => class,
+        (None, 0 | 1) => SegmentClass::New,
+        (None, _) => SegmentClass::Retransmission,
+    }
+}

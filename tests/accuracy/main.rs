@@ -1,0 +1,126 @@
+//! `make accuracy`: every scenario over the lab, several seeds each, a capture at both taps; what the
+//! reports say is held against the link's log, the kernel and the applications, and beside what other
+//! tools say of the same files. Without arguments (as `cargo test` runs it): a few scenarios, one seed.
+//!
+//! ```text
+//! accuracy [--all] [--seeds N] [--jobs N] [--keep DIR] [--verbose] [SCENARIO…]
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod marks;
+mod rivals;
+mod run;
+#[path = "../skip/mod.rs"]
+mod skip;
+mod table;
+
+use run::{Job, Row};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+
+/// One of each kind of fault: what CI has time for.
+const FEW: [&str; 8] = [
+    "clean",
+    "several-holes",
+    "lost-retransmission",
+    "tail-loss",
+    "reorder-large",
+    "delay-spike",
+    "zero-window-3s",
+    "sender-pauses",
+];
+
+struct Options {
+    all: bool,
+    seeds: u64,
+    jobs: usize,
+    keep: Option<PathBuf>,
+    verbose: bool,
+    names: Vec<String>,
+}
+
+impl Options {
+    fn parse() -> Result<Options, String> {
+        let mut o = Options { all: false, seeds: 0, jobs: 2, keep: None, verbose: false, names: Vec::new() };
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+            let number = |v: String| v.parse::<u64>().map_err(|_| format!("`{v}` is no number"));
+            match arg.as_str() {
+                "--all" => o.all = true,
+                "--verbose" => o.verbose = true,
+                "--seeds" => o.seeds = number(value()?)?,
+                "--jobs" => o.jobs = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
+                "--keep" => o.keep = Some(PathBuf::from(value()?)),
+                // What `cargo test -- …` tells every test binary.
+                flag if flag.starts_with('-') => {}
+                name => o.names.push(name.to_owned()),
+            }
+        }
+        if o.seeds == 0 {
+            o.seeds = if o.all { 5 } else { 1 };
+        }
+        Ok(o)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        if self.names.is_empty() {
+            self.all || FEW.contains(&name)
+        } else {
+            self.names.iter().any(|n| n == name)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match Options::parse() {
+        Ok(o) => o,
+        Err(e) => {
+            eprintln!("accuracy: {e}");
+            return ExitCode::from(2);
+        }
+    };
+    let doctor = Command::new(run::BINARY).arg("doctor").output().expect("syncscope runs");
+    if !doctor.status.success() {
+        skip::skip("accuracy", &String::from_utf8_lossy(&doctor.stdout));
+        return ExitCode::SUCCESS;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/scenarios/accuracy");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).expect("scenarios").map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let name = |p: &Path| p.file_stem().unwrap().to_string_lossy().into_owned();
+    let mut queue: VecDeque<Job> = VecDeque::new();
+    for seed in 1..=options.seeds {
+        for file in files.iter().filter(|f| options.wants(&name(f))) {
+            queue.push_back(Job { name: name(file), file: file.clone(), seed, keep: options.keep.clone() });
+        }
+    }
+    let total = queue.len();
+    assert!(total > 0, "no such scenario in {}", folder.display());
+    let (queue, rows) = (Mutex::new(queue), Mutex::new(Vec::<Row>::new()));
+    std::thread::scope(|s| {
+        for _ in 0..options.jobs {
+            s.spawn(|| {
+                loop {
+                    let Some(job) = queue.lock().unwrap().pop_front() else { return };
+                    let mut done = run::run(&job);
+                    if options.verbose {
+                        for row in &done {
+                            for note in &row.score.notes {
+                                println!("{} seed {} {}: {note}", row.scenario, row.seed, row.tap);
+                            }
+                        }
+                    }
+                    rows.lock().unwrap().append(&mut done);
+                }
+            });
+        }
+    });
+    let mut rows = rows.into_inner().unwrap();
+    rows.sort_by(|a, b| (&a.scenario, a.tap, a.seed).cmp(&(&b.scenario, b.tap, b.seed)));
+    table::print(&rows);
+    if marks::judge(&rows, total) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
