@@ -76,6 +76,28 @@ fn a_fast_repair_names_the_bytes_the_place_and_the_read() {
 }
 
 #[test]
+fn a_read_that_waited_for_the_end_of_the_stream_was_of_unknown_reason() {
+    let packets = "
+    0.100 s 1:1001
+    0.120 c ack 1001
+    0.400 s F 1001:1001
+    0.420 c ack 1002";
+    let logs = "
+    server write 0.0999 0.1001 @0 +1000
+    client read 0.060 0.1202 @0 +1000
+    client read 0.1203 0.4201 @1000 +0";
+    let r = Case::new(packets).logs(logs).report();
+    let read = &r.reads[1];
+    let want = Budget {
+        peer_app: Ns::from_micros(279_700),
+        transit: ms(20),
+        local_delivery: Ns::from_micros(100),
+        ..Budget::default()
+    };
+    assert_eq!((read.len, read.budget), (0, want));
+}
+
+#[test]
 fn the_first_read_only_waited_for_the_server_to_write() {
     let r = Case::new(FAST).logs(FAST_LOGS).report();
     let read = &r.reads[0];

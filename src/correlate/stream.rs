@@ -37,11 +37,11 @@ impl<'a> Stream<'a> {
     /// Indexes one direction.
     pub fn new(tap: &'a TapView, dir: Dir) -> Stream<'a> {
         let mut sent: Vec<&SegmentRecord> =
-            tap.conn.segments.iter().filter(|s| s.dir == dir && s.len > 0 && is_copy(s.class)).collect();
+            tap.conn.segments.iter().filter(|s| s.dir == dir && carries(s) && is_copy(s.class)).collect();
         sent.sort_by_key(|s| (s.ts, s.frame));
         let mut copies = sent.clone();
         copies.sort_by_key(|s| (s.seq, s.ts, s.frame));
-        let longest = copies.iter().map(|s| i64::from(s.len)).max().unwrap_or(0);
+        let longest = copies.iter().map(|s| s.range().end.0 - s.seq.0).max().unwrap_or(0);
         let mut acked: Vec<(RelSeq, Event)> = Vec::new();
         for a in &tap.conn.acks[dir] {
             let event = Event { ts: a.ts, frame: a.frame };
@@ -60,7 +60,7 @@ impl<'a> Stream<'a> {
             .iter()
             .rev()
             .take_while(|s| s.seq.plus(self.longest) > x)
-            .filter(|s| s.seq.plus(i64::from(s.len)) > x)
+            .filter(|s| s.range().end > x)
             .copied()
             .collect();
         found.sort_by_key(|s| (s.ts, s.frame));
@@ -143,6 +143,11 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// Bytes, or the end of the stream, for which a reader waits as it does for a byte.
+fn carries(s: &SegmentRecord) -> bool {
+    s.len > 0 || s.fin
+}
+
 /// Sweeps data and acknowledgements in order of time; ACKs heal what the capture missed.
 fn frontier(sent: &[&SegmentRecord], acked: &[(RelSeq, Event)]) -> Vec<(RelSeq, Event)> {
     let mut out: Vec<(RelSeq, Event)> = Vec::new();
@@ -158,7 +163,7 @@ fn frontier(sent: &[&SegmentRecord], acked: &[(RelSeq, Event)]) -> Vec<(RelSeq, 
             (None, None) => return out,
             (Some(d), a) if a.is_none_or(|a| d <= a) => {
                 let Some(s) = data.next() else { return out };
-                let end = s.seq.plus(i64::from(s.len));
+                let end = s.range().end;
                 if s.seq > upto {
                     let e = waiting.entry(s.seq).or_insert(end);
                     *e = (*e).max(end);
