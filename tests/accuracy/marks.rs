@@ -2,7 +2,6 @@
 
 use crate::run::{Row, Tap};
 use crate::table::sum;
-use syncscope::lab::score::tally::share;
 
 /// Prints each mark; true where all are reached. `runs`: how many were planned.
 pub fn judge(rows: &[Row], runs: usize) -> bool {
@@ -17,7 +16,8 @@ pub fn judge(rows: &[Row], runs: usize) -> bool {
     let percent = |x: f64| format!("{:.2} %", 100.0 * x);
     mark("every scenario ran", failed == 0, format!("{failed} of {runs} failed"));
     mark("segment classes: 100 % right", one.classes.wrong() == 0, percent(one.classes.decided_accuracy()));
-    let undecided = share(one.classes.undecided(), one.classes.total());
+    let part = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+    let undecided = part(one.classes.undecided(), one.classes.total());
     mark("segment classes: undecided under 2 %", undecided < 0.02, percent(undecided));
     let odd = one.counters.iter().filter(|c| c.kernel != c.said).count();
     mark("counts equal the kernel's", odd == 0, format!("{odd} of {} differ", one.counters.len()));
@@ -43,7 +43,7 @@ pub fn judge(rows: &[Row], runs: usize) -> bool {
     }
     let right = both.reads.accuracy();
     mark("slow reads: cause right in 98 %", right >= 0.98, percent(right));
-    let unknown = share(both.read_ns.1, both.read_ns.0);
+    let unknown = part(both.read_ns.1, both.read_ns.0);
     mark("slow reads: unknown under 1 % of the time", unknown < 0.01, percent(unknown));
     mark("slow reads: budgets add up", both.budgets_off == 0, format!("{} do not", both.budgets_off));
     let f = both.findings;
