@@ -14,6 +14,7 @@ mod end;
 
 use super::error::DriveError;
 use super::record::{CaptureState, write_json};
+use crate::lab::endpoint::Endpoint;
 use crate::lab::kernel::{Counted, Kernel};
 use crate::lab::live::Lab;
 use crate::lab::live::trace::Tracer;
@@ -112,7 +113,7 @@ pub fn run_talk(
     dir: &Path,
     stop: &Arc<AtomicBool>,
 ) -> Result<TalkRecord, DriveError> {
-    let script = (talk, &scenario.endpoint.cc);
+    let script = (talk, &scenario.endpoint);
     let server = Handle::start(lab, Side::Server, script, dir, stop)?;
     let client = Handle::start(lab, Side::Client, script, dir, stop)?;
     let both = [&client, &server];
@@ -175,7 +176,7 @@ impl Handle {
     fn start(
         lab: &Lab,
         side: Side,
-        (talk, cc): (&Talk, &Option<String>),
+        (talk, set): (&Talk, &Endpoint),
         dir: &Path,
         stop: &Arc<AtomicBool>,
     ) -> Result<Handle, DriveError> {
@@ -193,7 +194,7 @@ impl Handle {
             side,
             addr: SocketAddr::new(ip, port),
             app: app.clone(),
-            cc: cc.clone(),
+            set: set.of(side),
             lasts: talk.lasts.0.to_std(),
             dir: dir.to_owned(),
             stop: Arc::clone(stop),

@@ -101,6 +101,27 @@ pub fn unacknowledged(socket: &impl AsFd) -> Option<u32> {
     queue(socket, libc::TIOCOUTQ)
 }
 
+/// Packets for this socket that its kernel dropped after receiving them (`SO_MEMINFO`).
+pub fn drops(socket: &impl AsFd) -> io::Result<u32> {
+    // Nine numbers; the last is SK_MEMINFO_DROPS (include/uapi/linux/sock_diag.h).
+    let mut raw = [0u32; 9];
+    let mut len = size_of_val(&raw) as libc::socklen_t;
+    // SAFETY: `raw` and `len` outlive the call and `len` says how much of `raw` may be written.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            raw.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    if rc == 0 { Ok(raw[8]) } else { Err(io::Error::last_os_error()) }
+}
+
+/// As in include/uapi/asm-generic/socket.h; libc knows it on some architectures only.
+const SO_MEMINFO: libc::c_int = 55;
+
 fn queue(socket: &impl AsFd, request: libc::Ioctl) -> Option<u32> {
     let mut n: libc::c_int = 0;
     // SAFETY: both requests write one int through the pointer; the descriptor is borrowed from a live socket.

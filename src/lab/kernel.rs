@@ -24,6 +24,9 @@ pub struct Counted {
     /// By how much each counter moved during the talk, by the name that `nstat` prints
     /// (`TcpRetransSegs`, `TcpExtTCPLossProbes`); those that did not are left out.
     pub counters: BTreeMap<String, i64>,
+    /// Packets that the host dropped between its capture and its TCP, as the scenario's `drop` asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_in_host: Option<u32>,
 }
 
 impl Counted {
@@ -102,7 +105,7 @@ pub fn moved(before: &BTreeMap<String, i64>, after: &BTreeMap<String, i64>) -> C
         let by = now.saturating_sub(before.get(name).copied().unwrap_or(0));
         (by != 0).then(|| (name.clone(), by))
     };
-    Counted { counters: after.iter().filter_map(delta).collect() }
+    Counted { counters: after.iter().filter_map(delta).collect(), dropped_in_host: None }
 }
 
 /// One line of a trace of `tcp:tcp_retransmit_skb`, `tcp:tcp_retransmit_synack` and `tcp:tcp_cong_state_set`.

@@ -15,6 +15,7 @@
 //! time). What the analysis finds can so be checked against what really happened.
 
 mod conn;
+pub mod endpoint;
 pub mod fate;
 pub mod kernel;
 pub mod live;

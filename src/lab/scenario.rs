@@ -22,6 +22,7 @@
 //! `at`, `after`, `before` and `until` counts from there, so that a slow start of the programs does
 //! not shift the faults against the transfer.
 
+use super::endpoint::Endpoint;
 use super::talk::{Family, Talk};
 use super::units::{Dur, Rate, Share, Size};
 use crate::model::tcp::{Owner, StallCause};
@@ -94,6 +95,9 @@ pub struct Truth {
     pub owner: Owner,
     /// Any of these is right.
     pub cause: Vec<StallCause>,
+    /// It is as right not to name it: too short to be a stall, or nothing that anybody waits for.
+    #[serde(default)]
+    pub optional: bool,
     /// Only this end's capture can tell; none: each of them, and both together.
     pub tap: Option<Side>,
     /// Around when, after time 0.
@@ -403,14 +407,6 @@ impl TryFrom<RuleText> for Rule {
     }
 }
 
-/// How the two kernels are set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Endpoint {
-    /// Congestion control (`reno`, `cubic`, `bbr`, …); none: what the host uses.
-    pub cc: Option<String>,
-}
-
 /// What a test sync over this link shall do.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -497,6 +493,14 @@ impl Scenario {
             });
             fail(line, e.message().to_owned())
         })?;
+        if scenario.talk.is_none()
+            && [Side::Client, Side::Server].iter().any(|s| scenario.endpoint.of(*s).drop.is_some())
+        {
+            return Err(fail(
+                None,
+                "`drop` of an [endpoint] needs a [talk]: it is set on its sockets".to_owned(),
+            ));
+        }
         if let Some(talk) = &scenario.talk {
             if talk.family == Family::V6 && scenario.mtu < 1280 {
                 return Err(fail(

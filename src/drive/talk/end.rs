@@ -6,9 +6,11 @@ use super::super::error::DriveError;
 use super::super::record::CaptureState;
 use super::super::recorder::{LiveRun, Recorder};
 use super::super::tap::{self, Tap};
+use super::super::tcp_info;
 use super::super::wire::wait_for;
 use super::actor::{Actor, Halt};
 use super::{EndRecord, Ending, Finished};
+use crate::lab::endpoint::{HostDrop, OneEnd};
 use crate::lab::kernel::{moved, parse_counters};
 use crate::lab::live::{DEVICE, forget};
 use crate::lab::talk::App;
@@ -16,7 +18,7 @@ use crate::model::Side;
 use crate::report::record;
 use nix::poll::PollFlags;
 use nix::sys::socket::{setsockopt, sockopt::TcpCongestion};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -56,7 +58,7 @@ pub(super) struct End {
     pub(super) side: Side,
     pub(super) addr: SocketAddr,
     pub(super) app: App,
-    pub(super) cc: Option<String>,
+    pub(super) set: OneEnd,
     pub(super) lasts: Duration,
     pub(super) dir: PathBuf,
     pub(super) stop: Arc<AtomicBool>,
@@ -90,8 +92,10 @@ impl End {
         let disk = self.dir.join(format!("{}.disk.part", self.side.as_str()));
         let mut actor = Actor::new(recorder, Instant::now() + self.lasts, Arc::clone(&self.stop), disk);
         let mut ending = Ending::Done;
+        let mut dropper = None;
         match self.open(socket, peer, &actor) {
             Ok(stream) => {
+                dropper = self.set.drop.map(|d| drop_in_host(&stream, d, &self.stop));
                 actor.socket = Some(stream);
                 for (i, step) in self.app.steps.iter().enumerate() {
                     if let Err(halt) = actor.step(*step) {
@@ -106,6 +110,7 @@ impl End {
         self.say(Said::Ready);
         let Ok(Cmd::StopTap) = self.cmds.recv() else { return Err(lost()) };
         let socket = actor.finish();
+        let dropped = dropper.map(|d| d.join().unwrap_or_else(|_| Err("its thread died".to_owned())));
         let log = live.take();
         let capture = match tap {
             Ok(tap) => tap.stop(Some(&log)),
@@ -113,10 +118,16 @@ impl End {
         };
         self.say(Said::Ready);
         let Ok(Cmd::Vanish) = self.cmds.recv() else { return Err(lost()) };
+        // Before the socket goes: its end counts as a reset.
+        let mut counted = moved(&before, &counters());
         if let Some(socket) = socket {
             forget(socket);
         }
-        let counted = moved(&before, &counters());
+        match dropped {
+            Some(Ok(n)) => counted.dropped_in_host = Some(n),
+            Some(Err(why)) => return Err(DriveError::local("cannot drop in the host", why)),
+            None => {}
+        }
         Ok(Finished { record: EndRecord { addr: local, ending, capture }, log, counted })
     }
 
@@ -134,7 +145,7 @@ impl End {
         if let Some(size) = self.app.rcvbuf {
             socket.set_recv_buffer_size(usize::try_from(size.0).unwrap_or(usize::MAX))?;
         }
-        if let Some(cc) = &self.cc {
+        if let Some(cc) = &self.set.cc {
             setsockopt(&socket, TcpCongestion, &cc.into()).map_err(|e| no_congestion_control(cc, e))?;
         }
         socket.set_reuse_address(self.side == Side::Server)?;
@@ -186,6 +197,33 @@ impl End {
         let set = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(self.app.nodelay));
         set.map(|()| stream).map_err(Halt::Broken)
     }
+}
+
+/// Drops what arrives for a socket, in a while and for a while; how many packets. A socket's filter is asked
+/// before TCP sees the packet and after a capture has (tcp_v4_rcv), as a firewall's input rule would be.
+fn drop_in_host(
+    stream: &TcpStream,
+    drop: HostDrop,
+    stop: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<Result<u32, String>> {
+    let socket = stream.try_clone().map(Socket::from);
+    let (stop, begins) = (Arc::clone(stop), Instant::now() + drop.at.0.to_std());
+    let until = move |then: Instant| {
+        while Instant::now() < then && !stop.load(Ordering::Acquire) {
+            std::thread::sleep(then.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)));
+        }
+    };
+    std::thread::spawn(move || {
+        let words = |e: io::Error| e.to_string();
+        let socket = socket.map_err(words)?;
+        until(begins);
+        let before = tcp_info::drops(&socket).map_err(words)?;
+        // BPF: return 0, that is keep nothing of it.
+        socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]).map_err(words)?;
+        until(begins + drop.lasts.0.to_std());
+        socket.detach_filter().map_err(words)?;
+        Ok(tcp_info::drops(&socket).map_err(words)?.saturating_sub(before))
+    })
 }
 
 fn no_congestion_control(name: &str, e: nix::Error) -> io::Error {

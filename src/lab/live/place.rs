@@ -137,9 +137,16 @@ fn set_up(side: Side, scenario: &Scenario) -> Result<File, LabError> {
     if std::path::Path::new("/proc/sys/net/ipv6").exists() && scenario.mtu >= 1280 {
         step("set the IPv6 address", link.add_ipv6(place_addr6(side), 64))?;
     }
+    let set = scenario.endpoint.of(side);
+    for (name, wanted) in [("tcp_sack", set.sack), ("tcp_timestamps", set.timestamps)] {
+        if let Some(on) = wanted {
+            let done = sysctl(&format!("net/ipv4/{name}"), if on { "1" } else { "0" });
+            step(&format!("set net.ipv4.{name}"), done)?;
+        }
+    }
     // A talk sets it on its sockets, which needs no permission of the host.
-    if let Some(cc) = scenario.endpoint.cc.as_ref().filter(|_| scenario.talk.is_none()) {
-        set_congestion_control(cc)?;
+    if let Some(cc) = set.cc.filter(|_| scenario.talk.is_none()) {
+        set_congestion_control(&cc)?;
     }
     Ok(tun)
 }
