@@ -55,9 +55,9 @@ pub fn bind(mut p: Parsed, wanted: &Wanted, flows: &[Candidate]) -> Result<Bound
             (o.start, o.seen) = (o.start + by, o.seen + by);
         }
         match place(&s, wanted, flows) {
-            Ok(found) => logs.push(finish(s, found, flows, &mut notes)),
-            Err(_) if many && s.peer.is_some() => elsewhere += 1,
-            Err(e) => return Err(e),
+            Ok(found) => join(&mut logs, finish(s, found, flows, &mut notes)),
+            Err(Lost::Elsewhere(_)) if many && s.peer.is_some() => elsewhere += 1,
+            Err(Lost::Elsewhere(e) | Lost::Unclear(e)) => return Err(e),
         }
     }
     if logs.is_empty() {
@@ -147,12 +147,29 @@ fn told(s: &Stream) -> String {
     format!("{reads} reads ({read} bytes), {writes} writes ({written} bytes){slowest}")
 }
 
+/// Why a stream has no place.
+enum Lost {
+    /// The captures do not show its connection.
+    Elsewhere(AppLogError),
+    /// Several would do.
+    Unclear(AppLogError),
+}
+
+/// Adds a log; what two processes did with one connection is one log.
+fn join(logs: &mut Vec<AppLog>, log: AppLog) {
+    let same = |l: &&mut AppLog| (l.side, l.local, l.peer) == (log.side, log.local, log.peer);
+    match logs.iter_mut().find(same) {
+        Some(l) => {
+            l.events.extend(log.events);
+            l.events.sort_by_key(|e| (e.end, e.start));
+            l.offsets_known = false;
+        }
+        None => logs.push(log),
+    }
+}
+
 /// Side, local and peer address of a stream.
-fn place(
-    s: &Stream,
-    wanted: &Wanted,
-    flows: &[Candidate],
-) -> Result<(Side, SocketAddr, SocketAddr), AppLogError> {
+fn place(s: &Stream, wanted: &Wanted, flows: &[Candidate]) -> Result<(Side, SocketAddr, SocketAddr), Lost> {
     let (local, peer) = match wanted.flow {
         Some((l, p)) => (Some(l), Some(p)),
         None => (s.local, s.peer),
@@ -182,9 +199,11 @@ fn place(
         ([only], ..) => Ok(*only),
         // no capture, or one behind a translator: the log's own word
         ([], Some(l), Some(p), Some(side)) => Ok((side, l, p)),
-        ([], ..) if flows.is_empty() => Err(which(s, "no capture shows a connection", flows)),
-        ([], ..) => Err(which(s, "no connection of the capture has its addresses", flows)),
-        _ => Err(which(s, "nothing tells which connection, or which end of it", flows)),
+        ([], ..) if flows.is_empty() => {
+            Err(Lost::Elsewhere(which(s, "no capture shows a connection", flows)))
+        }
+        ([], ..) => Err(Lost::Elsewhere(which(s, "no connection of the capture has its addresses", flows))),
+        _ => Err(Lost::Unclear(which(s, "nothing tells which connection, or which end of it", flows))),
     }
 }
 

@@ -14,6 +14,7 @@
 mod bind;
 mod error;
 mod pattern;
+mod strace;
 pub mod time;
 
 pub use bind::{Bound, Candidate, Wanted, bind};
@@ -100,6 +101,9 @@ pub fn read(bytes: &[u8], pattern: Option<&Pattern>) -> Result<Recognised, AppLo
             Ok(log) => Ok(Recognised::Own(Box::new(log))),
             Err(e) => Err(AppLogError::NotEvents(e.to_string())),
         };
+    }
+    if strace::recognise(text) {
+        return strace::read(text).map(Recognised::Other);
     }
     match pattern {
         Some(p) => p.read(text).map(Recognised::Other),

@@ -6,9 +6,9 @@
 //! 10:00:00.339 got block, 4096 bytes    ← end, with (?<bytes>\d+)
 //! ```
 
-use super::time::{Stamp, TimeFormat};
+use super::time::{Clock, TimeFormat};
 use super::{AppLogError, Note, Open, Parsed, Stream, shown};
-use crate::model::calendar::{self, DAY, SECOND};
+use crate::model::calendar;
 use crate::model::{AppEvent, AppOp, Ns, Phase, Side, Ts};
 use regex::{Captures, Regex, RegexBuilder};
 use serde::Deserialize;
@@ -318,28 +318,6 @@ struct Found {
     start: Ts,
     end: Ts,
     len: Option<u32>,
-}
-
-/// Turns stamps into times; a clock without a date that jumps back by half a day has passed midnight.
-#[derive(Default)]
-struct Clock {
-    dated: bool,
-    zoned: bool,
-    before: Option<i64>,
-    days: i64,
-}
-
-impl Clock {
-    fn next(&mut self, s: Stamp, east: i64) -> Ts {
-        (self.dated, self.zoned) = (s.dated, s.zoned);
-        if !s.dated {
-            if self.before.is_some_and(|b| b.saturating_sub(s.ns) > DAY / 2) {
-                self.days += 1;
-            }
-            self.before = Some(s.ns);
-        }
-        Ts(s.ns.saturating_add(self.days.saturating_mul(DAY)).saturating_sub(east * SECOND))
-    }
 }
 
 fn id(c: &Captures<'_>) -> String {

@@ -1,5 +1,6 @@
 //! Times as logs write them, by a format in the words of `strftime`.
 
+use crate::model::Ts;
 use crate::model::calendar::{self, DAY, SECOND};
 
 /// What a log's time says. Without a date, `ns` counts from midnight.
@@ -134,6 +135,31 @@ impl TimeFormat {
             begins = !c.is_alphanumeric();
         }
         None
+    }
+}
+
+/// Turns stamps into times; a clock without a date that jumps back by half a day has passed midnight.
+#[derive(Default)]
+pub(super) struct Clock {
+    /// The last stamp had a date.
+    pub dated: bool,
+    /// The last stamp was in UTC.
+    pub zoned: bool,
+    before: Option<i64>,
+    days: i64,
+}
+
+impl Clock {
+    /// The next one; `east` seconds of Greenwich unless it says so itself.
+    pub fn next(&mut self, s: Stamp, east: i64) -> Ts {
+        (self.dated, self.zoned) = (s.dated, s.zoned);
+        if !s.dated {
+            if self.before.is_some_and(|b| b.saturating_sub(s.ns) > DAY / 2) {
+                self.days += 1;
+            }
+            self.before = Some(s.ns);
+        }
+        Ts(s.ns.saturating_add(self.days.saturating_mul(DAY)).saturating_sub(east * SECOND))
     }
 }
 
