@@ -7,7 +7,7 @@ use crate::model::{Dir, Ns, PerDir};
 /// Initial TTLs of the systems in use; a packet that still has one has crossed no router.
 const INITIAL_TTLS: [u8; 4] = [32, 64, 128, 255];
 /// A host answers its own tap within this; a wire and a peer's stack take longer.
-const OWN_HOST: Ns = Ns::from_micros(300);
+pub const OWN_HOST: Ns = Ns::from_micros(300);
 
 /// Lowest round trips: between the tap and the server (`c2s` data), and the tap and the client.
 pub fn locate(trace: &Trace, rtt_min: PerDir<Option<Ns>>) -> Tap {

@@ -31,7 +31,8 @@ enum State {
 
 /// Fills in `cause` and `resend` of every retransmission of `half`.
 pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, rtt: &[RttSample]) {
-    let lag = sender_rtt.unwrap_or(Ns::ZERO);
+    // On the sender's own host an ACK is acted on within microseconds.
+    let lag = sender_rtt.filter(|&r| r >= crate::flow::tap::OWN_HOST).unwrap_or(Ns::ZERO);
     let sack = trace.sack_permitted[dir.flip()] != Some(false);
     let mut answers =
         trace.packets.iter().filter(|p| p.dir != dir && !matches!(p.twin, Twin::Capture(_))).peekable();

@@ -412,6 +412,11 @@ impl Facts<'_> {
         if let Some(late) = self.came_late() {
             return Some(late);
         }
+        if self.records.first().is_some_and(|r| r.class == SegmentClass::Undecided) {
+            let needs = "a capture at the sender: did it pause, or was a flight lost?";
+            self.detail.needs = Some(needs.to_owned());
+            return Some((Owner::Unknown, StallCause::Unknown, 0.4));
+        }
         let mine = &self.cx.halves[self.wait.dir].records;
         let said_goodbye = self.cx.goodbye[self.wait.dir].is_some_and(|t| t <= self.wait.start);
         let ended_by_reset = self.cx.reset.is_some() && self.wait.end == self.cx.reset;
@@ -478,14 +483,16 @@ impl Facts<'_> {
             if self.wait.until.since(last) > next {
                 return None;
             }
-            self.detail.path = Some("ack".to_owned());
-            return Some(Some(if self.wait.end.is_none() {
+            let answer = if self.wait.end.is_none() {
                 (Owner::Network, StallCause::BlackHole, 0.85)
             } else if self.ends_one_round_trip_after_resend() {
-                (Owner::Network, StallCause::LossRto, 0.7)
+                // What else was in flight may have been lost with the ACKs.
+                return Some(Some((Owner::Network, StallCause::LossRto, 0.7)));
             } else {
                 (Owner::Network, StallCause::DelaySpike, 0.7)
-            }));
+            };
+            self.detail.path = Some("ack".to_owned());
+            return Some(Some(answer));
         }
         let tail = first.cause == Some(Cause::Tlp) || self.wait.len() < super::rtt::RTO_MIN;
         let cause = if tail { StallCause::LossTail } else { StallCause::LossRto };

@@ -5,8 +5,9 @@
 //! reached the sender and come back by then; else it stays undecided.
 
 use super::ranges::{Coverage, RangeSet};
+use super::rtt::RTO_MIN;
 use super::score::Score;
-use super::unseen::Unseen;
+use super::unseen::{DELAYED_ACK, Unseen};
 use crate::flow::hygiene::IdOrder;
 use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
@@ -234,6 +235,10 @@ impl Walk<'_> {
                 self.unseen.timed_out(missing, pause, p.len, p.ts);
                 return (SegmentClass::Retransmission, None);
             }
+            if self.looks_like_time_out(i) {
+                self.unseen.maybe_timed_out(p.ts);
+                return (SegmentClass::Undecided, None);
+            }
             let id = self.half.records.len() as u32;
             return (self.unseen.next(id, p.len, p.ts, self.patience()), None);
         }
@@ -255,6 +260,34 @@ impl Walk<'_> {
         }
         let ids = self.order.distance(prev, p).filter(|&d| (1..4096).contains(&d))?;
         Some((u32::from(ids.unsigned_abs()).saturating_sub(self.unseen.on_the_wire(prev.len)), pause))
+    }
+
+    /// Where IDs do not count: after a pause of a time-out a full segment comes alone, and a round trip later
+    /// two or more at once. A sender with that much new data begins with more than one (RFC 6928 §2); one
+    /// that repeats after a time-out does not (RFC 5681 §3.1).
+    fn looks_like_time_out(&self, i: usize) -> bool {
+        let p = &self.trace.packets[i];
+        let (Some(rtt), Some(prev)) = (self.path_rtt, self.previous.map(|j| &self.trace.packets[j])) else {
+            return false;
+        };
+        if self.peer_spoke
+            || self.order.counts_every_packet(self.dir)
+            || self.half.nxt.0 <= 1
+            || p.ts.since(prev.ts) < RTO_MIN.max(self.patience())
+            || !self.unseen.is_full(p.len)
+            || rtt < Ns::from_millis(1)
+        {
+            return false;
+        }
+        let mut after = self.trace.packets[i + 1..].iter().take(64);
+        let mut next =
+            || after.find(|q| q.carries()).filter(|q| q.dir == self.dir).map(|q| (q.ts, q.range().start));
+        let (Some((second, from)), Some((third, _))) = (next(), next()) else { return false };
+        let gone = second.since(p.ts);
+        from == p.range().end
+            && gone >= rtt.scaled(8, 10)
+            && gone <= self.patience() + DELAYED_ACK
+            && third.since(second) < rtt.scaled(2, 10)
     }
 
     /// No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
@@ -321,7 +354,7 @@ impl Walk<'_> {
             Some(rtt) if waited >= rtt && (self.score.dup_acks > 0 || self.score.has_above(r.end)) => {
                 SegmentClass::Retransmission
             }
-            _ if waited >= super::rtt::RTO_MIN => SegmentClass::Retransmission,
+            _ if waited >= RTO_MIN => SegmentClass::Retransmission,
             _ => SegmentClass::Undecided,
         }
     }

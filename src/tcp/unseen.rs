@@ -17,8 +17,10 @@ use std::collections::VecDeque;
 
 /// Segments whose sizes tell how many packets an unseen piece took.
 const RECENT: usize = 16;
+/// So many segments may belong to a flight that nobody counted.
+const FLIGHT: u32 = 64;
 /// A receiver may hold its ACK for so long (Linux), and the go-back is clocked by ACKs.
-const DELAYED_ACK: Ns = Ns::from_millis(50);
+pub const DELAYED_ACK: Ns = Ns::from_millis(50);
 
 /// Packets of one direction that were sent and did not come by.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ struct GoBack {
     last: Ts,
     /// Records between the two bounds.
     doubtful: Vec<u32>,
+    /// The time-out itself is proven.
+    proven: bool,
 }
 
 impl Unseen {
@@ -80,7 +84,17 @@ impl Unseen {
         let done = self.packets(u64::from(len));
         let sure = missing.saturating_sub(timers).saturating_sub(done);
         let most = missing.saturating_sub(done);
-        self.again = Some(GoBack { sure, most, last: at, doubtful: Vec::new() });
+        self.again = Some(GoBack { sure, most, last: at, doubtful: Vec::new(), proven: true });
+    }
+
+    /// What came by looks like a time-out's resend, without a count that proves it.
+    pub fn maybe_timed_out(&mut self, at: Ts) {
+        self.again = Some(GoBack { sure: 0, most: FLIGHT, last: at, doubtful: Vec::new(), proven: false });
+    }
+
+    /// A segment that is as large as any.
+    pub fn is_full(&self, len: u32) -> bool {
+        len >= self.mss
     }
 
     /// What the next segment in sequence is. `quiet`: time after which a go-back would have gone on.
@@ -110,8 +124,8 @@ impl Unseen {
     pub fn settle(&mut self, at: Option<Ts>, quiet: Ns) -> Vec<u32> {
         let over = |g: &GoBack| at.is_none_or(|t| t.since(g.last) > quiet + DELAYED_ACK);
         match self.again.take_if(|g| over(g)) {
-            Some(g) => g.doubtful,
-            None => Vec::new(),
+            Some(g) if g.proven => g.doubtful,
+            _ => Vec::new(),
         }
     }
 

@@ -494,3 +494,52 @@ fn a_broken_packet_was_blamed_on_the_receiving_host() {
     assert_eq!(case("bad"), [LossWhere::Upstream]);
     assert_eq!(case(""), [LossWhere::ReceivingHost]);
 }
+
+/// No IDs (IPv6), at the receiver's tap: a full segment alone after a pause, a round trip later two at once.
+/// That is how a time-out is repaired; an application that has that much to say begins with more.
+#[test]
+fn without_ids_what_looks_like_a_time_out_is_not_sold_as_new() {
+    let case = |second: &str| {
+        let text: String = (0..10u32)
+            .map(|i| format!("0.{} c {}:{} v6\n", 410 + i, 1 + i * 1000, 1001 + i * 1000))
+            .collect::<String>()
+            + &format!(
+                "0.4201 s ack 10001 v6
+                 1.000 c 10001:11001 v6
+                 1.0001 s ack 11001 v6
+                 {second} c 11001:12001 v6
+                 1.0405 c 12001:13001 v6
+                 1.0406 s ack 13001 v6"
+            );
+        trace(&with(&HELLO_AT_SERVER.replace("mss", "v6 mss").replace(". ack", ". v6 ack"), &text))
+    };
+    let c = case("1.0404");
+    use SegmentClass::Undecided;
+    assert_eq!(classes(&c), [(15, Undecided), (17, Undecided), (18, Undecided)]);
+    let s = c.stalls.last().unwrap();
+    assert_eq!((s.cause, s.owner), (StallCause::Unknown, syncscope::model::tcp::Owner::Unknown));
+    assert!(s.detail.needs.as_deref().unwrap().contains("sender"));
+    // Two at once after the pause: no time-out sends so.
+    let c = case("1.0003");
+    assert_eq!(classes(&c), []);
+    assert_eq!(c.stalls.last().unwrap().cause, StallCause::NoData);
+}
+
+/// On the sender's host the third duplicate ACK and the resend are microseconds apart, fewer than the
+/// host's own round trip to its tap. The trigger was taken for one that came too late.
+#[test]
+fn the_trigger_on_the_senders_own_host_came_too_late() {
+    let hello = HELLO.replace(" sack", "");
+    let text = "0.041 s 1:101
+        0.04106 c ack 101\n"
+        .to_owned()
+        + &flight(&[]).replace("0.0", "0.1")
+        + "0.181 s ack 1001
+           0.18201 s ack 1001
+           0.18202 s ack 1001
+           0.18203 s ack 1001
+           0.18205 c 1001:2001
+           0.222 s ack 10001";
+    let c = trace(&with(&hello, &text));
+    assert_eq!(causes(&c), [(20, Cause::Fast, 1)]);
+}
