@@ -3,15 +3,26 @@
 use std::net::IpAddr;
 
 /// True when the checksum inside `payload` fits. `payload` must be the whole transport packet.
-pub(super) fn transport_ok(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> bool {
+pub fn transport_ok(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> bool {
+    transport(src, dst, protocol, payload) == 0
+}
+
+/// The checksum of a whole transport packet, as its field must hold it if the field is 0 now; 0 if it holds it already.
+pub fn transport(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
     let addresses = match (src, dst) {
         (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets()) + sum(&d.octets()),
         (IpAddr::V6(s), IpAddr::V6(d)) => sum(&s.octets()) + sum(&d.octets()),
-        _ => return false,
+        // Nothing fits a packet of two families.
+        _ => return 1,
     };
     let length = payload.len() as u64;
     let total = addresses + u64::from(protocol) + (length >> 16) + (length & 0xffff) + sum(payload);
-    fold(total) == 0xffff
+    !fold(total)
+}
+
+/// The checksum of an IPv4 header or an ICMPv4 message, likewise.
+pub fn internet(bytes: &[u8]) -> u16 {
+    !fold(sum(bytes))
 }
 
 /// Sum of the 16-bit words; an odd byte counts as the high half of a last word.

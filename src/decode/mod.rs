@@ -9,7 +9,7 @@
 //! payload, original frame length where offload left a zero), not those of the bytes at hand.
 
 mod bytes;
-mod checksum;
+pub mod checksum;
 mod icmp;
 mod ip;
 mod link;

@@ -14,6 +14,9 @@ pub struct Endpoint {
     pub sack: Option<bool>,
     /// Time stamps (RFC 7323); likewise.
     pub timestamps: Option<bool>,
+    /// The two devices cut large segments and merge packets for their kernels (TSO, LRO): the captures show
+    /// large segments, the link carries packets of its MTU.
+    pub offload: bool,
     /// Only the client's.
     pub client: OneEnd,
     /// Only the server's.

@@ -63,6 +63,8 @@ pub struct Fate {
 pub enum What {
     /// Nothing.
     Passed,
+    /// A box on the path made it: it never entered. It has the number of the packet that it is an answer to.
+    Forged,
     /// It arrived twice.
     Duplicated,
     /// It came late and may have been overtaken.
@@ -88,6 +90,8 @@ pub enum Cause {
     Loss,
     /// Loss in a burst.
     Burst,
+    /// Above the rate that a policer lets through.
+    Policer,
     /// The queue before the line was full.
     Queue,
     /// Random reordering.
@@ -110,6 +114,7 @@ const WORDS: &[(&str, Cause)] = &[
     ("mtu", Cause::Mtu),
     ("loss", Cause::Loss),
     ("burst", Cause::Burst),
+    ("policer", Cause::Policer),
     ("queue", Cause::Queue),
     ("reorder", Cause::Reorder),
     ("duplicate", Cause::Duplicate),

@@ -2,9 +2,10 @@
 //! out with the time at which they must, and everyone's fate is told.
 //!
 //! ```text
-//!  push ─▶ black-out ─▶ rules ─▶ mtu ─▶ loss ─▶ burst ─▶ queue+rate ─▶ delay+jitter ─┬▶ fifo ─┬▶ pop
-//!             │           │       │      │        │          │                       └▶ late ─┘   │
-//!             └───────────┴───────┴──────┴────────┴──────────┴──▶ dropped ──▶ next_fate ◀─────────┘
+//!  push ─▶ black-out ─▶ rules ─▶ mtu ─▶ loss ─▶ burst ─▶ policer ─▶ queue+rate ─▶ delay+jitter ─┬▶ fifo ─┬▶ pop
+//!             │           │ └─┐   │ └─┐  │        │         │           │                       └▶ late ─┘   │
+//!             │           │   └───│───┴──│────────│── forged│: RST, ICMP│───────────────────────────▶ ┘      │
+//!             └───────────┴───────┴──────┴────────┴─────────┴───────────┴──▶ dropped ──▶ next_fate ◀─────────┘
 //! ```
 //!
 //! Every random decision is a hash of (seed, way, kind of decision, number of the packet), so the same
@@ -12,9 +13,10 @@
 
 use super::conn::{Connections, Seen};
 use super::fate::{Cause, Fate, What};
+use super::forge;
 use super::packet::Header;
 use super::rule::{Decision, Hit, Script, is_new_data};
-use super::scenario::{Action, Link, Scenario, Zero};
+use super::scenario::{Action, Link, Policer, ResetTo, Scenario, Zero};
 use crate::model::{Dir, Ns, PerDir, Ts};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -53,6 +55,8 @@ struct Way {
     in_burst: bool,
     /// Until when the line is busy with what it has taken.
     line_free: Ts,
+    /// When the policer's bucket will be full again.
+    full_again: Ts,
     /// Nothing that keeps its order leaves before.
     floor: Ts,
     fifo: VecDeque<Item>,
@@ -109,6 +113,7 @@ impl Machine {
             next_index: 0,
             in_burst: false,
             line_free: Ts::MIN,
+            full_again: Ts::MIN,
             floor: Ts::MIN,
             fifo: VecDeque::new(),
             late: BinaryHeap::new(),
@@ -149,10 +154,20 @@ impl Machine {
         let mut hold = None;
         let mut corrupt = dice.chance(Dice::Corrupt, link.corrupt.0).then_some(Cause::Corrupt);
         let mut kept = None;
+        let mut forged = Vec::new();
         if t.is_some_and(|t| link.blackout.iter().any(|w| w.holds(t))) {
             fate.suffer(What::Dropped, Cause::Blackout);
         } else {
             match self.script.fit(t, dir, header.as_ref(), seen.as_ref()) {
+                Some(Hit::Act(Action::Reset(to), name)) => {
+                    fate.suffer(What::Dropped, Cause::Rule(name.clone()));
+                    if to != ResetTo::Sender {
+                        forged.extend(header.as_ref().and_then(forge::reset_onwards).map(|p| (dir, p)));
+                    }
+                    if to != ResetTo::Receiver {
+                        forged.extend(header.as_ref().and_then(forge::reset_back).map(|p| (dir.flip(), p)));
+                    }
+                }
                 Some(Hit::Act(Action::Drop, name)) => fate.suffer(What::Dropped, Cause::Rule(name)),
                 Some(Hit::Act(Action::Corrupt, name)) => corrupt = Some(Cause::Rule(name)),
                 Some(Hit::Act(Action::Duplicate, name)) => {
@@ -168,12 +183,17 @@ impl Machine {
             }
         }
         if fate.fate != What::Dropped {
-            if link.mtu.is_some_and(|m| packet.len() > usize::from(m)) {
+            if let Some(mtu) = link.mtu.filter(|m| packet.len() > usize::from(*m)) {
                 fate.suffer(What::Dropped, Cause::Mtu);
+                let error = header.as_ref().filter(|_| link.icmp);
+                let error = error.and_then(|h| forge::too_big(&packet, h, mtu));
+                forged.extend(error.map(|p| (dir.flip(), p)));
             } else if dice.chance(Dice::Loss, link.loss.0) {
                 fate.suffer(What::Dropped, Cause::Loss);
             } else if burst_loss {
                 fate.suffer(What::Dropped, Cause::Burst);
+            } else if link.policer.is_some_and(|p| !way.conforms(now, p, packet.len() as u64)) {
+                fate.suffer(What::Dropped, Cause::Policer);
             }
         }
         let departs = match link.rate {
@@ -192,6 +212,9 @@ impl Machine {
             && dice.flip_a_bit(&mut packet)
         {
             fate.suffer(What::Corrupted, cause);
+        }
+        for (to, packet) in forged {
+            self.forge(&fate, now, to, packet);
         }
         let keeps_order = self.route(departs, index, fate, hold, kept.is_some(), packet, dice);
         if is_new_data(header.as_ref(), seen.as_ref()) {
@@ -245,6 +268,18 @@ impl Machine {
             way.fifo.push_back(item);
         }
         !late
+    }
+
+    /// Sends off a packet that a box half-way makes because of another one.
+    fn forge(&mut self, of: &Fate, now: Ts, dir: Dir, packet: Vec<u8>) {
+        let half = |d: Dir| Ns(self.scenario.link(d).delay.0.0 / 2);
+        let due = now + half(of.dir) + half(dir);
+        let header = Header::read(&packet);
+        let mut fate = Fate::entered(now, dir, of.index, header.as_ref(), packet.len());
+        fate.conn = of.conn;
+        fate.suffer(What::Forged, of.cause.clone());
+        let item = Item { index: of.index, due, kept: false, fate, packet };
+        self.ways[dir].late.push(Reverse(Late(item)));
     }
 
     /// When [`Machine::pop`] will have something, unless more is pushed before.
@@ -365,6 +400,16 @@ impl Way {
         let turn = if self.in_burst { b.r.0 } else { b.p.0 };
         self.in_burst ^= dice.chance(Dice::BurstTurn, turn);
         dice.chance(Dice::BurstLoss, if self.in_burst { b.bad.0 } else { b.good.0 })
+    }
+
+    /// Takes `len` bytes out of the policer's bucket; false: there are not so many.
+    fn conforms(&mut self, now: Ts, policer: Policer, len: u64) -> bool {
+        let full_again = self.full_again.max(now) + policer.rate.time_for(len);
+        let fits = full_again - now <= policer.rate.time_for(policer.burst.0);
+        if fits {
+            self.full_again = full_again;
+        }
+        fits
     }
 
     /// Puts `len` bytes on the line behind what it has; when its last bit has left, or none if the queue is full.

@@ -17,9 +17,11 @@
 mod conn;
 pub mod endpoint;
 pub mod fate;
+mod forge;
 pub mod kernel;
 pub mod live;
 pub mod machine;
+pub mod offload;
 pub mod packet;
 pub mod pair;
 mod rule;

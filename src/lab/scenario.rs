@@ -142,6 +142,10 @@ pub struct Link {
     pub corrupt: Share,
     /// Longer packets vanish without a word: an MTU black hole.
     pub mtu: Option<u16>,
+    /// They do not vanish without a word: their sender is told by ICMP (RFC 1191, RFC 8201).
+    pub icmp: bool,
+    /// What comes faster is dropped, and nothing waits.
+    pub policer: Option<Policer>,
     /// Times in which nothing passes.
     pub blackout: Vec<Window>,
 }
@@ -159,6 +163,8 @@ struct LinkText {
     duplicate: Share,
     corrupt: Share,
     mtu: Option<u16>,
+    icmp: bool,
+    policer: Option<Policer>,
     blackout: Vec<Window>,
 }
 
@@ -167,6 +173,9 @@ impl TryFrom<LinkText> for Link {
     fn try_from(t: LinkText) -> Result<Link, &'static str> {
         if t.queue.is_some() && t.rate.is_none() {
             return Err("`queue` needs a `rate`: without one nothing ever waits");
+        }
+        if t.icmp && t.mtu.is_none() {
+            return Err("`icmp` needs an `mtu`: it tells of packets that are longer");
         }
         Ok(Link {
             delay: t.delay,
@@ -179,9 +188,21 @@ impl TryFrom<LinkText> for Link {
             duplicate: t.duplicate,
             corrupt: t.corrupt,
             mtu: t.mtu,
+            icmp: t.icmp,
+            policer: t.policer,
             blackout: t.blackout,
         })
     }
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policer {
+    /// How fast it fills. Packet lengths count from the IP header.
+    pub rate: Rate,
+    /// How much it holds.
+    pub burst: Size,
 }
 
 /// Gilbert–Elliott: two states, each with a loss share (Elliott 1963).
@@ -307,6 +328,21 @@ pub enum Action {
     Duplicate,
     /// One bit behind the IP header is flipped.
     Corrupt,
+    /// A box on the path ends the connection: the packet is dropped, and a RST is forged.
+    Reset(ResetTo),
+}
+
+/// Who gets a forged RST.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResetTo {
+    /// Both ends.
+    #[default]
+    Both,
+    /// Only who sent the packet.
+    Sender,
+    /// Only whom it was for.
+    Receiver,
 }
 
 #[derive(Deserialize)]
@@ -331,6 +367,7 @@ struct RuleText {
     #[serde(rename = "for")]
     hold_for: Option<Dur>,
     until: Option<Dur>,
+    to: Option<ResetTo>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -340,6 +377,7 @@ enum ActionText {
     Hold,
     Duplicate,
     Corrupt,
+    Reset,
 }
 
 impl TryFrom<RuleText> for Rule {
@@ -353,11 +391,15 @@ impl TryFrom<RuleText> for Rule {
             }
             (_, None, None) => match t.action {
                 ActionText::Duplicate => Action::Duplicate,
+                ActionText::Reset => Action::Reset(t.to.unwrap_or_default()),
                 ActionText::Corrupt => Action::Corrupt,
                 _ => Action::Drop,
             },
             _ => return Err("`for` and `until` belong to `action = \"hold\"`".to_owned()),
         };
+        if t.to.is_some() && t.action != ActionText::Reset {
+            return Err("`to` belongs to `action = \"reset\"`".to_owned());
+        }
         for (word, n) in [
             ("copy", t.copy.map(u64::from)),
             ("connection", t.connection.map(u64::from)),
@@ -580,6 +622,8 @@ reorder = { share = 0.05, extra = "5ms" }
 duplicate = 0.01
 corrupt = 0.01
 mtu = 1300
+icmp = true
+policer = { rate = "10Mbit", burst = "20kB" }
 blackout = [{ at = "7s", for = "1.5s" }, { at = "20s" }]
 [[rule]]
 name = "late"
@@ -600,6 +644,9 @@ for = "100ms"
 [[rule]]
 tail = { pause = "15ms" }
 action = "drop"
+[[rule]]
+action = "reset"
+to = "sender"
 [endpoint]
 cc = "reno"
 [run]
@@ -614,6 +661,7 @@ timeout = "60s"
         )
         .unwrap();
         assert_eq!(s.rules[0].action, Action::HoldFor(Ns::from_millis(100)));
+        assert_eq!(s.rules[2].action, Action::Reset(ResetTo::Sender));
         assert_eq!(s.rules[1].tail.unwrap().segments, 2);
         assert_eq!(s.c2s.burst.unwrap().good, Share(0.0));
         assert!(s.c2s.blackout[0].holds(Ns::from_millis(8499)));
@@ -630,6 +678,11 @@ timeout = "60s"
             ("name = \"x\"\n\n[s2c]\ndelay = 20\n", "x.toml:4: `20` is not a time with a unit"),
             ("name = \"x\"\n[c2s]\nqueue = 1000\n", "x.toml:2: `queue` needs a `rate`"),
             ("name = \"x\"\n[[rule]]\naction = \"hold\"\n", "x.toml:2: `action = \"hold\"` needs either"),
+            (
+                "name = \"x\"\n[[rule]]\naction = \"drop\"\nto = \"both\"\n",
+                "`to` belongs to `action = \"reset\"`",
+            ),
+            ("name = \"x\"\n[c2s]\nicmp = true\n", "x.toml:2: `icmp` needs an `mtu`"),
             ("name = \"x\"\n[[rule]]\naction = \"drop\"\ncopy = 0\n", "x.toml:2: `copy` counts from 1"),
             ("name = \"x\"\n[[rule]]\naction = \"dorp\"\n", "x.toml:3: unknown variant `dorp`"),
             ("name = \"x\"\nmtu = 100\n", "x.toml: `mtu` is 100"),

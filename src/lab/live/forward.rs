@@ -7,12 +7,13 @@ use super::stats::{Lateness, LinkStats};
 use super::sys;
 use crate::lab::fate::{Cause, Fate, What};
 use crate::lab::machine::Machine;
+use crate::lab::offload::{self, Merge};
 use crate::lab::packet::Header;
 use crate::model::{Dir, Ns, PerDir, Ts};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Forwarder {
     pub stats: LinkStats,
     pub lateness: Lateness,
     pub spare: Vec<Vec<u8>>,
+    /// With segmentation offload: what is being merged for the far end of each way.
+    pub offload: Option<PerDir<Merge>>,
     /// How long before a packet is due the thread wakes.
     pub awake: Ns,
     pub fates: Vec<Fate>,
@@ -82,7 +85,7 @@ impl Forwarder {
         sys::go_first();
         let alone = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
         self.awake = if alone { Ns::ZERO } else { AWAKE };
-        let mut buffer = vec![0u8; 65_536];
+        let mut buffer = vec![0u8; 65_536 + offload::HEADER];
         while !self.shared.stop.load(Ordering::Acquire) {
             for dir in Dir::BOTH {
                 self.read(dir, &mut buffer);
@@ -108,14 +111,16 @@ impl Forwarder {
             // Not ready, or gone: the thread ends when the lab says so, not here.
             let Ok(n) = self.from[dir].read(buffer) else { return };
             let now = self.clock.now();
-            let packet = &buffer[..n];
-            if Header::read(packet).is_none_or(|h| h.is_chatter(packet)) {
-                continue;
+            if self.offload.is_some() {
+                for packet in offload::cut(&buffer[..n]) {
+                    self.take(now, dir, packet);
+                }
+            } else {
+                let mut own = self.spare.pop().unwrap_or_default();
+                own.clear();
+                own.extend_from_slice(&buffer[..n]);
+                self.take(now, dir, own);
             }
-            let mut own = self.spare.pop().unwrap_or_default();
-            own.clear();
-            own.extend_from_slice(packet);
-            self.machine.push(now, dir, own);
             if self.shared.zero.load(Ordering::Relaxed) == i64::MIN
                 && let Some(zero) = self.machine.zero()
             {
@@ -124,11 +129,17 @@ impl Forwarder {
         }
     }
 
+    fn take(&mut self, now: Ts, dir: Dir, packet: Vec<u8>) {
+        if Header::read(&packet).is_some_and(|h| !h.is_chatter(&packet)) {
+            self.machine.push(now, dir, packet);
+        }
+    }
+
     fn deliver(&mut self) {
         while let Some(d) = self.machine.pop(self.clock.now()) {
             let mut written = true;
             for _ in 0..d.times {
-                written &= (&self.from[d.dir.flip()]).write(&d.packet).is_ok();
+                written &= self.write(d.dir, &d.packet);
             }
             self.lateness.note(self.clock.now() - d.due);
             self.collect_fates();
@@ -143,7 +154,28 @@ impl Forwarder {
                 self.spare.push(d.packet);
             }
         }
+        self.flush(Dir::C2s);
+        self.flush(Dir::S2c);
         self.collect_fates();
+    }
+
+    /// Hands a packet to the kernel at the far end, or to what is being merged for it.
+    fn write(&mut self, dir: Dir, packet: &[u8]) -> bool {
+        let Some(merge) = &mut self.offload else {
+            return (&self.from[dir.flip()]).write(packet).is_ok();
+        };
+        merge[dir].add(packet)
+            || (self.flush(dir) && self.offload.as_mut().is_some_and(|m| m[dir].add(packet)))
+    }
+
+    /// Hands over what has been merged.
+    fn flush(&mut self, dir: Dir) -> bool {
+        let Some((head, packet)) = self.offload.as_mut().and_then(|m| m[dir].take()) else { return true };
+        let parts = [IoSlice::new(&head), IoSlice::new(&packet)];
+        let written = (&self.from[dir.flip()]).write_vectored(&parts).is_ok();
+        // The fates of what was merged have been told; that the device refused them can only be counted.
+        self.stats.device_refused += u64::from(!written);
+        written
     }
 
     fn collect_fates(&mut self) {

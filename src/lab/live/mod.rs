@@ -132,6 +132,7 @@ impl Lab {
             stats: LinkStats::default(),
             lateness: Lateness::default(),
             spare: Vec::new(),
+            offload: scenario.endpoint.offload.then(PerDir::default),
             awake: crate::model::Ns::ZERO,
             fates: Vec::new(),
         };

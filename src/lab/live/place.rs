@@ -119,10 +119,11 @@ fn set_up(side: Side, scenario: &Scenario) -> Result<File, LabError> {
     let tun = sys::open_tun().map_err(|e| LabError::kernel("open /dev/net/tun", &e))?;
     let step = |what: &str, r: io::Result<()>| r.map_err(|e| LabError::kernel(what, &e));
     step("bring up lo", Interface::named("lo").and_then(|lo| lo.up()))?;
-    let link = Interface::create(&tun, DEVICE).map_err(|e| match e.raw_os_error() {
-        Some(libc::EPERM) => not_allowed("make a TUN device", Errno::EPERM),
-        _ => LabError::kernel("make a TUN device", &e),
-    })?;
+    let link =
+        Interface::create(&tun, DEVICE, scenario.endpoint.offload).map_err(|e| match e.raw_os_error() {
+            Some(libc::EPERM) => not_allowed("make a TUN device", Errno::EPERM),
+            _ => LabError::kernel("make a TUN device", &e),
+        })?;
     // No link-local address, no router solicitations: nobody asked the kernel to say anything.
     let _ = sysctl(&format!("net/ipv6/conf/{DEVICE}/addr_gen_mode"), "1");
     let _ = sysctl(&format!("net/ipv6/conf/{DEVICE}/router_solicitations"), "0");

@@ -25,10 +25,10 @@ pub struct LinkStats {
     pub device_refused: u64,
 }
 
-/// Counts of one way. `entered` = the sum of all fates.
+/// Counts of one way. `entered` = the sum of all fates but `forged`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WayStats {
-    /// Packets that entered.
+    /// Packets that entered; those that were forged on the link did not.
     pub entered: u64,
     /// Packets that left at the other end; a duplicate counts twice.
     pub arrived: u64,
@@ -39,7 +39,7 @@ pub struct WayStats {
 impl WayStats {
     /// Takes one fate into account.
     pub fn count(&mut self, fate: &Fate) {
-        self.entered += 1;
+        self.entered += u64::from(fate.fate != What::Forged);
         self.arrived += u64::from(fate.arrivals);
         // The common case needs no allocation for the name of a cause.
         if let Some(n) =

@@ -28,13 +28,22 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Makes a TUN interface; it goes away with `tun`.
-    pub fn create(tun: &File, name: &str) -> io::Result<Interface> {
+    /// Makes a TUN interface; it goes away with `tun`. With `offload` the kernel hands over and takes large
+    /// segments, and each packet has a header (see [`crate::lab::offload`]).
+    pub fn create(tun: &File, name: &str, offload: bool) -> io::Result<Interface> {
         let interface = Interface::named(name)?;
         let mut req = interface.request();
-        req.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as c_short;
+        let header = if offload { libc::IFF_VNET_HDR } else { 0 };
+        req.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | header) as c_short;
         // SAFETY: TUNSETIFF reads and writes one ifreq, which `req` is, for the length of the call.
         check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &raw mut req) })?;
+        if offload {
+            let what = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+            // SAFETY: TUNSETOFFLOAD takes a number, no pointer.
+            check(unsafe {
+                libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD as _, libc::c_ulong::from(what))
+            })?;
+        }
         Ok(interface)
     }
 

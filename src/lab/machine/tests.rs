@@ -402,3 +402,47 @@ proptest! {
         prop_assert_eq!(alone, among);
     }
 }
+
+#[test]
+fn a_box_on_the_path_resets_both_ends() {
+    let s = scenario(
+        "[c2s]\ndelay = \"10ms\"\n[s2c]\ndelay = \"20ms\"\n\
+         [[rule]]\nname = \"box\"\ncarried = 1000\ncount = 1\naction = \"reset\"\n",
+    );
+    let (out, fates) = run(&s, &stream(2, MS));
+    // Half-way there and half-way back for the sender, all the way for the receiver.
+    let got: Vec<_> = out.iter().map(|d| (d.due.0 / MS, d.dir, d.index)).collect();
+    assert_eq!(got, [(16, Dir::C2s, 1), (20, Dir::S2c, 0), (21, Dir::S2c, 1)]);
+    assert_eq!(dropped(&fates), [(1, "rule:box".into())]);
+    let forged: Vec<_> = fates.iter().filter(|f| f.fate == What::Forged).collect();
+    assert_eq!(forged.len(), 2);
+    for f in forged {
+        assert_eq!((f.cause.to_string(), f.arrivals, f.conn), ("rule:box".into(), 1, Some(1)));
+        assert!(f.flags.is_some_and(|flags| flags & 4 != 0) && f.due.is_some());
+    }
+}
+
+#[test]
+fn a_policer_lets_a_burst_through_and_then_its_rate() {
+    // 1040 B at 8.32 Mbit/s are 1 ms; the bucket holds two of them and not a third.
+    let s = scenario("[s2c]\npolicer = { rate = \"8.32Mbit\", burst = 3000 }\n");
+    let times = [0, 0, 0, MS / 10, MS, MS + 1];
+    let packets: Vec<_> = times.iter().zip(0..).map(|(t, i)| (*t, Dir::S2c, data(i * 1000, 1000))).collect();
+    let (out, fates) = run(&s, &packets);
+    assert_eq!(out.iter().map(|d| d.due.0).collect::<Vec<_>>(), [0, 0, MS], "nothing waits");
+    let lost = [2, 3, 5].map(|i| (i, "policer".to_owned()));
+    assert_eq!(dropped(&fates), lost);
+}
+
+#[test]
+fn the_sender_is_told_of_what_does_not_fit_if_the_link_says_so() {
+    let mut big = data(0, 1000);
+    big[6] = 0x40;
+    for (icmp, want) in [("", 0), ("icmp = true\n", 1)] {
+        let s = scenario(&format!("[s2c]\ndelay = \"20ms\"\nmtu = 1000\n{icmp}[c2s]\ndelay = \"4ms\"\n"));
+        let (out, fates) = run(&s, &[(0, Dir::S2c, big.clone())]);
+        assert_eq!(dropped(&fates), [(0, "mtu".into())]);
+        assert_eq!(out.len(), want);
+        assert!(out.iter().all(|d| (d.dir, d.due.0) == (Dir::C2s, 12 * MS)));
+    }
+}
