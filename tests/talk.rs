@@ -129,6 +129,24 @@ fn five_lost_copies_are_four_time_outs_in_a_row() {
     the_trace_agrees(&r, &["open", "loss", "loss", "loss", "loss"]);
 }
 
+/// The link cuts what the sender's kernel hands over, and merges what it hands to the receiver's.
+#[test]
+fn with_offload_the_captures_show_large_segments_and_the_link_packets() {
+    if !able() {
+        return;
+    }
+    let r = talk("offload");
+    let fates = r.fates();
+    assert!(fates.iter().all(|f| number(&f["size"]) <= 1500));
+    for (way, side) in [("c2s", "client"), ("s2c", "server")] {
+        assert_eq!(r.resent(way).len() as u64, r.counter(side, "TcpRetransSegs"), "{way}: sent again");
+        let frames = number(&r.json("talk.json")[side]["capture"]["frames"]);
+        assert!(frames * 3 < fates.len() as u64 * 2, "{side}: {frames} frames of {} packets", fates.len());
+    }
+    let arrived: u64 = fates.iter().filter(|f| f["dir"] == "c2s").map(|f| number(&f["arrivals"])).sum();
+    assert!(r.counter("server", "TcpInSegs") * 2 < arrived, "the server's kernel got them merged");
+}
+
 fn refused(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.toml");

@@ -43,7 +43,8 @@ pub fn waits(wire: &Wire, dir: Dir, side: Side) -> Vec<Wait> {
     let mut events: Vec<(Ts, Event)> = Vec::new();
     for way in Dir::BOTH {
         for p in &wire.packets[way] {
-            let passes = if side == sender(way) { Some(p.sent) } else { p.arrived };
+            let at_sender = side == sender(way);
+            let passes = if at_sender { Some(p.sent).filter(|_| !p.forged) } else { p.arrived };
             let Some(at) = passes else { continue };
             if p.rst {
                 events.push((at, Event::Reset));
@@ -173,7 +174,7 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
             ));
         }
     }
-    for (e, _) in planned.iter().zip(met).filter(|(e, met)| mine(e) && !met && !by_fates) {
+    for (e, _) in planned.iter().zip(met).filter(|(e, met)| mine(e) && !met && !e.optional && !by_fates) {
         // A loss that was mended while other bytes went on is planned, and no stall.
         let stood = |w: &&Wait| near(e, seen.wire.zero, Span::new(w.start, w.end.unwrap_or(seen.end)));
         let longest = waits.iter().filter(stood).filter(|w| seen.is_long(w)).max_by_key(|w| seen.length(w));

@@ -33,6 +33,8 @@ pub struct Packet {
     pub fin: bool,
     /// It carries RST.
     pub rst: bool,
+    /// A box on the path made it: it never passed its sender's tap.
+    pub forged: bool,
     /// How often these bytes had been sent, this time included; 0: it carries none.
     pub copy: u32,
     /// What it acknowledges.
@@ -116,6 +118,7 @@ impl Wire {
                 syn,
                 fin,
                 rst: flags & RST != 0,
+                forged: f.fate == What::Forged,
                 copy: f.copy,
                 ack: f.ack.filter(|_| flags & ACK != 0).and_then(there),
                 sack: f
