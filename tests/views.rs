@@ -9,7 +9,7 @@ use syncscope::view::{self, LoadError, TextOptions};
 
 fn text(r: &Report, color: bool, width: usize) -> String {
     let mut out = Vec::new();
-    view::text::write(r, &mut out, TextOptions { color, width }).unwrap();
+    view::text::write(r, &mut out, TextOptions { color, width, ..TextOptions::default() }).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -5,6 +5,7 @@
 
 pub mod analysis;
 mod analyze;
+mod compare;
 mod demo;
 mod doctor;
 mod explain;
@@ -73,6 +74,8 @@ enum Command {
     Demo(demo::Args),
     /// Explain a capture file.
     Analyze(analyze::Args),
+    /// Lay two captures of the same traffic on each other: losses between, delays, clocks.
+    Compare(compare::Args),
     /// Run a test sync against a `serve`, capture it, explain it.
     Sync(sync::Args),
     /// Be the peer of a test sync.
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(a) => demo::run(a, cli.color),
         Command::Analyze(a) => analyze::run(a, cli.color),
+        Command::Compare(a) => compare::run(a, cli.color),
         Command::Sync(a) => sync::run(a, cli.color),
         Command::Serve(a) => serve::run(a),
         Command::View(a) => view::run(a, cli.color),

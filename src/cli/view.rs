@@ -126,7 +126,11 @@ fn is_capture(bytes: &[u8]) -> bool {
 pub fn print(report: &Report, format: Format, color: ColorWhen) -> Result<(), CliError> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     match format {
-        Format::Text => view::text::write(report, &mut out, text_options(color))?,
+        // a run has its own story, in which two captures are one; who hands in two files asks about the path
+        Format::Text => {
+            let options = TextOptions { comparison: report.run.is_none(), ..text_options(color) };
+            view::text::write(report, &mut out, options)?;
+        }
         Format::Json => view::json::write(report, &mut out)?,
         Format::Ndjson => view::ndjson::write(report, &mut out)?,
     }
@@ -137,5 +141,6 @@ pub fn print(report: &Report, format: Format, color: ColorWhen) -> Result<(), Cl
 /// How text for stdout should look: as wide as the terminal, or 100 columns off one.
 pub fn text_options(color: ColorWhen) -> TextOptions {
     let width = if std::io::stdout().is_terminal() { tui::run::terminal_width() } else { None };
-    TextOptions { color: color.enabled(), width: width.unwrap_or(TextOptions::default().width) }
+    let plain = TextOptions::default();
+    TextOptions { color: color.enabled(), width: width.unwrap_or(plain.width), ..plain }
 }

@@ -1,14 +1,15 @@
 //! Lays captures and logs on top of each other: one clock, one numbering of flows and of bytes.
 
-use super::clock::{self, Sighting};
+use super::clock::{self, Clock, Sighting};
 use super::input::{BuildInputs, CaptureInput};
 use super::stream::Stream;
-use super::{shift, sight};
+use super::{hull, same, shift, sight};
 use crate::model::app::ClockOffset;
 use crate::model::tcp::TapPosition;
 use crate::model::{AppLog, AppOp, Dir, FlowId, Ns, PerDir, RelSeq, Side, Span, Ts};
-use crate::report::{Input, InputKind, Quality, Severity};
+use crate::report::{ClockFit, Input, InputKind, PairedBy, Quality, Severity};
 use crate::tcp::Connection;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// All evidence, on the clock of the first input.
@@ -22,6 +23,19 @@ pub struct World {
     pub quality: Vec<Quality>,
     /// First to last event.
     pub span: Span,
+    /// How the second capture lies on the first, where there are two.
+    pub laid: Option<Laid>,
+}
+
+/// Two captures laid on each other.
+#[derive(Clone, Debug, Default)]
+pub struct Laid {
+    /// Near whose end the first was taken, compared with the second.
+    pub near: Option<Side>,
+    /// The second's clock.
+    pub clock: Option<ClockFit>,
+    /// When each ran, on the clock of the first.
+    pub spans: [Span; 2],
 }
 
 /// One connection, with everything that is known about it.
@@ -43,6 +57,8 @@ pub struct Flow {
     pub transit: PerDir<Option<Ns>>,
     /// For each direction: byte 0 of the applications' streams is known to be sequence number 1.
     pub offsets: PerDir<bool>,
+    /// Why the second tap's connection is this one, and what the path added to its sequence numbers.
+    pub same: Option<(PairedBy, PerDir<u32>)>,
 }
 
 /// A connection as one capture saw it.
@@ -114,35 +130,59 @@ pub fn dir_of(sender: Side) -> Dir {
 pub fn align(b: &mut BuildInputs) -> World {
     let mut w = World::default();
     let mut sides: Vec<Option<Side>> = Vec::new();
-    let mut clocks: Vec<Option<ClockOffset>> = Vec::new();
+    let mut clocks: Vec<Option<Clock>> = Vec::new();
+    let mut told_sides: Vec<Option<Side>> = Vec::new();
+    let mut nearer = HashMap::new();
+    let (mut laid, mut spans) = (None::<Laid>, [Span::default(); 2]);
     let captures = std::mem::take(&mut b.captures);
     let pairs_needed = captures.len() > 1;
     for (i, mut c) in captures.into_iter().enumerate() {
         let input = u16::try_from(i).unwrap_or(u16::MAX);
         let connections = std::mem::take(&mut c.connections);
+        told_sides.push(c.side);
         let mut side = c.side.or_else(|| side_by_position(&connections));
         if side.is_none() && !pairs_needed && b.logs.len() == 1 {
             side = b.logs.first().map(|l| l.log.side);
         }
         let (mut placed, seen) = place(&mut w.flows, connections);
-        let mut clock = None;
+        let mut clock = (i == 0).then(Clock::default);
+        let mut guess = None;
         if i > 0 {
             let first_side = sides.first().copied().flatten();
-            let (estimate, near) = between(&seen, first_side, side);
+            let told = told_sides[0].or(c.side.map(Side::flip));
+            let Found { fit, one_way, near, each } =
+                between(&seen, told, first_side.or(side.map(Side::flip)));
+            let estimate = fit.as_ref().map(hull::line);
             if let Some(near) = near {
-                sides[0] = sides[0].or(Some(near));
-                side = side.or(Some(near.flip()));
+                // which of two taps is nearer to whom is seen; where each stands is a guess
+                sides[0] = Some(near);
+                side = Some(near.flip());
             }
-            clock = clock::tighter(estimate, control(b.clock, sides.first().copied().flatten(), side));
-            check_clocks(&mut w.quality, estimate, control(b.clock, first_side, side), input);
+            let told = control(b.clock, sides.first().copied().flatten(), side);
+            check_clocks(&mut w.quality, estimate.map(|e| e.told()), told, input);
+            clock = match (estimate, told) {
+                (Some(e), Some(t)) if t.bound < e.bound => {
+                    Some(Clock { offset: t.offset, bound: t.bound, ..e })
+                }
+                (e, t) => e.or(t.map(Clock::from)),
+            };
             if clock.is_none() {
                 w.quality.push(clock_unknown(input, &c.name));
             }
+            laid = Some(Laid { near, clock: fit, spans });
+            nearer = each;
+            guess = one_way;
         }
-        let by = clock.map_or(Ns::ZERO, |c| -c.offset);
+        let by = clock.or(guess).unwrap_or_default();
         for (flow, conn) in &mut placed {
-            shift::connection(conn, by, PerDir::default());
+            shift::connection(conn, &by, PerDir::default());
             number(conn, *flow, input);
+        }
+        let ran = c.span.map(|s| shift::span(s, &by)).unwrap_or_default();
+        match (i, &mut laid) {
+            (0, _) => spans[0] = ran,
+            (_, Some(l)) => l.spans[1] = ran,
+            _ => {}
         }
         for (flow, conn) in placed {
             let view = TapView { input, side, conn };
@@ -151,13 +191,17 @@ pub fn align(b: &mut BuildInputs) -> World {
             }
         }
         sides.push(side);
-        clocks.push(if i == 0 { Some(ClockOffset::default()) } else { clock });
-        describe(&mut w, &c, side, if i == 0 { None } else { clock }, by);
+        clocks.push(clock);
+        describe(&mut w, &c, side, if i == 0 { None } else { clock }, &by);
     }
+    w.laid = laid;
     // the first capture may have learnt its side only from the second
     for f in &mut w.flows {
         for t in &mut f.taps {
             t.side = t.side.or(sides.get(usize::from(t.input)).copied().flatten());
+            if let Some(&near) = nearer.get(&f.id) {
+                t.side = Some(if t.input == 0 { near } else { near.flip() });
+            }
         }
     }
     for (input, side) in w.inputs.iter_mut().zip(&sides) {
@@ -193,40 +237,50 @@ fn side_by_position(connections: &[Connection]) -> Option<Side> {
     }
 }
 
-/// Things that both of two taps saw, per direction: near = the tap that came first.
-type Seen = PerDir<Vec<Sighting>>;
+/// Things of one flow that both of two taps saw, per direction: `near` is the clock of the first tap.
+struct Seen {
+    flow: FlowId,
+    dirs: PerDir<Vec<Sighting>>,
+}
 
-/// Finds each connection's flow, or makes a new one; lays its bytes on the flow's base.
-fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, Connection)>, Seen) {
-    let mut out = Vec::with_capacity(connections.len());
-    let mut seen = Seen::default();
-    let known = flows.len();
-    let mut taken = vec![false; known];
-    let mut by_tuple: std::collections::HashMap<(SocketAddr, SocketAddr), Vec<usize>> = Default::default();
-    let mut by_base: std::collections::HashMap<(u32, u32), Vec<usize>> = Default::default();
-    for (i, f) in flows.iter().enumerate() {
-        by_tuple.entry((canonical(f.client), canonical(f.server))).or_default().push(i);
-        if let Some(t) = f.taps.first().filter(|t| t.conn.handshake) {
-            by_base.entry((t.conn.isn.c2s.0, t.conn.isn.s2c.0)).or_default().push(i);
+impl Seen {
+    /// Near whose end the first tap was: packets do not arrive before they are sent.
+    fn near(&self) -> Option<Side> {
+        let ahead = |d: Dir| self.dirs[d].iter().map(|s| s.far.since(s.near).0);
+        let round = |near: Side| {
+            let (there, back) = (ahead(dir_of(near)).min()?, ahead(dir_of(near.flip())).max()?);
+            Some(there.saturating_sub(back))
+        };
+        let (client, server) = (round(Side::Client)?, round(Side::Server)?);
+        match client.cmp(&server) {
+            std::cmp::Ordering::Greater => Some(Side::Client),
+            std::cmp::Ordering::Less => Some(Side::Server),
+            std::cmp::Ordering::Equal => None,
         }
     }
-    for mut conn in connections {
-        let tuple = (canonical(conn.client), canonical(conn.server));
-        let base = (conn.isn.c2s.0, conn.isn.s2c.0);
-        let same_base = by_base.get(&base).into_iter().flatten().filter(|_| conn.handshake);
-        let same_tuple = by_tuple.get(&tuple).into_iter().flatten();
-        let found = same_base
-            .chain(same_tuple)
-            .copied()
-            .find(|&i| !taken[i] && flows.get(i).is_some_and(|f| can_be_same(f, &conn)));
-        let flow = if let Some(i) = found {
-            taken[i] = true;
-            let f = &mut flows[i];
+}
+
+/// Finds each connection's flow, or makes a new one; lays its bytes on the flow's base.
+fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, Connection)>, Vec<Seen>) {
+    let mut out = Vec::with_capacity(connections.len());
+    let mut seen = Vec::new();
+    let found = same::find(flows, &connections);
+    for (mut conn, found) in connections.into_iter().zip(found) {
+        let flow = if let Some((m, f)) = found.and_then(|m| Some((m, flows.get_mut(m.flow)?))) {
+            if m.turned {
+                shift::turn(&mut conn);
+            }
+            f.same = Some((m.by, m.shift));
             if let Some(first) = f.taps.first_mut() {
-                rebase(&mut first.conn, &mut conn);
                 for dir in Dir::BOTH {
-                    sight::sightings(&first.conn, &conn, dir, &mut seen[dir]);
+                    conn.isn[dir].0 = conn.isn[dir].0.wrapping_sub(m.shift[dir]);
                 }
+                rebase(&mut first.conn, &mut conn);
+                let mut dirs = PerDir::<Vec<Sighting>>::default();
+                for dir in Dir::BOTH {
+                    sight::sightings(&first.conn, &conn, dir, &mut dirs[dir]);
+                }
+                seen.push(Seen { flow: f.id, dirs });
             }
             f.id
         } else {
@@ -240,6 +294,7 @@ fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, C
                 server_log: None,
                 transit: PerDir::default(),
                 offsets: PerDir::default(),
+                same: None,
             });
             id
         };
@@ -250,16 +305,6 @@ fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, C
 
 fn canonical(a: SocketAddr) -> SocketAddr {
     SocketAddr::new(a.ip().to_canonical(), a.port())
-}
-
-/// Two incarnations of one 4-tuple differ in their bases, or lie gigabytes apart.
-fn can_be_same(f: &Flow, conn: &Connection) -> bool {
-    let Some(first) = f.taps.first() else { return true };
-    let both = first.conn.handshake && conn.handshake;
-    Dir::BOTH.iter().all(|&d| {
-        let diff = conn.isn[d].diff(first.conn.isn[d]);
-        if both { diff == 0 } else { diff.unsigned_abs() < 1 << 30 }
-    })
 }
 
 /// Gives both views the numbering of the one that saw the handshake, else of the earlier bytes.
@@ -275,33 +320,45 @@ fn rebase(first: &mut Connection, second: &mut Connection) {
         }
     }
     if (a.c2s, a.s2c) != (0, 0) {
-        shift::connection(first, Ns::ZERO, a);
+        shift::connection(first, &Clock::default(), a);
         first.offsets_known |= second.offsets_known;
     }
     if (b.c2s, b.s2c) != (0, 0) {
-        shift::connection(second, Ns::ZERO, b);
+        shift::connection(second, &Clock::default(), b);
         second.offsets_known |= first.offsets_known;
     }
 }
 
-/// The second capture's clock against the first's, and near whose end the first one was taken.
-fn between(seen: &Seen, first: Option<Side>, second: Option<Side>) -> (Option<ClockOffset>, Option<Side>) {
-    let estimate = |near: Side, slack: Ns| {
-        let there = &seen[dir_of(near)];
-        let back = &seen[dir_of(near.flip())];
-        clock::offset(there.iter().copied(), back.iter().copied(), slack)
+/// What two captures say of each other.
+struct Found {
+    fit: Option<ClockFit>,
+    one_way: Option<Clock>,
+    near: Option<Side>,
+    each: HashMap<FlowId, Side>,
+}
+
+/// The second capture's clock against the first's, and near whose end the first was taken: as somebody said, or as
+/// the packets have it, flow by flow (between two gateways, clients may be on both sides), or as each tap alone looks.
+fn between(seen: &[Seen], told: Option<Side>, looks: Option<Side>) -> Found {
+    let near: HashMap<FlowId, Side> =
+        seen.iter().filter_map(|s| Some((s.flow, told.or_else(|| s.near())?))).collect();
+    let weight = |side: Side| -> usize {
+        let of = seen.iter().filter(|s| near.get(&s.flow) == Some(&side));
+        of.map(|s| s.dirs.c2s.len() + s.dirs.s2c.len()).sum()
     };
-    let told = first.or(second.map(Side::flip));
-    let slack = Ns::from_millis(1);
-    if let Some(near) = told {
-        return (estimate(near, slack), Some(near));
+    let most = match weight(Side::Client).cmp(&weight(Side::Server)) {
+        std::cmp::Ordering::Greater => Some(Side::Client),
+        std::cmp::Ordering::Less => Some(Side::Server),
+        std::cmp::Ordering::Equal => None,
+    };
+    let usual = told.or(most).or(looks);
+    let (mut there, mut back) = (Vec::new(), Vec::new());
+    for s in seen {
+        let Some(side) = near.get(&s.flow).copied().or(usual) else { continue };
+        there.extend_from_slice(&s.dirs[dir_of(side)]);
+        back.extend_from_slice(&s.dirs[dir_of(side.flip())]);
     }
-    for near in [Side::Client, Side::Server] {
-        if let Some(c) = estimate(near, Ns::ZERO) {
-            return (Some(c), Some(near));
-        }
-    }
-    (None, None)
+    Found { fit: hull::fit(&there, &back), one_way: hull::one_way(&there, &back), near: usual, each: near }
 }
 
 /// The control connection's word on the second capture's clock against the first's.
@@ -361,10 +418,10 @@ fn number(conn: &mut Connection, flow: FlowId, input: u16) {
     }
 }
 
-fn describe(w: &mut World, c: &CaptureInput, side: Option<Side>, clock: Option<ClockOffset>, by: Ns) {
+fn describe(w: &mut World, c: &CaptureInput, side: Option<Side>, clock: Option<Clock>, by: &Clock) {
     let input = u16::try_from(w.inputs.len()).unwrap_or(u16::MAX);
     if let Some(s) = c.span {
-        widen(&mut w.span, Span::new(s.start + by, s.end + by));
+        widen(&mut w.span, shift::span(s, by));
     }
     w.quality.extend(c.quality.iter().cloned().map(|q| Quality { input: Some(input), ..q }));
     w.inputs.push(Input {
@@ -374,7 +431,7 @@ fn describe(w: &mut World, c: &CaptureInput, side: Option<Side>, clock: Option<C
         frames: c.frames,
         tcp: c.tcp,
         span: c.span,
-        clock,
+        clock: clock.map(|c| c.told()),
         dropped: c.dropped,
         skipped: c.skipped.clone(),
     });
@@ -389,8 +446,8 @@ fn widen(all: &mut Span, s: Span) {
 }
 
 /// Puts each log beside its flow, on the report's clock.
-fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Option<ClockOffset>]) {
-    let mut known: [Option<ClockOffset>; 2] = [None, None];
+fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Option<Clock>]) {
+    let mut known: [Option<Clock>; 2] = [None, None];
     for (side, clock) in sides.iter().zip(clocks) {
         if let (Some(s), Some(c)) = (side, clock) {
             known[index(*s)] = known[index(*s)].or(Some(*c));
@@ -400,13 +457,13 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
     if sides.is_empty()
         && let Some(first) = inputs.first()
     {
-        known[index(first.log.side)] = Some(ClockOffset::default());
+        known[index(first.log.side)] = Some(Clock::default());
     }
     if let Some(c) = b.clock {
         match known {
             [Some(client), None] => known[1] = Some(add(client, c)),
             [None, Some(server)] => known[0] = Some(add(server, clock::flip(c))),
-            [None, None] => known = [Some(ClockOffset::default()), Some(c)],
+            [None, None] => known = [Some(Clock::default()), Some(c.into())],
             _ => {}
         }
     }
@@ -416,14 +473,15 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
         let span = span_of(&log);
         let flow = flow_of(&mut w.flows, &log);
         let same_host = known[index(log.side)];
-        let clock = same_host.or_else(|| w.flows.get(flow).and_then(|f| sight::log_clock(f, &log)));
+        let clock =
+            same_host.or_else(|| w.flows.get(flow).and_then(|f| sight::log_clock(f, &log).map(Clock::from)));
         if clock.is_none() && input > 0 && sides.iter().any(Option::is_some) {
             w.quality.push(clock_unknown(input, &l.name));
         }
-        let by = clock.map_or(Ns::ZERO, |c| -c.offset);
-        shift::log(&mut log, by);
+        let by = clock.unwrap_or_default();
+        shift::log(&mut log, &by);
         if let Some(s) = span {
-            widen(&mut w.span, Span::new(s.start + by, s.end + by));
+            widen(&mut w.span, shift::span(s, &by));
         }
         w.inputs.push(Input {
             kind: InputKind::AppLog,
@@ -432,7 +490,7 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
             frames: log.events.len() as u64,
             tcp: 0,
             span,
-            clock: if input == 0 { None } else { clock },
+            clock: clock.filter(|_| input > 0).map(|c| c.told()),
             dropped: None,
             skipped: Default::default(),
         });
@@ -474,7 +532,7 @@ fn number_by_log(f: &mut Flow, dir: Dir) -> bool {
     let mut by = PerDir::default();
     by[dir] = first;
     for t in &mut f.taps {
-        shift::connection(&mut t.conn, Ns::ZERO, by);
+        shift::connection(&mut t.conn, &Clock::default(), by);
     }
     true
 }
@@ -486,8 +544,8 @@ fn index(s: Side) -> usize {
     }
 }
 
-fn add(a: ClockOffset, b: ClockOffset) -> ClockOffset {
-    ClockOffset { offset: a.offset + b.offset, bound: a.bound + b.bound }
+fn add(a: Clock, b: ClockOffset) -> Clock {
+    Clock { offset: a.offset + b.offset, bound: a.bound + b.bound, ..a }
 }
 
 fn span_of(log: &AppLog) -> Option<Span> {
@@ -502,9 +560,13 @@ fn flow_of(flows: &mut Vec<Flow>, log: &AppLog) -> usize {
         Side::Client => (log.local, log.peer),
         Side::Server => (log.peer, log.local),
     };
+    // behind NAT, each tap has its own addresses
+    let any = |f: &Flow, same: &dyn Fn(SocketAddr, SocketAddr) -> bool| {
+        same(f.client, f.server) || f.taps.iter().any(|t| same(t.conn.client, t.conn.server))
+    };
     let same =
-        |f: &Flow| canonical(f.client) == canonical(client) && canonical(f.server) == canonical(server);
-    let ports = |f: &Flow| f.client.port() == client.port() && f.server.port() == server.port();
+        |f: &Flow| any(f, &|c, s| canonical(c) == canonical(client) && canonical(s) == canonical(server));
+    let ports = |f: &Flow| any(f, &|c, s| c.port() == client.port() && s.port() == server.port());
     let found = flows.iter().position(|f| same(f) && f.log(log.side).is_none());
     let found = found.or_else(|| flows.iter().position(|f| ports(f) && f.log(log.side).is_none()));
     let found = found.or_else(|| (flows.len() == 1 && flows[0].log(log.side).is_none()).then_some(0));
@@ -519,6 +581,7 @@ fn flow_of(flows: &mut Vec<Flow>, log: &AppLog) -> usize {
             server_log: None,
             transit: PerDir::default(),
             offsets: PerDir::default(),
+            same: None,
         });
         flows.len() - 1
     })

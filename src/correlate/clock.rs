@@ -6,7 +6,8 @@
 //!  far clock   ────b──────c───────▶       far − near = (there − back) / 2  ±  (there + back) / 2
 //! ```
 //!
-//! No assumption about symmetry is hidden: the bound holds for any split of the two transit times.
+//! No assumption about symmetry is hidden: the bound holds for any split of the two transit times. Clocks that run
+//! apart are in [`super::hull`].
 
 use crate::model::app::ClockOffset;
 use crate::model::{Ns, Ts};
@@ -20,6 +21,49 @@ pub struct Sighting {
     pub far: Ts,
 }
 
+/// Time stamps of one instant differ by this much between processors and sockets of a host.
+pub(super) const STAMPS: Ns = Ns::from_micros(50);
+
+/// What a bound of `half` a round trip leaves out. The bound is reached only if one way takes no time at all: on a
+/// longer path that is further from the truth than time stamps are; next door it is not.
+pub(super) fn stamps(half: Ns) -> Ns {
+    if half < Ns::from_millis(1) { STAMPS } else { Ns::ZERO }
+}
+
+/// Another clock against the one that times are told by: an offset at one instant, and a rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Clock {
+    /// When, on the clock that times are told by.
+    pub at: Ts,
+    /// `theirs - ours` then.
+    pub offset: Ns,
+    /// How much faster theirs runs, in parts per million.
+    pub ppm: f64,
+    /// The offset's error cannot be larger.
+    pub bound: Ns,
+}
+
+impl Clock {
+    /// What they call `theirs`, on our clock.
+    pub fn ours(&self, theirs: Ts) -> Ts {
+        let plain = theirs - self.offset;
+        // `plain` is off by what has drifted since `at`, and that by a millionth of itself, which is nothing
+        let since = plain.since(self.at).0 as f64;
+        plain - Ns((since * self.ppm / (1e6 + self.ppm)).round() as i64)
+    }
+
+    /// Without the rate, for a reader.
+    pub fn told(&self) -> ClockOffset {
+        ClockOffset { offset: self.offset, bound: self.bound }
+    }
+}
+
+impl From<ClockOffset> for Clock {
+    fn from(c: ClockOffset) -> Clock {
+        Clock { at: Ts(0), offset: c.offset, ppm: 0.0, bound: c.bound }
+    }
+}
+
 /// The offset `far - near` from things that went from near to far (`there`) and from far to near
 /// (`back`). None where one way has nothing, or where the two contradict each other by more than
 /// `slack` (clocks that drift or were set meanwhile).
@@ -31,8 +75,9 @@ pub fn offset(
     let there = there.map(|s| s.far.since(s.near)).min()?;
     let back = back.map(|s| s.near.since(s.far)).min()?;
     let sum = there + back;
+    let half = Ns(sum.0.saturating_abs() / 2);
     (sum.0 >= -slack.0)
-        .then_some(ClockOffset { offset: Ns((there - back).0 / 2), bound: Ns(sum.0.max(0) / 2) })
+        .then_some(ClockOffset { offset: Ns((there - back).0 / 2), bound: half + stamps(half) })
 }
 
 /// The tighter of two estimates.

@@ -10,12 +10,16 @@
 mod align;
 pub mod budget;
 pub mod clock;
+pub mod compare;
+mod crossing;
+mod hull;
 pub mod incident;
 mod input;
 pub mod join;
 pub mod peer;
 pub mod reconcile;
 pub mod repair;
+mod same;
 pub mod series;
 mod shift;
 mod sight;

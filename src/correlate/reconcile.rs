@@ -1,78 +1,69 @@
 //! What two taps know together about lost bytes: sent at the one, never at the other.
 
 use super::align::{Flow, World};
+use super::compare::Way;
 use super::stream::Stream;
 use crate::model::tcp::{Loss, LossWhere};
-use crate::model::{Dir, FrameNo, StreamRange};
-use crate::tcp::PacketMark;
-use std::collections::HashMap;
+use crate::model::{Dir, StreamRange};
+use crate::report::CrossingLoss;
 
 /// All losses, each told once, with the place that both taps agree on.
-pub fn losses(w: &World) -> Vec<Loss> {
+pub fn losses(w: &World, ways: &[Way]) -> Vec<Loss> {
     let mut out = Vec::new();
     for f in &w.flows {
         for dir in Dir::BOTH {
-            of_direction(f, dir, &mut out);
+            match ways.iter().find(|x| x.flow == f.id && x.dir == dir) {
+                Some(way) => of_two(f, way, &mut out),
+                None => out.extend(f.taps.iter().flat_map(|t| &t.conn.losses).filter(|l| l.dir == dir)),
+            }
         }
     }
     out
 }
 
-fn of_direction(f: &Flow, dir: Dir, out: &mut Vec<Loss>) {
-    let (Some(from), Some(to)) = (f.sender_tap(dir), f.receiver_tap(dir)) else {
-        out.extend(f.taps.iter().flat_map(|t| &t.conn.losses).filter(|l| l.dir == dir));
-        return;
-    };
-    let sent = Stream::new(from, dir);
-    let seen = Stream::new(to, dir);
-    let marks = &from.conn.packets[dir];
-    // without time stamps, copies of one segment are the same packet: count them
-    let (left, arrived) = (counts(marks), counts(&to.conn.packets[dir]));
-    let key_of = |frame: FrameNo| {
-        marks.binary_search_by_key(&frame, |p| p.frame).ok().and_then(|i| marks.get(i)).map(|p| p.key)
-    };
+/// Between two taps, what crossed tells. Before the first and behind the second each tap has its own word.
+fn of_two(f: &Flow, way: &Way, out: &mut Vec<Loss>) {
+    let dir = way.dir;
+    let (Some(from), Some(to)) = (f.sender_tap(dir), f.receiver_tap(dir)) else { return };
+    let mut told: Vec<Loss> = way
+        .losses
+        .iter()
+        .map(|l| Loss {
+            input: from.input,
+            flow: f.id,
+            dir,
+            range: l.range,
+            sent: Some(l.sent),
+            sent_frame: Some(l.frame.frame),
+            repaired: l.repaired,
+            repair_frame: l.repair_frame,
+            location: LossWhere::Network,
+        })
+        .collect();
     let missed = Ranges::new(to.conn.losses.iter().filter(|l| l.dir == dir));
-    let mut told: Vec<Loss> = Vec::new();
+    let crossed = |l: &Loss| !way.missing.iter().any(|m| m.input == from.input && m.range.overlaps(l.range));
     for l in from.conn.losses.iter().filter(|l| l.dir == dir) {
         let mut l = *l;
-        let reached = match l.sent_frame.and_then(key_of).filter(|_| !arrived.is_empty()) {
-            Some(key) => arrived.get(&key).unwrap_or(&0) >= left.get(&key).unwrap_or(&1),
-            None => seen.copies_of(l.range.start).len() >= sent.copies_of(l.range.start).len(),
-        };
-        // It came by at the receiver, whose own tap misses nothing: only its ACK was lost.
-        if reached && !missed.any(l.range) {
-            continue;
-        }
         if matches!(l.location, LossWhere::Downstream | LossWhere::Network) {
-            l.location = if reached { LossWhere::ReceivingHost } else { LossWhere::Network };
+            let here = |n: &&CrossingLoss| Some(n.frame.frame) == l.sent_frame && n.range.overlaps(l.range);
+            // It came by at the receiver, whose own tap misses nothing: only its ACK was lost.
+            if way.losses.iter().any(|n| here(&n)) || crossed(&l) && !missed.any(l.range) {
+                continue;
+            }
+            l.location = if crossed(&l) { LossWhere::ReceivingHost } else { l.location };
         }
         told.push(l);
     }
     let known = Ranges::new(told.iter());
+    let sent = Stream::new(from, dir);
     for l in to.conn.losses.iter().filter(|l| l.dir == dir && !known.any(l.range)) {
-        let mut l = *l;
-        let copies = sent.copies_of(l.range.start);
-        if l.location == LossWhere::Upstream
-            && let Some(first) = copies.first()
-        {
-            l.location = LossWhere::Network;
-            l.sent = l.sent.or(Some(first.ts));
+        // What the first tap has and the network did not lose, the second capture missed.
+        if l.location != LossWhere::Upstream || sent.copies_of(l.range.start).is_empty() {
+            told.push(*l);
         }
-        told.push(l);
     }
     told.sort_by_key(|l| (l.sent.or(l.repaired), l.range));
     out.extend(told);
-    for t in f.taps.iter().filter(|t| t.input != from.input && t.input != to.input) {
-        out.extend(t.conn.losses.iter().filter(|l| l.dir == dir));
-    }
-}
-
-fn counts(marks: &[PacketMark]) -> HashMap<u64, u32> {
-    let mut out = HashMap::with_capacity(marks.len());
-    for m in marks {
-        *out.entry(m.key).or_default() += 1;
-    }
-    out
 }
 
 /// Byte ranges of losses, for “is any of them here?”.

@@ -6,7 +6,7 @@ use crate::model::app::ClockOffset;
 use crate::model::tcp::SegmentClass;
 use crate::model::{AppLog, AppOp, Dir, Ns, RelSeq, Side, Ts};
 use crate::tcp::Connection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Adds what both views saw of one direction's packets.
 pub(super) fn sightings(near: &Connection, far: &Connection, dir: Dir, out: &mut Vec<Sighting>) {
@@ -14,14 +14,18 @@ pub(super) fn sightings(near: &Connection, far: &Connection, dir: Dir, out: &mut
     let a = near.packets[dir].iter().map(|p| (p.key, p.ts));
     let b = far.packets[dir].iter().map(|p| (p.key, p.ts));
     unique_in_both(a, b, out);
-    if out.len() > before + 2 {
-        return;
-    }
-    // Offload cuts and merges data, middleboxes rewrite headers: bytes sent once, and ACK numbers.
+    // Offload cuts and merges data: bytes that were sent once begin at one place.
+    let known: HashSet<Ts> = out[before..].iter().map(|s| s.near).collect();
     let starts = |c: &'_ Connection| -> Vec<(RelSeq, Ts)> {
         c.segments.iter().filter(|s| s.dir == dir && is_copy(s.class)).map(|s| (s.seq, s.ts)).collect()
     };
-    unique_in_both(starts(near).into_iter(), starts(far).into_iter(), out);
+    let mut more = Vec::new();
+    unique_in_both(starts(near).into_iter(), starts(far).into_iter(), &mut more);
+    out.extend(more.into_iter().filter(|s| !known.contains(&s.near)));
+    if out.len() > before + 2 {
+        return;
+    }
+    // Middleboxes rewrite headers: ACK numbers.
     let answers = dir.flip();
     let acks = |c: &'_ Connection| -> Vec<((RelSeq, Option<u64>), Ts)> {
         c.acks[answers].iter().map(|a| ((a.ack, a.window), a.ts)).collect()

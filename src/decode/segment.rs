@@ -55,7 +55,13 @@ pub struct Segment {
     pub checksum_ok: Option<bool>,
     /// The TCP header (with options) was cut by the snap length.
     pub cut: bool,
+    /// Hash of the first payload bytes (at most [`HEAD`]): finds the same bytes in another capture. None where there
+    /// is no payload, or the snap length has cut these bytes.
+    pub head: Option<u64>,
 }
+
+/// Payload bytes that [`Segment::head`] stands for, at most: few, so that offload and snap lengths leave them.
+pub const HEAD: usize = 32;
 
 impl Segment {
     /// Sequence numbers used: payload, SYN and FIN.

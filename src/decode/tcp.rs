@@ -3,7 +3,7 @@
 use super::bytes::{be16, be32};
 use super::checksum;
 use super::ip::{self, Ip};
-use super::segment::{Segment, Skip, TcpFlags, TcpOptions};
+use super::segment::{HEAD, Segment, Skip, TcpFlags, TcpOptions};
 use crate::model::{Frame, Seq};
 use std::net::SocketAddr;
 
@@ -45,7 +45,13 @@ pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Result<S
         checksum: u16::from_be_bytes([h[16], h[17]]),
         checksum_ok: verifiable.then(|| checksum::transport_ok(ip.src, ip.dst, ip::TCP, tcp.data)),
         cut: !whole_header,
+        head: head(tcp.data.get(header..).unwrap_or_default(), tcp.wire - header),
     })
+}
+
+fn head(payload: &[u8], wire: usize) -> Option<u64> {
+    let wanted = wire.min(HEAD);
+    payload.get(..wanted).filter(|p| !p.is_empty()).map(xxhash_rust::xxh3::xxh3_64)
 }
 
 /// Reads options as far as they make sense; the first length that doesn't ends it.

@@ -7,7 +7,7 @@ use crate::correlate::incident::{Group, Lists, groups};
 use crate::correlate::join::{Joined, Joiner};
 use crate::correlate::peer::Peer;
 use crate::correlate::repair::is_loss;
-use crate::correlate::{self, BuildInputs, World, reconcile};
+use crate::correlate::{self, BuildInputs, World, compare, reconcile};
 use crate::model::tcp::{Hole, Owner, SegmentClass, Stall, StallCause};
 use crate::model::{AppOp, Dir, Ns, Side, Span, Ts};
 use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
@@ -36,7 +36,8 @@ pub fn build(mut b: BuildInputs) -> Report {
     let mut holes: Vec<Hole> =
         w.flows.iter().flat_map(|f| &f.taps).flat_map(|t| &t.conn.holes).copied().collect();
     holes.sort_by_key(|h| (h.birth, h.flow, h.input));
-    let losses = reconcile::losses(&w);
+    let ways = compare::ways(&w);
+    let losses = reconcile::losses(&w, &ways);
     let mut joined = reads(&w, b.slow_read);
     tie_holes(&mut joined, &mut holes);
 
@@ -86,6 +87,7 @@ pub fn build(mut b: BuildInputs) -> Report {
         verdict: verdict::nothing(),
         series: correlate::series::series(&w),
         run: b.run,
+        comparison: compare::comparison(&w, &ways),
     };
     report.incidents = incidents(&report, &groups, &joined);
     report.findings = conclude(&w, &report, &groups);

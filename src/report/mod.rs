@@ -4,7 +4,10 @@
 //! ([`crate::view::ndjson`]), and a stored one renders exactly as a live one does.
 //! All times are on one clock: that of the first input.
 
+pub mod comparison;
 pub mod record;
+
+pub use comparison::*;
 
 use crate::model::app::{ClockOffset, Phase, Side};
 use crate::model::tcp::{HalfStats, Hole, Loss, Owner, SegmentRecord, Stall, StallCause, Tap, words};
@@ -50,6 +53,9 @@ pub struct Report {
     /// The test run behind it, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunInfo>,
+    /// What two captures of the same traffic say of the path between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
 }
 
 /// What this report is and who made it.

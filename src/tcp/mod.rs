@@ -87,6 +87,17 @@ pub struct PacketMark {
     pub frame: FrameNo,
     /// Hash of what TCP put into it. Addresses, TTL and IP ID stay out: middleboxes change them.
     pub key: u64,
+    /// Hash of what stays the same behind a firewall that moves sequence numbers: first payload bytes, else time
+    /// stamps. None where there is nothing of the kind.
+    pub content: Option<u64>,
+    /// Sequence and acknowledgment number as on the wire.
+    pub raw: (Seq, Seq),
+    /// TSval.
+    pub tsval: Option<u32>,
+    /// IPv4 identification.
+    pub ip_id: Option<u16>,
+    /// It carries neither data nor SYN, FIN or RST.
+    pub pure_ack: bool,
 }
 
 impl PacketMark {
@@ -106,8 +117,29 @@ impl PacketMark {
             b.extend_from_slice(&left.0.to_le_bytes());
             b.extend_from_slice(&right.0.to_le_bytes());
         }
-        PacketMark { ts: s.ts, frame: s.frame, key: xxhash_rust::xxh3::xxh3_64(&b) }
+        PacketMark {
+            ts: s.ts,
+            frame: s.frame,
+            key: xxhash_rust::xxh3::xxh3_64(&b),
+            content: s.head.or_else(|| stamped(s)),
+            raw: (s.seq, s.ack),
+            tsval: s.options.timestamps.map(|t| t.0),
+            ip_id: s.ip_id,
+            pure_ack: s.seq_len() == 0 && !s.flags.rst(),
+        }
     }
+}
+
+/// Hash of the time stamps and of what else a renumbering firewall leaves alone.
+fn stamped(s: &Segment) -> Option<u64> {
+    let (val, ecr) = s.options.timestamps?;
+    let mut b = Vec::with_capacity(16);
+    b.extend_from_slice(&val.to_le_bytes());
+    b.extend_from_slice(&ecr.to_le_bytes());
+    b.extend_from_slice(&s.window.to_le_bytes());
+    b.extend_from_slice(&s.len.to_le_bytes());
+    b.extend_from_slice(&s.flags.0.to_le_bytes());
+    Some(xxhash_rust::xxh3::xxh3_64(&b))
 }
 
 /// The receiver's word at one moment.

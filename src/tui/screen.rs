@@ -73,7 +73,8 @@ pub fn draw(frame: &mut Frame, state: &State) {
 /// The printed report, for those who want to read on without leaving.
 pub fn report_lines(state: &State, width: usize) -> Vec<Line> {
     let mut out = Vec::new();
-    let options = crate::view::TextOptions { color: false, width: width.saturating_sub(2) };
+    let options =
+        crate::view::TextOptions { color: false, width: width.saturating_sub(2), ..Default::default() };
     // Writing to memory cannot fail.
     let _ = crate::view::text::write(state.report(), &mut out, options);
     let text = String::from_utf8_lossy(&out);

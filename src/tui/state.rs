@@ -479,5 +479,6 @@ fn nothing_yet() -> Report {
         },
         series: Vec::new(),
         run: None,
+        comparison: None,
     }
 }

@@ -5,6 +5,7 @@
 //! {"type":"input",…} {"type":"quality",…} {"type":"flow",…}
 //! {"type":"segment",…} {"type":"loss","id":0,…} {"type":"hole","id":0,…} {"type":"stall","id":0,…}
 //! {"type":"read","id":0,…} {"type":"incident","id":0,…} {"type":"finding",…}
+//! {"type":"comparison",…} {"type":"crossing",…} {"type":"crossing-loss",…} {"type":"missing",…} {"type":"unpaired",…}
 //! {"type":"series",…} {"type":"run",…}
 //! {"type":"end","verdict":{"kind":…,"owner":…,"sentence":…}}     always last
 //! ```
@@ -16,7 +17,8 @@ use super::{LoadError, check_schema};
 use crate::model::Span;
 use crate::model::tcp::{Hole, Loss, SegmentRecord, Stall};
 use crate::report::{
-    Finding, FlowReport, Incident, Input, Meta, Quality, ReadReport, Report, RunInfo, Series, Verdict,
+    Comparison, CrossingLoss, Finding, FlowReport, Incident, Input, Meta, Missing, PairedFlow, Quality,
+    ReadReport, Report, RunInfo, Series, UnpairedFlow, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -56,6 +58,20 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     lines(out, "read", true, &report.reads)?;
     lines(out, "incident", true, &report.incidents)?;
     lines(out, "finding", false, &report.findings)?;
+    if let Some(c) = &report.comparison {
+        let head = Comparison {
+            paired: Vec::new(),
+            unpaired: Vec::new(),
+            losses: Vec::new(),
+            missing: Vec::new(),
+            ..c.clone()
+        };
+        line(out, "comparison", None, &head)?;
+        lines(out, "crossing", false, &c.paired)?;
+        lines(out, "crossing-loss", false, &c.losses)?;
+        lines(out, "missing", false, &c.missing)?;
+        lines(out, "unpaired", false, &c.unpaired)?;
+    }
     lines(out, "series", false, &report.series)?;
     if let Some(run) = &report.run {
         line(out, "run", None, run)?;
@@ -112,6 +128,11 @@ pub fn read(text: &str) -> Result<Report, LoadError> {
             "read" => report.reads.push(parse::<ReadReport>(i, l)?),
             "incident" => report.incidents.push(parse::<Incident>(i, l)?),
             "finding" => report.findings.push(parse::<Finding>(i, l)?),
+            "comparison" => report.comparison = Some(parse::<Comparison>(i, l)?),
+            "crossing" => of(&mut report).paired.push(parse::<PairedFlow>(i, l)?),
+            "crossing-loss" => of(&mut report).losses.push(parse::<CrossingLoss>(i, l)?),
+            "missing" => of(&mut report).missing.push(parse::<Missing>(i, l)?),
+            "unpaired" => of(&mut report).unpaired.push(parse::<UnpairedFlow>(i, l)?),
             "series" => report.series.push(parse::<Series>(i, l)?),
             "run" => report.run = Some(parse::<RunInfo>(i, l)?),
             "end" => {
@@ -122,6 +143,10 @@ pub fn read(text: &str) -> Result<Report, LoadError> {
         }
     }
     Err(LoadError::Cut)
+}
+
+fn of(report: &mut Report) -> &mut Comparison {
+    report.comparison.get_or_insert_default()
 }
 
 fn parse<'a, T: Deserialize<'a>>(index: usize, line: &'a str) -> Result<T, LoadError> {
@@ -149,5 +174,6 @@ fn empty(meta: MetaLine) -> Report {
         },
         series: Vec::new(),
         run: None,
+        comparison: None,
     }
 }

@@ -63,6 +63,7 @@ impl P {
             checksum: n as u16,
             checksum_ok: Some(true),
             cut: false,
+            head: None,
         }
     }
 }

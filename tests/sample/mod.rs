@@ -622,6 +622,7 @@ fn frame_of_report(flow: FlowId) -> Report {
             sentence: "4 reads waited 5.84 s of 15.0 s, 4.61 s of it for lost segments and 1.23 s for the server's application.".to_owned(),
         },
         series: vec![],
+        comparison: None,
         run: Some(RunInfo {
             scenario: "demo".to_owned(),
             seed: Some(7),

@@ -198,5 +198,6 @@ fn packet<'a>(
         checksum: a as u16 ^ (b as u16).rotate_left(5),
         checksum_ok: Some(checksum_ok),
         cut: false,
+        head: None,
     })
 }

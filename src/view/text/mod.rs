@@ -4,6 +4,7 @@
 //! DEGRADED  Reads waited 5.8 s …                   the answer
 //! demo: sync over an emulated link
 //!
+//! COMPARISON                                       two captures only: clocks, delays, losses between
 //! FINDINGS                                         what, whose fault, how bad, what to do
 //! SLOW READS                                       where the time went, read by read
 //! FLOWS                                            numbers per direction
@@ -11,6 +12,7 @@
 //! INPUTS, RUN
 //! ```
 
+mod comparison;
 mod flows;
 mod page;
 
@@ -32,12 +34,14 @@ pub struct TextOptions {
     pub color: bool,
     /// Columns; kept between 40 and 160.
     pub width: usize,
+    /// With what two captures say of each other, if there are two.
+    pub comparison: bool,
 }
 
 impl Default for TextOptions {
     /// For a file or pipe: no colour, 100 columns.
     fn default() -> TextOptions {
-        TextOptions { color: false, width: 100 }
+        TextOptions { color: false, width: 100, comparison: false }
     }
 }
 
@@ -51,6 +55,9 @@ const MAX_FRAMES: usize = 6;
 pub fn write(report: &Report, out: &mut impl Write, options: TextOptions) -> io::Result<()> {
     let mut page = Page::new(out, options.color, options.width.clamp(40, 160));
     verdict(report, &mut page)?;
+    if options.comparison {
+        comparison::write(report, &mut page)?;
+    }
     findings(report, &mut page)?;
     reads(report, &mut page)?;
     flows::write(report, &mut page)?;

@@ -1,0 +1,278 @@
+//! One direction between two taps, copy by copy: which bytes of which copy came through.
+//!
+//! ```text
+//!  near the sender   [0──────────────4344)  [4344──5792)          [4344──5792)
+//!                      │     │      │            ╳                     │
+//!  the other tap     [0──1448)[──2896)[──4344)                    [4344──5792)
+//! ```
+//!
+//! Packets are the wrong unit: offload makes one large segment of many or cuts it, and a copy sent again may be cut
+//! at other places. So bytes are matched, and a packet of equal content is only the best reason to match them.
+
+use crate::model::tcp::{SegmentClass, SegmentRecord};
+use crate::model::{Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
+use crate::tcp::{Connection, PacketMark};
+use std::collections::HashMap;
+
+/// Time stamps of one moment may contradict each other by this much.
+const STAMPS: Ns = Ns::from_millis(1);
+
+/// A copy of some bytes at the tap nearer the sender.
+#[derive(Clone, Debug)]
+pub(super) struct Copy {
+    /// The segment.
+    pub ts: Ts,
+    /// In which frame.
+    pub frame: FrameNo,
+    /// Which sequence numbers.
+    pub range: StreamRange,
+    /// Payload bytes.
+    pub len: u32,
+    /// It proved not to be needed.
+    pub spurious: bool,
+    /// What of it came by at the other tap, and when; in order of arrival.
+    pub arrived: Vec<(StreamRange, Ts)>,
+    tsval: Option<u32>,
+    ip_id: Option<u16>,
+    key: Option<u64>,
+}
+
+impl Copy {
+    fn has(&self, x: RelSeq) -> bool {
+        self.arrived.iter().any(|(r, _)| r.start <= x && x < r.end)
+    }
+
+    /// What did not come by.
+    pub fn lost(&self) -> Vec<StreamRange> {
+        let mut got: Vec<StreamRange> = self.arrived.iter().map(|a| a.0).collect();
+        got.sort_unstable();
+        let (mut at, mut out) = (self.range.start, Vec::new());
+        for r in got {
+            if r.start > at {
+                out.push(StreamRange::new(at, r.start));
+            }
+            at = at.max(r.end);
+        }
+        if at < self.range.end {
+            out.push(StreamRange::new(at, self.range.end));
+        }
+        out
+    }
+}
+
+/// A segment that came out at the far tap and never went in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stranger {
+    /// When.
+    pub ts: Ts,
+    /// In which frame.
+    pub frame: FrameNo,
+    /// Which sequence numbers.
+    pub range: StreamRange,
+    /// Payload bytes.
+    pub len: u32,
+}
+
+/// What crossed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crossing {
+    /// Copies at the near tap, in order of sending.
+    pub copies: Vec<Copy>,
+    /// At the far tap only.
+    pub strangers: Vec<Stranger>,
+    /// Times from tap to tap, of packets that can be told apart.
+    pub delays: Vec<Ns>,
+    /// Pure ACKs at the near tap: when, and whether the far tap has them, too.
+    pub acks: Vec<(Ts, bool)>,
+    by_start: Vec<usize>,
+    longest: i64,
+}
+
+fn carries(s: &SegmentRecord, dir: Dir) -> bool {
+    s.dir == dir && !s.range().is_empty() && s.class != SegmentClass::CaptureDuplicate
+}
+
+fn mark(c: &Connection, dir: Dir, frame: FrameNo) -> Option<&PacketMark> {
+    let all = &c.packets[dir];
+    all.binary_search_by_key(&frame, |m| m.frame).ok().and_then(|i| all.get(i))
+}
+
+impl Crossing {
+    /// Matches one direction; both views are on one clock and one numbering.
+    pub fn new(near: &Connection, far: &Connection, dir: Dir) -> Crossing {
+        let sent = near.segments.iter().filter(|s| carries(s, dir) && s.class != SegmentClass::KeepAlive);
+        let copies: Vec<Copy> = sent
+            .map(|s| {
+                let m = mark(near, dir, s.frame);
+                Copy {
+                    ts: s.ts,
+                    frame: s.frame,
+                    range: s.range(),
+                    len: s.len,
+                    spurious: s.spurious.is_some(),
+                    arrived: Vec::new(),
+                    tsval: m.and_then(|m| m.tsval),
+                    ip_id: m.and_then(|m| m.ip_id).filter(|id| *id != 0),
+                    key: m.map(|m| m.key),
+                }
+            })
+            .collect();
+        let mut c = Crossing { copies, ..Crossing::default() };
+        c.copies.sort_by_key(|c| (c.ts, c.frame));
+        c.by_start = (0..c.copies.len()).collect();
+        c.by_start.sort_by_key(|&i| (c.copies[i].range.start, i));
+        c.longest = c.copies.iter().map(|c| c.range.len() as i64).max().unwrap_or(0);
+        let mut came: Vec<&SegmentRecord> = far.segments.iter().filter(|s| carries(s, dir)).collect();
+        came.sort_by_key(|s| (s.ts, s.frame));
+        let left = c.whole_packets(far, dir, came);
+        c.pieces(far, dir, left);
+        c.pure_acks(near, far, dir);
+        c
+    }
+
+    /// Packets of equal content; those that there is one of at each tap come first and tell the usual delay.
+    fn whole_packets<'a>(
+        &mut self,
+        far: &Connection,
+        dir: Dir,
+        came: Vec<&'a SegmentRecord>,
+    ) -> Vec<&'a SegmentRecord> {
+        let mut near: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (i, c) in self.copies.iter().enumerate() {
+            if let Some(k) = c.key {
+                near.entry(k).or_default().push(i);
+            }
+        }
+        let mut arrivals: HashMap<u64, usize> = HashMap::new();
+        for s in &came {
+            if let Some(m) = mark(far, dir, s.frame) {
+                *arrivals.entry(m.key).or_default() += 1;
+            }
+        }
+        let mut later = Vec::new();
+        let mut left = Vec::new();
+        for s in came {
+            let Some(m) = mark(far, dir, s.frame) else {
+                left.push(s);
+                continue;
+            };
+            match near.get(&m.key).map(Vec::as_slice) {
+                Some(&[i]) if arrivals.get(&m.key) == Some(&1) && self.causal(i, s.ts) => {
+                    self.delays.push(s.ts.since(self.copies[i].ts));
+                    self.copies[i].arrived.push((s.range(), s.ts));
+                }
+                Some(ids) => later.push((s, m, ids)),
+                None => left.push(s),
+            }
+        }
+        let usual = self.usual();
+        for (s, m, ids) in later {
+            let free =
+                ids.iter().copied().filter(|&i| self.causal(i, s.ts) && self.copies[i].arrived.is_empty());
+            let best = free.min_by_key(|&i| {
+                let c = &self.copies[i];
+                (c.ip_id.is_some() && c.ip_id != m.ip_id, self.oddness(c, s.ts, usual))
+            });
+            if let Some(i) = best {
+                self.copies[i].arrived.push((s.range(), s.ts));
+            } else if !ids.iter().any(|&i| self.causal(i, s.ts)) {
+                left.push(s);
+            }
+        }
+        left
+    }
+
+    /// The rest: what offload cut or merged, what a middlebox renumbered.
+    fn pieces(&mut self, far: &Connection, dir: Dir, left: Vec<&SegmentRecord>) {
+        let mut usual = self.usual();
+        for s in left {
+            usual = usual.or_else(|| self.usual());
+            let m = mark(far, dir, s.frame);
+            let tsval = m.and_then(|m| m.tsval);
+            let range = s.range();
+            let mut ids: Vec<usize> = self
+                .overlapping(range)
+                .filter(|&i| {
+                    let c = &self.copies[i];
+                    self.causal(i, s.ts) && (c.tsval.is_none() || tsval.is_none() || c.tsval == tsval)
+                })
+                .collect();
+            ids.sort_by_key(|&i| self.oddness(&self.copies[i], s.ts, usual));
+            let mut cuts: Vec<RelSeq> = vec![range.start, range.end];
+            for &i in &ids {
+                let c = &self.copies[i];
+                cuts.extend([c.range.start, c.range.end]);
+                cuts.extend(c.arrived.iter().flat_map(|(r, _)| [r.start, r.end]));
+            }
+            cuts.retain(|x| range.start <= *x && *x <= range.end);
+            cuts.sort_unstable();
+            cuts.dedup();
+            let mut unknown: Option<StreamRange> = None;
+            for (from, to) in cuts.iter().zip(cuts.iter().skip(1)) {
+                let piece = StreamRange::new(*from, *to);
+                let here = |i: &&usize| self.copies[**i].range.covers(piece);
+                if let Some(&i) = ids.iter().filter(here).find(|&&i| !self.copies[i].has(*from)) {
+                    if self.copies[i].range.start == s.seq && *from == s.seq {
+                        self.delays.push(s.ts.since(self.copies[i].ts));
+                    }
+                    self.copies[i].arrived.push((piece, s.ts));
+                } else if !ids.iter().any(|i| here(&i)) {
+                    unknown = Some(unknown.map_or(piece, |u| StreamRange::new(u.start, piece.end)));
+                }
+            }
+            if let Some(range) = unknown {
+                let len = s.len.min(u32::try_from(range.len()).unwrap_or(u32::MAX));
+                self.strangers.push(Stranger { ts: s.ts, frame: s.frame, range, len });
+            }
+        }
+        self.strangers.sort_by_key(|s| (s.ts, s.frame));
+    }
+
+    fn pure_acks(&mut self, near: &Connection, far: &Connection, dir: Dir) {
+        let mut came: HashMap<u64, Vec<Ts>> = HashMap::new();
+        for m in far.packets[dir].iter().filter(|m| m.pure_ack) {
+            came.entry(m.key).or_default().push(m.ts);
+        }
+        let mut went: HashMap<u64, usize> = HashMap::new();
+        for m in near.packets[dir].iter().filter(|m| m.pure_ack) {
+            *went.entry(m.key).or_default() += 1;
+        }
+        for m in near.packets[dir].iter().filter(|m| m.pure_ack) {
+            let arrivals = came.get_mut(&m.key).filter(|a| !a.is_empty());
+            let single = went.get(&m.key) == Some(&1);
+            let arrived = arrivals.map(|a| {
+                let only = single && a.len() == 1;
+                (a.remove(0), only)
+            });
+            if let Some((ts, true)) = arrived {
+                self.delays.push(ts.since(m.ts));
+            }
+            self.acks.push((m.ts, arrived.is_some()));
+        }
+    }
+
+    fn causal(&self, i: usize, arrival: Ts) -> bool {
+        self.copies.get(i).is_some_and(|c| c.ts <= arrival + STAMPS)
+    }
+
+    /// Half of the delays are shorter.
+    pub fn usual(&self) -> Option<Ns> {
+        // the first thousand will do
+        let mut some: Vec<Ns> = self.delays.iter().take(1000).copied().collect();
+        let middle = some.len() / 2;
+        (!some.is_empty()).then(|| *some.select_nth_unstable(middle).1)
+    }
+
+    /// How far a copy's way would be from the usual; without one, the latest copy is the best guess.
+    fn oddness(&self, c: &Copy, arrival: Ts, usual: Option<Ns>) -> i64 {
+        (arrival.since(c.ts) - usual.unwrap_or_default()).0.saturating_abs()
+    }
+
+    /// Copies that share a byte with `r`, by first byte.
+    pub fn overlapping(&self, r: StreamRange) -> impl Iterator<Item = usize> + '_ {
+        let upto = self.by_start.partition_point(|&i| self.copies[i].range.start < r.end);
+        let near = self.by_start[..upto].iter().rev().copied();
+        near.take_while(move |&i| self.copies[i].range.start.plus(self.longest) > r.start)
+            .filter(move |&i| self.copies[i].range.overlaps(r))
+    }
+}

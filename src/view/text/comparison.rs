@@ -1,0 +1,289 @@
+//! Two captures of the same traffic: clocks, delays, what was lost between them, what only one has.
+//!
+//! ```text
+//! COMPARISON  A client.pcapng (nearer the client), B server.pcapng
+//!   clock    B is 3.21 ms ahead of A: ± 20.1 ms proven, whatever the path; ± 61 µs if the fastest packet takes …
+//!   drift    B runs 12.3 ± 0.4 ppm faster
+//!   overlap  12.4 s of A's 12.5 s and B's 12.4 s
+//!   delays   each may be wrong by the clock's error; there and back together are exact
+//!   flow     way   from   segments  lost  bytes lost  ACKs missing  min      median   99 %
+//!
+//! LOST BETWEEN A AND B  21 segments, 30.4 kB
+//! ONLY IN ONE CAPTURE, AND NOT LOST BY THE NETWORK
+//! ```
+
+use super::page::{Column, Page, Table};
+use super::{MAX_NOTES, more};
+use crate::model::units::{bytes, count};
+use crate::model::{Dir, Ns, Span};
+use crate::report::{
+    ClockFit, Comparison, CrossingLoss, LossProof, Missing, MissingWhy, PairedBy, PairedFlow, Report,
+};
+use crate::view::words::{Tone, input_name, since};
+use std::io::{self, Write};
+
+const MAX_LOSSES: usize = 20;
+const MAX_FLOWS: usize = 12;
+
+pub(super) fn write<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
+    let Some(c) = &report.comparison else { return Ok(()) };
+    let place = |near| match c.a_near {
+        Some(side) => format!(" (nearer the {})", if near { side } else { side.flip() }.as_str()),
+        None => String::new(),
+    };
+    page.heading("COMPARISON", "")?;
+    page.paragraph(2, "A        ", Tone::Plain, &format!("{}{}", input_name(report, 0), place(true)))?;
+    page.paragraph(2, "B        ", Tone::Plain, &format!("{}{}", input_name(report, 1), place(false)))?;
+    page.paragraph(2, "clock    ", Tone::Plain, &clock(c))?;
+    if let Some(text) = drift(c) {
+        page.paragraph(2, "drift    ", Tone::Plain, &text)?;
+    }
+    page.paragraph(2, "overlap  ", Tone::Plain, &overlap(report, c))?;
+    page.paragraph(2, "same     ", Tone::Plain, &paired(c))?;
+    crossings(c, page)?;
+    losses(report, c, page)?;
+    missing(report, c, page)
+}
+
+fn clock(c: &Comparison) -> String {
+    let Some(fit) = &c.clock else {
+        return "unknown: no packet of one direction is in both captures, so delays cannot be told"
+            .to_owned();
+    };
+    let way = if fit.offset < Ns::ZERO { "behind" } else { "ahead of" };
+    let size = if fit.offset < Ns::ZERO { -fit.offset } else { fit.offset };
+    format!(
+        "B is {} {way} A; proven ± {} (the fastest way from tap to tap and back takes {}), ± {} if both ways are \
+         equally fast",
+        exact(size),
+        fit.bound(),
+        fit.round_trip,
+        fit.symmetric.min(fit.bound())
+    )
+}
+
+/// An offset to the microsecond, however large.
+fn exact(ns: Ns) -> String {
+    let us = ns.0 as f64 / 1e3;
+    match us {
+        u if u < 1e3 => format!("{u:.0} µs"),
+        u if u < 1e6 => format!("{:.3} ms", u / 1e3),
+        u => format!("{:.6} s", u / 1e6),
+    }
+}
+
+fn drift(c: &Comparison) -> Option<String> {
+    let d = c.clock.as_ref()?.drift?;
+    Some(if d.ppm.abs() > d.error {
+        let way = if d.ppm > 0.0 { "faster" } else { "slower" };
+        format!("B runs {:.2} ± {:.2} ppm {way}; times are corrected for it", d.ppm.abs(), d.error)
+    } else {
+        format!("none seen (less than {:.2} ppm)", d.error.max(0.01))
+    })
+}
+
+fn overlap(report: &Report, c: &Comparison) -> String {
+    let of = |i: usize| report.inputs.get(i).and_then(|x| x.span).map_or(Ns::ZERO, Span::len);
+    match c.overlap {
+        Some(o) => format!("{} of A's {} and B's {}", o.len(), of(0), of(1)),
+        None => format!("none: A covers {}, B covers {}, at different times", of(0), of(1)),
+    }
+}
+
+fn paired(c: &Comparison) -> String {
+    let by = |by: PairedBy| c.paired.iter().filter(|p| p.by == by).count();
+    let mut ways = Vec::new();
+    for (n, text) in [
+        (by(PairedBy::Addresses), "by address"),
+        (by(PairedBy::Packets), "by packets, other addresses (NAT)"),
+        (by(PairedBy::Content), "by content, sequence numbers are moved on the way"),
+    ] {
+        if n > 0 {
+            ways.push(format!("{} {text}", count(n as u64)));
+        }
+    }
+    let only = |input: u16| c.unpaired.iter().filter(|u| u.input == input).count() as u64;
+    let mut text = format!("{}: {}", connections(c.paired.len() as u64), ways.join(", "));
+    for (input, name) in [(0, "A"), (1, "B")] {
+        if only(input) > 0 {
+            text.push_str(&format!("; {} only in {name}", count(only(input))));
+        }
+    }
+    text
+}
+
+fn connections(n: u64) -> String {
+    format!("{} connection{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+fn crossings<W: Write>(c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()> {
+    let mut shown: Vec<&PairedFlow> = c.paired.iter().collect();
+    let volume = |p: &&PairedFlow| p.dirs.c2s.bytes.saturating_add(p.dirs.s2c.bytes);
+    shown.sort_by_key(|p| std::cmp::Reverse(volume(p)));
+    shown.truncate(MAX_FLOWS);
+    shown.sort_by_key(|p| p.flow);
+    let column = |head, right, drop| Column { head, right, drop };
+    let table = Table {
+        columns: vec![
+            column("flow", true, 0),
+            column("way", false, 0),
+            column("segments", true, 0),
+            column("lost", true, 0),
+            column("of bytes", true, 2),
+            column("ACKs", true, 4),
+            column("missing", true, 3),
+            column("delay min", true, 0),
+            column("median", true, 1),
+            column("99 %", true, 0),
+        ],
+        rows: shown.iter().flat_map(|p| Dir::BOTH.map(|d| row(p, d))).collect(),
+    };
+    page.blank()?;
+    table.write(page, 2)?;
+    more(page, c.paired.len() - shown.len(), "connections")?;
+    if let Some(fit) = c
+        .clock
+        .as_ref()
+        .filter(|_| shown.iter().any(|p| Dir::BOTH.iter().any(|&d| p.dirs[d].delay.is_some())))
+    {
+        page.paragraph(2, "", Tone::Dim, &delays_are(fit))?;
+    }
+    Ok(())
+}
+
+fn delays_are(fit: &ClockFit) -> String {
+    format!(
+        "Delays run from tap to tap. Each way is known to ± {}: what one way is less, the other is more.",
+        fit.bound()
+    )
+}
+
+fn row(p: &PairedFlow, d: Dir) -> Vec<(Tone, String)> {
+    let s = &p.dirs[d];
+    let delay =
+        |f: fn(&crate::report::Delay) -> Ns| s.delay.as_ref().map_or("–".to_owned(), |d| f(d).to_string());
+    let lost = if s.lost > 0 { Tone::Bad } else { Tone::Plain };
+    vec![
+        (Tone::Dim, p.flow.0.to_string()),
+        (Tone::Plain, d.to_string()),
+        (Tone::Plain, count(s.sent)),
+        (lost, count(s.lost)),
+        (lost, bytes(s.bytes_lost)),
+        (Tone::Dim, count(s.acks)),
+        (if s.acks_missing > 0 { Tone::Warn } else { Tone::Dim }, count(s.acks_missing)),
+        (Tone::Plain, delay(|d| d.min)),
+        (Tone::Plain, delay(|d| d.median)),
+        (Tone::Plain, delay(|d| d.p99)),
+    ]
+}
+
+fn losses<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()> {
+    if c.losses.is_empty() {
+        return page.heading("LOST BETWEEN A AND B", "  nothing");
+    }
+    let all: u64 = c.losses.iter().map(|l| l.range.len()).sum();
+    page.heading(
+        "LOST BETWEEN A AND B",
+        &format!("  {} segments, {}", count(c.losses.len() as u64), bytes(all)),
+    )?;
+    let column = |head, right, drop| Column { head, right, drop };
+    let several = c.paired.len() > 1;
+    let rows = c.losses.iter().take(MAX_LOSSES).map(|l| loss_row(report, l)).collect();
+    let table = Table {
+        columns: vec![
+            column("sent", true, 0),
+            column("flow", true, if several { 3 } else { 9 }),
+            column("way", false, 0),
+            column("bytes", true, 0),
+            column("frame", false, 0),
+            column("copy", true, 4),
+            column("repaired", true, 0),
+            column("by", false, 1),
+            column("proof", false, 5),
+        ],
+        rows,
+    };
+    table.write(page, 2)?;
+    more(page, c.losses.len().saturating_sub(MAX_LOSSES), "losses")
+}
+
+fn loss_row(report: &Report, l: &CrossingLoss) -> Vec<(Tone, String)> {
+    let tap = if l.frame.input == 0 { "A" } else { "B" };
+    let repaired = match (l.repaired, l.proof) {
+        (Some(t), _) => format!("after {}", t.since(l.sent)),
+        (None, LossProof::NotSeen) => "had it".to_owned(),
+        (None, _) => "never".to_owned(),
+    };
+    let by = l.repair_frame.map_or(String::new(), |f| format!("{tap} #{f}"));
+    let tone = if l.repaired.is_none() && l.proof != LossProof::NotSeen { Tone::Bad } else { Tone::Plain };
+    vec![
+        (Tone::Plain, since(report, l.sent)),
+        (Tone::Dim, l.flow.0.to_string()),
+        (Tone::Plain, l.dir.to_string()),
+        (Tone::Strong, l.range.to_string()),
+        (Tone::Plain, format!("{tap} #{}", l.frame.frame)),
+        (Tone::Dim, (l.copies_before + 1).to_string()),
+        (tone, repaired),
+        (Tone::Dim, by),
+        (Tone::Dim, l.proof.to_string()),
+    ]
+}
+
+fn missing<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()> {
+    if c.missing.is_empty() && c.unpaired.is_empty() {
+        return Ok(());
+    }
+    page.heading("ONLY IN ONE CAPTURE", "  not lost by the network")?;
+    for m in c.missing.iter().take(MAX_NOTES) {
+        page.paragraph(
+            2,
+            &format!("{} ", tap(m.input)),
+            Tone::Plain,
+            &missing_line(report, m, c.paired.len() > 1),
+        )?;
+    }
+    more(page, c.missing.len().saturating_sub(MAX_NOTES), "entries")?;
+    for u in c.unpaired.iter().take(MAX_NOTES) {
+        let why =
+            if u.outside { format!(", {} was not running then", other(u.input)) } else { String::new() };
+        let text = format!(
+            "{} → {}, {} packets from {} on{why}",
+            u.client,
+            u.server,
+            count(u.packets),
+            since(report, u.span.start)
+        );
+        page.paragraph(2, &format!("{} ", tap(u.input)), Tone::Plain, &text)?;
+    }
+    more(page, c.unpaired.len().saturating_sub(MAX_NOTES), "connections")
+}
+
+fn missing_line(report: &Report, m: &Missing, several: bool) -> String {
+    let flow = if several { format!("flow {} ", m.flow.0) } else { String::new() };
+    let when = if m.segments > 1 {
+        format!("{} to {}", since(report, m.span.start), since(report, m.span.end))
+    } else {
+        since(report, m.span.start)
+    };
+    let frames = if m.first_frame == m.last_frame {
+        format!("#{}", m.first_frame)
+    } else {
+        format!("#{} to #{}", m.first_frame, m.last_frame)
+    };
+    let why = match m.why {
+        MissingWhy::BeforeStart => format!("{} had not begun", other(m.input)),
+        MissingWhy::AfterEnd => format!("{} had ended", other(m.input)),
+        MissingWhy::CaptureDrop => format!("{} missed it, it did arrive", other(m.input)),
+    };
+    let segments =
+        if m.segments == 1 { "1 segment".to_owned() } else { format!("{} segments", count(m.segments)) };
+    format!("{flow}{} {segments}, {} in {}, {when}, {frames}: {why}", m.dir, bytes(m.bytes), m.range)
+}
+
+fn tap(input: u16) -> &'static str {
+    if input == 0 { "A" } else { "B" }
+}
+
+fn other(input: u16) -> &'static str {
+    tap(u16::from(input == 0))
+}
