@@ -241,6 +241,8 @@ fn side_by_position(connections: &[Connection]) -> Option<Side> {
 struct Seen {
     flow: FlowId,
     dirs: PerDir<Vec<Sighting>>,
+    /// Which tap has more packets of each direction: on the way they only get fewer.
+    more: PerDir<std::cmp::Ordering>,
 }
 
 impl Seen {
@@ -255,6 +257,16 @@ impl Seen {
         match client.cmp(&server) {
             std::cmp::Ordering::Greater => Some(Side::Client),
             std::cmp::Ordering::Less => Some(Side::Server),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+
+    /// The same, where only one direction was seen twice.
+    fn nearer_by_count(&self) -> Option<Side> {
+        let dir = Dir::BOTH.into_iter().find(|&d| !self.dirs[d].is_empty())?;
+        match self.more[dir] {
+            std::cmp::Ordering::Greater => Some(sender(dir)),
+            std::cmp::Ordering::Less => Some(sender(dir).flip()),
             std::cmp::Ordering::Equal => None,
         }
     }
@@ -280,7 +292,9 @@ fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, C
                 for dir in Dir::BOTH {
                     sight::sightings(&first.conn, &conn, dir, &mut dirs[dir]);
                 }
-                seen.push(Seen { flow: f.id, dirs });
+                let count = |d: Dir| first.conn.packets[d].len().cmp(&conn.packets[d].len());
+                let more = PerDir { c2s: count(Dir::C2s), s2c: count(Dir::S2c) };
+                seen.push(Seen { flow: f.id, dirs, more });
             }
             f.id
         } else {
@@ -340,7 +354,7 @@ struct Found {
 /// The second capture's clock against the first's, and near whose end the first was taken: as somebody said, or as
 /// the packets have it, flow by flow (between two gateways, clients may be on both sides), or as each tap alone looks.
 fn between(seen: &[Seen], told: Option<Side>, looks: Option<Side>) -> Found {
-    let near: HashMap<FlowId, Side> =
+    let mut near: HashMap<FlowId, Side> =
         seen.iter().filter_map(|s| Some((s.flow, told.or_else(|| s.near())?))).collect();
     let weight = |side: Side| -> usize {
         let of = seen.iter().filter(|s| near.get(&s.flow) == Some(&side));
@@ -351,14 +365,28 @@ fn between(seen: &[Seen], told: Option<Side>, looks: Option<Side>) -> Found {
         std::cmp::Ordering::Less => Some(Side::Server),
         std::cmp::Ordering::Equal => None,
     };
-    let usual = told.or(most).or(looks);
+    let usual = told.or(most).or_else(|| seen.iter().find_map(Seen::nearer_by_count)).or(looks);
     let (mut there, mut back) = (Vec::new(), Vec::new());
     for s in seen {
-        let Some(side) = near.get(&s.flow).copied().or(usual) else { continue };
-        there.extend_from_slice(&s.dirs[dir_of(side)]);
-        back.extend_from_slice(&s.dirs[dir_of(side.flip())]);
+        // taps at one place: either is as good
+        let side = near.get(&s.flow).copied().or(usual).unwrap_or(Side::Client);
+        if near.is_empty() || near.contains_key(&s.flow) {
+            there.extend_from_slice(&s.dirs[dir_of(side)]);
+            back.extend_from_slice(&s.dirs[dir_of(side.flip())]);
+        }
     }
-    Found { fit: hull::fit(&there, &back), one_way: hull::one_way(&there, &back), near: usual, each: near }
+    let fit = hull::fit(&there, &back);
+    // a connection of one direction, among others: the clock says who saw it first
+    for s in seen.iter().filter(|_| told.is_none()) {
+        if let (Some(f), false) = (&fit, near.contains_key(&s.flow))
+            && let Some((dir, one)) = Dir::BOTH.iter().find_map(|&d| Some((d, s.dirs[d].first()?)))
+        {
+            let first = one.far.since(one.near) >= f.offset;
+            near.insert(s.flow, if first { sender(dir) } else { sender(dir).flip() });
+        }
+    }
+    let usual = usual.or_else(|| (!seen.is_empty()).then_some(Side::Client));
+    Found { fit, one_way: hull::one_way(&there, &back), near: usual, each: near }
 }
 
 /// The control connection's word on the second capture's clock against the first's.

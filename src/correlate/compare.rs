@@ -54,7 +54,8 @@ struct Judge<'a> {
     fast: Ns,
     slow: Ns,
     timed: bool,
-    acked: Vec<(RelSeq, Ts)>,
+    /// What the receiver acknowledged, rising, as each tap has it.
+    acked: [Vec<(RelSeq, Ts)>; 2],
 }
 
 /// What became of a copy that the other tap did not see.
@@ -87,7 +88,7 @@ impl<'a> Judge<'a> {
             fast,
             slow,
             timed: laid.clock.is_some(),
-            acked: acked(from, to, dir),
+            acked: [acked(from, dir), acked(to, dir)],
         }
     }
 
@@ -157,15 +158,24 @@ impl<'a> Judge<'a> {
         };
         let had = others.iter().filter(|&&j| j < i).any(|&j| came(j).is_some());
         let later = || others.iter().copied().filter(|&j| j > i);
-        let next = later().filter_map(came).min_by_key(|n| n.1);
-        let acked = self.acked.get(self.acked.partition_point(|a| a.0 < piece.end)).map(|a| a.1);
-        let lost = |proof, next: Option<(usize, Ts)>| Verdict::Lost {
+        // a copy that the first capture missed repairs as well
+        let unseen = self.crossing.strangers.iter().filter(|s| s.range.start <= x && x < s.range.end);
+        let unseen = unseen.map(|s| (None, s.ts)).filter(|s| s.1 > copy.ts + self.fast);
+        let next = later().filter_map(came).map(|(j, ts)| (Some(j), ts)).chain(unseen).min_by_key(|n| n.1);
+        let acked = self.acked.iter().filter_map(|a| a.get(a.partition_point(|a| a.0 < piece.end)));
+        let acked = acked.map(|a| a.1).min();
+        let lost = |proof, next: Option<(Option<usize>, Ts)>| Verdict::Lost {
             proof,
-            repair: next.map(|n| n.0),
+            repair: next.and_then(|n| n.0),
             arrived: next.map(|n| n.1),
         };
         if copy.ts + self.fast < self.to_span.start {
-            return Verdict::Missing(MissingWhy::BeforeStart);
+            let needless = later().next().is_some_and(|j| self.crossing.copies[j].spurious);
+            let answered = |n: &(Option<usize>, Ts)| acked.is_some_and(|ack| ack < n.1);
+            return match next.filter(|n| !had && !needless && !answered(n)) {
+                Some(n) => lost(LossProof::Repaired, Some(n)),
+                None => Verdict::Missing(MissingWhy::BeforeStart),
+            };
         }
         if copy.ts + self.slow > self.to_span.end {
             // its silence alone proves nothing; that of the receiver does, given time
@@ -287,11 +297,9 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// What the receiver acknowledged, rising, and when: as its own tap has it, else as the sender's has it.
-fn acked(from: &TapView, to: &TapView, dir: Dir) -> Vec<(RelSeq, Ts)> {
-    let points = if to.conn.acks[dir].is_empty() { &from.conn.acks[dir] } else { &to.conn.acks[dir] };
+fn acked(tap: &TapView, dir: Dir) -> Vec<(RelSeq, Ts)> {
     let mut out: Vec<(RelSeq, Ts)> = Vec::new();
-    for a in points {
+    for a in &tap.conn.acks[dir] {
         if out.last().is_none_or(|l| a.ack > l.0) {
             out.push((a.ack, a.ts));
         }

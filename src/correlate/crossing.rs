@@ -12,7 +12,7 @@
 use crate::model::tcp::{SegmentClass, SegmentRecord};
 use crate::model::{Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
 use crate::tcp::{Connection, PacketMark};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Time stamps of one moment may contradict each other by this much.
 const STAMPS: Ns = Ns::from_millis(1);
@@ -86,6 +86,8 @@ pub(super) struct Crossing {
     pub acks: Vec<(Ts, bool)>,
     by_start: Vec<usize>,
     longest: i64,
+    /// IP IDs come through as they went in: two packets with different ones are not the same.
+    ids: bool,
 }
 
 fn carries(s: &SegmentRecord, dir: Dir) -> bool {
@@ -95,6 +97,20 @@ fn carries(s: &SegmentRecord, dir: Dir) -> bool {
 fn mark(c: &Connection, dir: Dir, frame: FrameNo) -> Option<&PacketMark> {
     let all = &c.packets[dir];
     all.binary_search_by_key(&frame, |m| m.frame).ok().and_then(|i| all.get(i))
+}
+
+/// Packets of equal content and equal, non-zero IP ID show that no router writes IDs of its own; one that does
+/// leaves hardly any.
+fn ids_hold(near: &Connection, far: &Connection, dir: Dir) -> bool {
+    let went: HashMap<u64, Option<u16>> = near.packets[dir].iter().map(|m| (m.key, m.ip_id)).collect();
+    let (mut both, mut equal) = (0usize, 0usize);
+    for m in &far.packets[dir] {
+        if let (Some(Some(a)), Some(b)) = (went.get(&m.key), m.ip_id) {
+            both += usize::from(*a != 0 && b != 0);
+            equal += usize::from(*a != 0 && *a == b);
+        }
+    }
+    equal >= 3 && equal * 2 > both
 }
 
 impl Crossing {
@@ -117,7 +133,7 @@ impl Crossing {
                 }
             })
             .collect();
-        let mut c = Crossing { copies, ..Crossing::default() };
+        let mut c = Crossing { copies, ids: ids_hold(near, far, dir), ..Crossing::default() };
         c.copies.sort_by_key(|c| (c.ts, c.frame));
         c.by_start = (0..c.copies.len()).collect();
         c.by_start.sort_by_key(|&i| (c.copies[i].range.start, i));
@@ -157,7 +173,9 @@ impl Crossing {
                 continue;
             };
             match near.get(&m.key).map(Vec::as_slice) {
-                Some(&[i]) if arrivals.get(&m.key) == Some(&1) && self.causal(i, s.ts) => {
+                Some(&[i])
+                    if arrivals.get(&m.key) == Some(&1) && self.causal(i, s.ts) && self.same_id(i, m) =>
+                {
                     self.delays.push(s.ts.since(self.copies[i].ts));
                     self.copies[i].arrived.push((s.range(), s.ts));
                 }
@@ -167,15 +185,12 @@ impl Crossing {
         }
         let usual = self.usual();
         for (s, m, ids) in later {
-            let free =
-                ids.iter().copied().filter(|&i| self.causal(i, s.ts) && self.copies[i].arrived.is_empty());
-            let best = free.min_by_key(|&i| {
-                let c = &self.copies[i];
-                (c.ip_id.is_some() && c.ip_id != m.ip_id, self.oddness(c, s.ts, usual))
-            });
+            let mine = |i: &usize| self.causal(*i, s.ts) && self.same_id(*i, m);
+            let free = ids.iter().copied().filter(|i| mine(i) && self.copies[*i].arrived.is_empty());
+            let best = free.min_by_key(|&i| self.oddness(&self.copies[i], s.ts, usual));
             if let Some(i) = best {
                 self.copies[i].arrived.push((s.range(), s.ts));
-            } else if !ids.iter().any(|&i| self.causal(i, s.ts)) {
+            } else if !ids.iter().any(mine) {
                 left.push(s);
             }
         }
@@ -194,7 +209,10 @@ impl Crossing {
                 .overlapping(range)
                 .filter(|&i| {
                     let c = &self.copies[i];
-                    self.causal(i, s.ts) && (c.tsval.is_none() || tsval.is_none() || c.tsval == tsval)
+                    let whole = c.range == range;
+                    let other = whole && m.is_some_and(|m| !self.same_id(i, m));
+                    let stamped = c.tsval.is_none() || tsval.is_none() || c.tsval == tsval;
+                    self.causal(i, s.ts) && stamped && !other
                 })
                 .collect();
             ids.sort_by_key(|&i| self.oddness(&self.copies[i], s.ts, usual));
@@ -229,26 +247,29 @@ impl Crossing {
     }
 
     fn pure_acks(&mut self, near: &Connection, far: &Connection, dir: Dir) {
-        let mut came: HashMap<u64, Vec<Ts>> = HashMap::new();
+        let ids = self.ids;
+        let key = move |m: &PacketMark| (m.key, m.ip_id.filter(|_| ids));
+        let mut came: HashMap<_, VecDeque<Ts>> = HashMap::new();
         for m in far.packets[dir].iter().filter(|m| m.pure_ack) {
-            came.entry(m.key).or_default().push(m.ts);
+            came.entry(key(m)).or_default().push_back(m.ts);
         }
-        let mut went: HashMap<u64, usize> = HashMap::new();
+        let mut went: HashMap<_, usize> = HashMap::new();
         for m in near.packets[dir].iter().filter(|m| m.pure_ack) {
-            *went.entry(m.key).or_default() += 1;
+            *went.entry(key(m)).or_default() += 1;
         }
         for m in near.packets[dir].iter().filter(|m| m.pure_ack) {
-            let arrivals = came.get_mut(&m.key).filter(|a| !a.is_empty());
-            let single = went.get(&m.key) == Some(&1);
-            let arrived = arrivals.map(|a| {
-                let only = single && a.len() == 1;
-                (a.remove(0), only)
-            });
-            if let Some((ts, true)) = arrived {
-                self.delays.push(ts.since(m.ts));
-            }
+            let arrivals = came.get_mut(&key(m));
+            let only = went.get(&key(m)) == Some(&1) && arrivals.as_ref().is_some_and(|a| a.len() == 1);
+            let arrived = arrivals.and_then(VecDeque::pop_front);
+            self.delays.extend(arrived.filter(|_| only).map(|ts| ts.since(m.ts)));
             self.acks.push((m.ts, arrived.is_some()));
         }
+    }
+
+    /// False where IP IDs prove two packets to be different ones.
+    fn same_id(&self, i: usize, m: &PacketMark) -> bool {
+        let ours = self.copies.get(i).and_then(|c| c.ip_id);
+        !self.ids || ours.is_none() || m.ip_id.is_none_or(|id| id == 0) || ours == m.ip_id
     }
 
     fn causal(&self, i: usize, arrival: Ts) -> bool {

@@ -1,0 +1,274 @@
+//! Two taps on an emulated link, whose log says what became of every packet: what `compare` says must be that.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod clocks;
+mod command;
+mod tap;
+mod tcp;
+
+#[path = "../real/mod.rs"]
+mod real;
+
+use syncscope::lab::scenario::Scenario;
+use syncscope::model::tcp::LossWhere;
+use syncscope::model::{Dir, Ns, PerDir, Ts};
+use syncscope::report::{Comparison, LossProof, MissingWhy, PairedBy, Report};
+use tap::{Chance, compare, gso, nat, renumber};
+use tcp::{Pair, Talk, talk};
+
+pub const START: Ts = Ts(1_700_000_000_000_000_000);
+
+pub fn scenario(seed: u64, text: &str) -> Scenario {
+    Scenario { seed, ..Scenario::parse("test", &format!("name = \"test\"\n{text}")).unwrap() }
+}
+
+const BAD: &str = "
+    [c2s]\ndelay = \"20ms\"\njitter = \"3ms\"\nloss = 0.03\nduplicate = 0.01\n
+    [s2c]\ndelay = \"35ms\"\njitter = \"2ms\"\nloss = 0.03\nduplicate = 0.01\n";
+
+fn bad_link(seed: u64, t: Talk) -> Pair {
+    talk(&scenario(seed, BAD), t, START)
+}
+
+fn three(seed: u64) -> Talk {
+    Talk { connections: 3, stamps: seed.is_multiple_of(2), ..Talk::default() }
+}
+
+/// Way, client's port, bytes: one entry a lost copy, sorted.
+type Lost = Vec<(Dir, u16, i64, i64)>;
+
+fn truth(p: &Pair) -> Lost {
+    let mut all: Lost = p.dropped().into_iter().map(|(d, port, _, a, b)| (d, port, a, b)).collect();
+    all.sort_unstable();
+    all
+}
+
+pub fn section(r: &Report) -> &Comparison {
+    r.comparison.as_ref().expect("two captures")
+}
+
+/// The client's port as the client itself knows it.
+fn port(c: &Comparison, flow: syncscope::model::FlowId) -> u16 {
+    let p = c.paired.iter().find(|p| p.flow == flow).unwrap();
+    let own = |e: &syncscope::report::Ends| e.client.ip().to_string() == "192.0.2.1";
+    if own(&p.a) { p.a.client.port() } else { p.b.client.port() }
+}
+
+fn said(r: &Report) -> Lost {
+    let c = section(r);
+    let all = c.losses.iter().map(|l| (l.dir, port(c, l.flow), l.range.start.0, l.range.end.0));
+    let mut all: Lost = all.collect();
+    all.sort_unstable();
+    all
+}
+
+fn exact(r: &Report, p: &Pair, what: &str) {
+    assert_eq!(said(r), truth(p), "{what}");
+    assert_eq!(section(r).missing, [], "{what}");
+    let network = r.losses.iter().filter(|l| l.location == LossWhere::Network).count();
+    assert_eq!(network, section(r).losses.len(), "{what}: one list of losses, told in two places");
+}
+
+#[test]
+fn what_is_lost_is_what_the_link_dropped_in_either_order() {
+    for seed in 0..20 {
+        let p = bad_link(seed, three(seed));
+        assert!(p.dropped().len() > 10, "seed {seed}");
+        let there = compare(&p.client, &p.server);
+        exact(&there, &p, &format!("seed {seed}"));
+        exact(&compare(&p.server, &p.client), &p, &format!("seed {seed}, B first"));
+        assert!(section(&there).paired.iter().all(|x| x.by == PairedBy::Addresses));
+        acks_agree(&there, &p, seed);
+    }
+}
+
+/// Pure acknowledgements that the link dropped are those that the other tap misses.
+fn acks_agree(r: &Report, p: &Pair, seed: u64) {
+    for dir in Dir::BOTH {
+        let gone = p.fates.iter().filter(|f| f.dir == dir && f.arrivals == 0 && f.len == 0);
+        let gone = gone.filter(|f| f.flags.unwrap() & 3 == 0).count() as u64;
+        let said: u64 = section(r).paired.iter().map(|x| x.dirs[dir].acks_missing).sum();
+        assert_eq!(said, gone, "seed {seed} {dir}");
+    }
+}
+
+#[test]
+fn repairs_are_those_of_the_sender() {
+    let p = bad_link(3, three(0));
+    let r = compare(&p.client, &p.server);
+    let c = section(&r);
+    for l in c.losses.iter().filter(|l| l.proof == LossProof::Repaired) {
+        let (sent, again) = (l.sent, l.repaired.unwrap());
+        assert!(again > sent && l.arrived.unwrap() > again, "{l:?}");
+    }
+    // nothing stays unanswered on a talk that ended well, but a last ACK's repair may be needless
+    assert!(c.losses.iter().all(|l| l.proof != LossProof::Unanswered));
+}
+
+#[test]
+fn behind_nat_and_a_firewall_that_renumbers_the_same_is_lost() {
+    for seed in 0..8 {
+        let t = Talk { stamps: seed % 2 == 0, ..three(seed) };
+        let p = bad_link(seed, t);
+        let far = nat(&p.server);
+        for (a, b) in [(&p.client, &far), (&far, &p.client)] {
+            let r = compare(a, b);
+            exact(&r, &p, &format!("nat, seed {seed}"));
+            assert!(section(&r).paired.iter().all(|x| x.by == PairedBy::Packets), "seed {seed}");
+        }
+        let moved = nat(&renumber(&p.server, 0x1234_5678));
+        let r = compare(&p.client, &moved);
+        exact(&r, &p, &format!("renumbered, seed {seed}"));
+        for x in &section(&r).paired {
+            assert_eq!((x.by, x.shift), (PairedBy::Content, PerDir { c2s: 0x1234_5678, s2c: 0 }));
+        }
+    }
+}
+
+#[test]
+fn without_handshakes_the_same_is_lost_behind_nat() {
+    for seed in 0..8 {
+        let p = bad_link(seed, three(seed));
+        let late = |all: &[tap::Seen]| -> Vec<tap::Seen> {
+            all.iter().filter(|s| s.ts > START + Ns::from_millis(300)).cloned().collect()
+        };
+        let (a, b) = (late(&p.client), nat(&late(&p.server)));
+        let r = compare(&a, &b);
+        let c = section(&r);
+        assert_eq!((c.paired.len(), c.unpaired.len()), (3, 0), "seed {seed}");
+        let hard = c.missing.iter().filter(|m| m.why == MissingWhy::CaptureDrop);
+        assert_eq!(hard.count(), 0, "seed {seed}: {:?}", c.missing);
+        // numbers count from another byte: as many copies, as long
+        let begin = START + Ns::from_millis(300 + 90);
+        let fates = p.fates.iter().filter(|f| f.arrivals == 0 && f.t > begin);
+        let bytes: u64 = fates.map(|f| u64::from(f.len)).sum();
+        let told = c.losses.iter().filter(|l| l.sent > begin);
+        let fins = told.clone().filter(|l| l.range.len() % 1000 == 1).count() as u64;
+        assert_eq!(told.map(|l| l.range.len()).sum::<u64>() - fins, bytes, "seed {seed}");
+    }
+}
+
+#[test]
+fn offload_at_either_end_changes_no_byte() {
+    for seed in 0..10 {
+        let p = bad_link(seed, Talk { stamps: seed % 2 == 0, window: 32, burst: 4, ..Talk::default() });
+        let wide = |all: &[tap::Seen]| {
+            let merged = gso(all);
+            assert!(merged.len() + 20 < all.len(), "{} of {}", merged.len(), all.len());
+            merged
+        };
+        // a large segment loses each packet on its own, but what lies together is told as one
+        let (a, b) = (wide(&p.client), wide(&p.server));
+        for (what, r) in [
+            ("client", compare(&a, &p.server)),
+            ("server", compare(&p.client, &b)),
+            ("both", compare(&a, &b)),
+        ] {
+            assert_eq!(bytes(&said(&r)), bytes(&truth(&p)), "{what}, seed {seed}");
+            assert_eq!(section(&r).missing, [], "{what}, seed {seed}");
+        }
+    }
+}
+
+/// How often each byte was lost.
+fn bytes(all: &Lost) -> std::collections::BTreeMap<(Dir, u16, i64), u32> {
+    let mut out = std::collections::BTreeMap::new();
+    for &(d, p, a, b) in all {
+        (a..b).for_each(|x| *out.entry((d, p, x)).or_insert(0) += 1);
+    }
+    out
+}
+
+#[test]
+fn what_lies_outside_the_overlap_is_no_loss() {
+    for seed in 0..12 {
+        let p = bad_link(seed, three(seed));
+        let end = p.client.last().unwrap().ts;
+        let at = |part: i64| START + end.since(START).scaled(part, 100);
+        let cut = |all: &[tap::Seen], from: Ts, to: Ts| -> Vec<tap::Seen> {
+            all.iter().filter(|s| from <= s.ts && s.ts <= to).cloned().collect()
+        };
+        let (a, b) = (cut(&p.client, START, at(70)), cut(&p.server, at(25), end));
+        for (x, y) in [(&a, &b), (&b, &a)] {
+            let r = compare(x, y);
+            let c = section(&r);
+            let told = said(&r);
+            let sure = |f: &&syncscope::lab::fate::Fate| {
+                let margin = Ns::from_millis(80);
+                f.arrivals == 0 && f.t > at(25) + margin && f.t + margin < at(70)
+            };
+            let all = truth(&p);
+            assert!(told.iter().all(|l| all.contains(l)), "seed {seed}: more than was lost");
+            let inside = p.fates.iter().filter(sure).filter(|f| f.len > 0 || f.flags.unwrap() & 3 > 0);
+            let inside = inside.count();
+            let close = c.losses.iter().filter(|l| l.sent > at(25) && l.sent < at(70)).count();
+            assert!(inside > 0 && close >= inside, "seed {seed}: {close} of at least {inside}");
+            assert!(
+                c.missing.iter().all(|m| m.why != MissingWhy::CaptureDrop),
+                "seed {seed}: {:?}",
+                c.missing
+            );
+            assert!(c.missing.iter().any(|m| m.why == MissingWhy::BeforeStart));
+            assert!(c.missing.iter().any(|m| m.why == MissingWhy::AfterEnd));
+        }
+    }
+}
+
+#[test]
+fn what_a_capture_missed_is_no_loss_of_the_network() {
+    for seed in 0..20 {
+        let p = bad_link(seed, three(seed));
+        let mut chance = Chance::new(seed);
+        let mut gone = Vec::new();
+        // both captures miss one data packet in 50
+        let mut missing = |all: &[tap::Seen]| -> Vec<tap::Seen> {
+            let keep = |s: &&tap::Seen| {
+                let miss = s.payload() > 0 && chance.one_in(50);
+                if let (true, Some(i)) = (miss, s.index) {
+                    gone.push((s.dir, i));
+                }
+                !miss
+            };
+            all.iter().filter(keep).cloned().collect()
+        };
+        let (a, b) = (missing(&p.client), missing(&p.server));
+        let r = compare(&a, &b);
+        let mut want: Lost = p
+            .dropped()
+            .into_iter()
+            .filter(|(d, _, i, _, _)| !gone.contains(&(*d, *i)))
+            .map(|(d, port, _, a, b)| (d, port, a, b))
+            .collect();
+        want.sort_unstable();
+        let c = section(&r);
+        let proven: Lost = {
+            let sure = c.losses.iter().filter(|l| l.proof != LossProof::NotSeen);
+            let mut all: Lost =
+                sure.map(|l| (l.dir, port(c, l.flow), l.range.start.0, l.range.end.0)).collect();
+            all.sort_unstable();
+            all
+        };
+        let extra: Lost = proven.iter().filter(|l| !want.contains(l)).copied().collect();
+        assert_eq!(extra, [], "seed {seed}: called lost, and only a capture missed it");
+        let told = said(&r);
+        let unsaid: Lost = want.iter().filter(|l| !told.contains(l)).copied().collect();
+        assert_eq!(unsaid, [], "seed {seed}: lost, and not said");
+        assert!(c.missing.iter().any(|m| m.input == 0) && c.missing.iter().any(|m| m.input == 1));
+    }
+}
+
+#[test]
+fn a_path_that_dies_loses_what_was_sent_into_it() {
+    let text = "[c2s]\ndelay = \"20ms\"\nblackout = [{ at = \"170ms\", for = \"3s\" }]\n[s2c]\ndelay = \"20ms\"\nblackout = [{ at = \"170ms\", for = \"3s\" }]\n";
+    let p = talk(&scenario(1, text), Talk { down: 200_000, ..Talk::default() }, START);
+    // the captures end before it comes back: the client's has nothing after the last arrival
+    let stop = START + Ns::from_millis(2_500);
+    let cut = |all: &[tap::Seen]| all.iter().filter(|s| s.ts < stop).cloned().collect::<Vec<_>>();
+    let (a, b) = (cut(&p.client), cut(&p.server));
+    let r = compare(&a, &b);
+    let down = section(&r).losses.iter().filter(|l| l.dir == Dir::S2c);
+    let resent = p.fates.iter().filter(|f| f.dir == Dir::S2c && f.arrivals == 0 && f.len > 0);
+    let long_ago = resent.filter(|f| f.t < START + Ns::from_millis(1_300)).count();
+    let open = down.filter(|l| l.repaired.is_none()).count();
+    assert!(open >= long_ago && long_ago > 10, "{open} of {long_ago}");
+}
