@@ -37,6 +37,9 @@ pub struct Args {
     /// Another seed than the scenario's.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Another congestion control than the scenario's, at both ends: cubic, bbr, reno, …
+    #[arg(long, value_name = "NAME")]
+    cc: Option<String>,
     /// Write the fate of every packet here, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
@@ -51,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["truth", "server", "side", "command"])]
     record: Option<PathBuf>,
     /// Measure the link itself instead: what it adds to a delay of 20 ms, and how much it carries.
-    #[arg(long, conflicts_with_all = ["scenario", "seed", "truth", "server", "record", "command"])]
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "cc", "truth", "server", "record", "command"])]
     measure: bool,
     /// The command and its arguments.
     #[arg(last = true, value_name = "CMD", required_unless_present_any = ["measure", "record"])]
@@ -105,6 +108,9 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
     let mut scenario = load_scenario(&path)?;
     if let Some(seed) = args.seed {
         scenario.seed = seed;
+    }
+    if let Some(cc) = &args.cc {
+        scenario.endpoint.set_congestion_control(cc);
     }
     if let Some(dir) = &args.record {
         return super::talk::run(&path, &scenario, dir);

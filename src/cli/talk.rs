@@ -29,7 +29,7 @@ pub fn run(file: &Path, scenario: &Scenario, dir: &Path) -> Result<Outcome, CliE
     prepare()?;
     let stop = stop_on_signals()?;
     std::fs::create_dir_all(&dir).map_err(|e| CliError::Message(format!("{}: {e}", dir.display())))?;
-    std::fs::write(dir.join(record::SCENARIO), demo::toml_of(file)?)?;
+    std::fs::write(dir.join(record::SCENARIO), as_played(scenario, &demo::toml_of(file)?))?;
     eprintln!("{}: {}\nrun record: {}", scenario.name, scenario.about, dir.display());
 
     let lab = Lab::start(scenario, Some(&dir.join(record::TRUTH)))?;
@@ -42,6 +42,12 @@ pub fn run(file: &Path, scenario: &Scenario, dir: &Path) -> Result<Outcome, CliE
     save(&dir, &report)?;
     eprintln!("{}", report.verdict.sentence);
     Ok(if stop.load(Ordering::Acquire) { Outcome::Interrupted } else { Outcome::Ok })
+}
+
+/// The scenario's text, and before it what was asked for besides.
+fn as_played(scenario: &Scenario, text: &str) -> String {
+    let cc = scenario.endpoint.cc.as_deref().unwrap_or("the host's");
+    format!("# Played with seed {} and congestion control {cc}.\n{text}", scenario.seed)
 }
 
 fn view_of(scenario: &Scenario, dir: &Path, talked: &TalkRecord) -> RunView {

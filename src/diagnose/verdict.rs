@@ -61,9 +61,14 @@ fn unfinished(r: &Report, run: &RunInfo, packets: Verdict) -> Verdict {
         RunHow::TimedOut | RunHow::Broken => Verdict {
             kind: VerdictKind::Failed,
             owner: packets.owner.filter(|_| explained),
-            sentence: format!("The sync did not finish: {message}.{why}"),
+            sentence: format!("The {} did not finish: {message}.{why}", what(run)),
         },
     }
+}
+
+/// A scripted talk has no numbers of a sync.
+fn what(run: &RunInfo) -> &'static str {
+    if run.sync.is_some() { "sync" } else { "transfer" }
 }
 
 fn sure(f: &&Finding) -> bool {

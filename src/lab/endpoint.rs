@@ -37,7 +37,8 @@ pub struct OneEnd {
     pub drop: Option<HostDrop>,
 }
 
-/// A time in which a host drops what it has received. It counts from the connection's opening.
+/// A time in which a host drops what it has received. It counts from the connection's opening. The socket does
+/// not close before it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostDrop {
@@ -49,6 +50,12 @@ pub struct HostDrop {
 }
 
 impl Endpoint {
+    /// The same congestion control at both ends, whatever the scenario says.
+    pub fn set_congestion_control(&mut self, name: &str) {
+        self.cc = Some(name.to_owned());
+        (self.client.cc, self.server.cc) = (None, None);
+    }
+
     /// What holds for one end.
     pub fn of(&self, side: Side) -> OneEnd {
         let own = match side {

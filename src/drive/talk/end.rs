@@ -95,7 +95,7 @@ impl End {
         let mut dropper = None;
         match self.open(socket, peer, &actor) {
             Ok(stream) => {
-                dropper = self.set.drop.map(|d| drop_in_host(&stream, d, &self.stop));
+                dropper = self.set.drop.map(|d| drop_in_host(&stream, d, actor.left(), &self.stop));
                 actor.socket = Some(stream);
                 for (i, step) in self.app.steps.iter().enumerate() {
                     if let Err(halt) = actor.step(*step) {
@@ -204,10 +204,12 @@ impl End {
 fn drop_in_host(
     stream: &TcpStream,
     drop: HostDrop,
+    left: Duration,
     stop: &Arc<AtomicBool>,
 ) -> std::thread::JoinHandle<Result<u32, String>> {
     let socket = stream.try_clone().map(Socket::from);
-    let (stop, begins) = (Arc::clone(stop), Instant::now() + drop.at.0.to_std());
+    let (stop, now) = (Arc::clone(stop), Instant::now());
+    let (begins, ends) = (drop.at.0.to_std().min(left), (drop.at.0 + drop.lasts.0).to_std().min(left));
     let until = move |then: Instant| {
         while Instant::now() < then && !stop.load(Ordering::Acquire) {
             std::thread::sleep(then.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)));
@@ -216,11 +218,11 @@ fn drop_in_host(
     std::thread::spawn(move || {
         let words = |e: io::Error| e.to_string();
         let socket = socket.map_err(words)?;
-        until(begins);
+        until(now + begins);
         let before = tcp_info::drops(&socket).map_err(words)?;
         // BPF: return 0, that is keep nothing of it.
         socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]).map_err(words)?;
-        until(begins + drop.lasts.0.to_std());
+        until(now + ends);
         socket.detach_filter().map_err(words)?;
         Ok(tcp_info::drops(&socket).map_err(words)?.saturating_sub(before))
     })
