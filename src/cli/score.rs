@@ -6,7 +6,7 @@ use crate::lab::fate::Fate;
 use crate::lab::kernel::Kernel;
 use crate::lab::scenario::{self, Scenario};
 use crate::lab::score::{Truth, score, text};
-use crate::model::AppLog;
+use crate::model::{AppLog, Side};
 use crate::report::record;
 use crate::view;
 use std::fs;
@@ -90,6 +90,10 @@ impl Known {
             client: self.client.as_ref(),
             server: self.server.as_ref(),
             expected: planned.map(|s| &*s.truth),
+            findings: planned.map(|s| &*s.expect),
+            host_drops: planned.is_some_and(|s| {
+                [Side::Client, Side::Server].iter().any(|side| s.endpoint.of(*side).drop.is_some())
+            }),
             by_fates: planned.is_some_and(|s| s.score == Some(scenario::Score::Fates)),
         }
     }

@@ -48,6 +48,10 @@ pub struct Truth<'a> {
     pub server: Option<&'a AppLog>,
     /// What the scenario plans; none: nothing is known about stalls.
     pub expected: Option<&'a [Planned]>,
+    /// Finding codes that the report of both captures must have; none: nothing is known about findings.
+    pub findings: Option<&'a [String]>,
+    /// A host dropped packets behind its capture: which ones, the link does not know.
+    pub host_drops: bool,
     /// Chance makes the stalls: what they are follows from the fates.
     pub by_fates: bool,
 }
@@ -195,7 +199,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
             let m = segments::matched(&wire, dir, side, &records);
             let sender_tap = side == sender(dir);
             segments::score(&mut s, &at, &wire, dir, &m, &why[dir], sender_tap, complete);
-            if inputs.len() == 1 {
+            if inputs.len() == 1 && !truth.host_drops {
                 let losses: Vec<_> =
                     report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
                 let from = if sender_tap { losses::From::Sender } else { losses::From::Receiver };
@@ -220,7 +224,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
             }
         }
     }
-    if inputs.len() > 1 {
+    if inputs.len() > 1 && !truth.host_drops {
         for dir in Dir::BOTH {
             let losses: Vec<_> = report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
             losses::score(&mut s, "both taps", &wire, dir, losses::From::Both, &losses);
@@ -232,24 +236,28 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
             reads::score(&mut s, &wire, dir, writer, &reads, Ns::ZERO);
         }
     }
-    if let Some(planned) =
-        truth.expected.filter(|p| inputs.len() > 1 && p.iter().any(|p| !p.findings.is_empty()))
-    {
-        let planned: BTreeSet<&str> = planned.iter().flat_map(|p| &p.findings).map(String::as_str).collect();
-        let said: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    if let Some(planned) = truth.findings {
+        findings(&mut s, report, planned, inputs.len() > 1);
+    }
+    Ok(s)
+}
+
+/// One capture alone cannot have all of them, but none where there is nothing to find.
+fn findings(s: &mut Score, report: &Report, planned: &[String], both: bool) {
+    let planned: BTreeSet<&str> = planned.iter().map(String::as_str).collect();
+    let said: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    if planned.is_empty() {
+        s.false_findings += said.len() as u64;
+        for f in &report.findings {
+            s.note(format!("nothing was planned, and there is the finding {}: {}", f.code, f.message));
+        }
+    } else if both {
         let right = planned.intersection(&said).count() as u64;
         s.findings.merge(Found { truth: planned.len() as u64, said: said.len() as u64, right });
         if planned != said {
             s.note(format!("the findings should be {planned:?}, they are {said:?}"));
         }
     }
-    if truth.expected.is_some_and(<[Planned]>::is_empty) && !truth.by_fates {
-        s.false_findings += report.findings.len() as u64;
-        for f in &report.findings {
-            s.note(format!("nothing was planned, and there is the finding {}: {}", f.code, f.message));
-        }
-    }
-    Ok(s)
 }
 
 /// Whose tap an input is: as the report says, else the end at whose times its packets fit better.

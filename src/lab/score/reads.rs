@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// A part that is this share of the true largest one is the largest, too, within what clocks allow.
 const AS_GOOD: (i64, i64) = (8, 10);
 
+/// A read that returns so long after its first byte was there waited for more.
+const INSISTS: Ns = Ns::from_millis(1);
+
 /// One way, prepared for many questions.
 pub struct Way<'a> {
     writes: Vec<&'a AppEvent>,
@@ -68,6 +71,17 @@ impl<'a> Way<'a> {
             hole_since = got.reaches_above(RelSeq(prefix)).then(|| hole_since.unwrap_or(at));
         }
         Way { writes, sent, whole, transit }
+    }
+
+    /// The byte that a read of `[offset, offset + len)` waited for: the first one, or, where it insists on
+    /// all of them, the last one.
+    fn awaited(&self, offset: i64, len: u32, end: Ts) -> i64 {
+        let whole = |o: i64| self.whole.get(self.whole.partition_point(|w| w.1 <= o)).map(|w| w.0);
+        let last = offset.saturating_add(i64::from(len.max(1)) - 1);
+        match (whole(offset), whole(last)) {
+            (Some(a), Some(b)) if b > a + INSISTS && b <= end => last,
+            _ => offset,
+        }
     }
 
     /// The parts of a wait for the byte at `offset`.
@@ -138,7 +152,9 @@ pub fn score(s: &mut Score, wire: &Wire, dir: Dir, writer: &AppLog, reads: &[&Re
         }
         let span = Span::new(r.start - skew, r.end - skew);
         let offset = i64::try_from(r.offset).unwrap_or(i64::MAX);
-        let Some(parts) = way.parts(offset, span).filter(|_| r.len > 0) else { continue };
+        let Some(parts) = way.parts(way.awaited(offset, r.len, span.end), span).filter(|_| r.len > 0) else {
+            continue;
+        };
         let rows = parts.beside(&r.budget);
         let Some(truth) = rows.iter().max_by_key(|p| p.1) else { continue };
         let said = rows.iter().max_by_key(|p| p.2).filter(|p| p.2 > r.budget.unknown);

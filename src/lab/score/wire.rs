@@ -87,7 +87,10 @@ impl Wire {
             *carried.entry(f.conn?).or_default() += u64::from(f.len) + 1;
         }
         let (conn, _) = carried.into_iter().max_by_key(|(conn, n)| (*n, std::cmp::Reverse(*conn)))?;
-        let of_it = || fates.iter().filter(move |f| f.conn == Some(conn) && f.seq.is_some());
+        // A packet is logged when its fate is known: those that were held come late in the log.
+        let mut ours: Vec<&Fate> = fates.iter().filter(|f| f.conn == Some(conn) && f.seq.is_some()).collect();
+        ours.sort_by_key(|f| (f.t, f.index));
+        let of_it = || ours.iter().copied();
         let first = of_it().next()?;
         let (sport, dport) = (first.sport?, first.dport?);
         let ports = if first.dir == Dir::C2s { (sport, dport) } else { (dport, sport) };
@@ -130,8 +133,7 @@ impl Wire {
             });
         }
         let mut wire = Wire { ports, zero: first.t, packets };
-        let windows = fates.iter().filter(|f| f.conn == Some(conn));
-        let closed: Vec<(Dir, Ts)> = windows
+        let closed: Vec<(Dir, Ts)> = of_it()
             .filter(|f| f.win == Some(0) && f.flags.unwrap_or(0) & (RST | SYN) == 0)
             .filter_map(|f| Some((f.dir, f.due?)))
             .collect();
@@ -182,6 +184,10 @@ impl Wire {
             }
         }
         seen.sort_by_key(|s| s.at);
+        // Nothing that passed here tells a SYN that was lost before from one that never was.
+        if let Some(first) = seen.first_mut().filter(|s| self.packets[dir][s.packet].syn) {
+            first.class = SegmentClass::New;
+        }
         // The latest packet that arrived, and how far the arrived ones reach.
         let mut reach: Vec<(u64, RelSeq)> = Vec::new();
         for s in &mut seen {
