@@ -90,7 +90,7 @@ impl Known {
             client: self.client.as_ref(),
             server: self.server.as_ref(),
             expected: planned.map(|s| &*s.truth),
-            findings: planned.map(|s| &*s.expect),
+            findings: planned.filter(|s| s.score.is_none()).map(|s| &*s.expect),
             host_drops: planned.is_some_and(|s| {
                 [Side::Client, Side::Server].iter().any(|side| s.endpoint.of(*side).drop.is_some())
             }),

@@ -18,6 +18,16 @@ pub struct Kernel {
     pub resends_why_not: Option<String>,
 }
 
+impl Kernel {
+    /// One side's.
+    pub fn of(&self, side: Side) -> &Counted {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+}
+
 /// One kernel's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {

@@ -284,10 +284,7 @@ fn side_of(wire: &Wire, report: &Report, input: u16, flow: FlowId) -> Side {
 
 /// What both the kernel and the report count, for one sender.
 fn counters(s: &mut Score, kernel: &Kernel, side: Side, dir: Dir, records: &[&SegmentRecord]) {
-    let counted = match side {
-        Side::Client => &kernel.client,
-        Side::Server => &kernel.server,
-    };
+    let counted = kernel.of(side);
     let resent = || records.iter().filter(|r| r.class == SegmentClass::Retransmission);
     let by =
         |causes: &[Cause]| resent().filter(|r| r.cause.is_some_and(|c| causes.contains(&c))).count() as i64;

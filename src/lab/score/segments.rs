@@ -41,7 +41,11 @@ pub fn matched<'a>(wire: &Wire, dir: Dir, side: Side, records: &[&'a SegmentReco
     let mut found: Vec<Option<usize>> = Vec::new();
     for s in &sightings {
         let p = &wire.packets[dir][s.packet];
-        let exact = waiting.get_mut(&key(p.range.start, p.len, p.syn, p.fin)).and_then(VecDeque::pop_front);
+        let queue = waiting.get_mut(&key(p.range.start, p.len, p.syn, p.fin));
+        let exact = queue.and_then(|q| {
+            let first = *q.front()?;
+            near(records[first].ts, s.at).then(|| q.pop_front()).flatten()
+        });
         if let Some(u) = exact.and_then(|i| used.get_mut(i)) {
             *u = true;
         }
@@ -111,6 +115,7 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
         resends.into_iter().flatten().filter(|r| r.side == sender(dir) && r.sport == port).collect();
     let mut heard: Vec<Ts> = wire.packets[dir.flip()].iter().filter_map(|p| p.arrived).collect();
     heard.sort_unstable();
+    let no_timer = kernel.is_some_and(|k| k.of(sender(dir)).of("TcpExtTCPTimeouts") == 0);
     let dsacks = dsacks(wire, dir);
     let mut arrived = RangeSet::default();
     let mut last_sent: Option<Ts> = None;
@@ -125,6 +130,8 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
             let timer = quiet(before) && quiet(last_sent);
             let cause = match state {
                 _ if p.syn => Cause::Syn,
+                // The path said that the segment was too long: no cause of the contract's.
+                Some(Congestion::Loss) if no_timer => Cause::Unknown,
                 Some(Congestion::Loss) if timer => Cause::Rto,
                 Some(Congestion::Loss) => Cause::RtoRecovery,
                 Some(Congestion::Recovery) => Cause::Fast,

@@ -217,6 +217,10 @@ fn bounds(s: &mut Score, seen: &Seen<'_>, waits: &[Wait], stall: &Stall, start: 
                 (a, b) => a == b,
             }
     };
+    if stall.cause == StallCause::Reset {
+        // The moment of a reset, however short the wait before it.
+        return;
+    }
     s.bounds.truth += 1;
     s.bounds.said += 1;
     if waits.iter().any(fits) {
