@@ -171,6 +171,9 @@ fn a_talk_that_cannot_be_says_where_and_what_would_do() {
     assert!(said.contains("`write SIZE by SIZE every TIME`"), "{said}");
     let said = refused("name = \"x\"\n");
     assert!(said.contains("bad.toml has no [talk]") && said.contains("after `--`"), "{said}");
+    let out = syncscope(&["lab", "--scenario", "captures/scenarios/accuracy/clean.toml"]);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(2) && said.contains("its own [talk] with `--record FOLDER`"), "{said}");
     let said = refused("name = \"x\"\n[endpoint.server]\ndrop = { at = \"1s\", for = \"1s\" }\n");
     assert!(said.contains("needs a [talk]"), "{said}");
 }

@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["scenario", "seed", "cc", "truth", "server", "record", "command"])]
     measure: bool,
     /// The command and its arguments.
-    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["measure", "record"])]
+    #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
@@ -115,6 +115,9 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
     if let Some(dir) = &args.record {
         return super::talk::run(&path, &scenario, dir);
     }
+    if args.command.is_empty() {
+        return Err(nothing_to_do(&path, &scenario));
+    }
     // Before any thread starts: a user namespace can be entered only now.
     live::prepare()?;
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -147,6 +150,14 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
     let stats = lab.finish()?;
     print_stats(&stats);
     Ok(outcome)
+}
+
+fn nothing_to_do(path: &std::path::Path, scenario: &Scenario) -> CliError {
+    let talk = match &scenario.talk {
+        Some(_) => "its own [talk] with `--record FOLDER`",
+        None => "add a [talk] to it and play that with `--record FOLDER`",
+    };
+    CliError::Message(format!("{}: nothing to run: give a command after `--`, or {talk}", path.display()))
 }
 
 fn with_addresses(mut command: Command, lab: &Lab) -> Command {

@@ -17,6 +17,9 @@
 //! action = "drop"
 //! ```
 //!
+//! A scenario with a `[talk]` (see [`super::talk`]) is complete in itself: `lab --record` plays it, and each
+//! `[[truth]]` names a stall that a right report tells of.
+//!
 //! **Time 0** of a scenario is the first TCP, UDP or ICMP packet on the link; with `[run] port`, the
 //! first TCP or UDP packet from or to that port (`zero = "start"`: the moment the link came up). Every
 //! `at`, `after`, `before` and `until` counts from there, so that a slow start of the programs does

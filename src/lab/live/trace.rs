@@ -20,8 +20,8 @@ use std::thread::JoinHandle;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 const NAME: &str = "syncscope-";
-/// Buffer of each processor, KiB: some ten thousand events.
-const BUFFER: &str = "4096";
+/// Buffer of each processor, KiB: some five thousand events.
+const BUFFER: &str = "1024";
 /// The first must be there; a kernel without the others tells less.
 const EVENTS: [&str; 3] = ["tcp_retransmit_skb", "tcp_cong_state_set", "tcp_retransmit_synack"];
 
@@ -184,12 +184,13 @@ fn tracefs() -> Result<PathBuf, String> {
     Ok(root)
 }
 
-/// Removes instances of processes that are gone. One that is in use cannot be removed.
+/// Removes instances of processes that are gone; of one that nobody has buried yet only the program is.
+/// An instance that is in use cannot be removed.
 fn remove_leftovers(instances: &Path) {
     for entry in std::fs::read_dir(instances).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|n| n.strip_prefix(NAME)?.split('-').next()?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if pid.is_some_and(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_err()) {
             let _ = std::fs::remove_dir(entry.path());
         }
     }
