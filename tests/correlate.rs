@@ -10,7 +10,7 @@ mod script;
 mod sums;
 
 use case::Case;
-use syncscope::model::tcp::{LossWhere, Owner, StallCause};
+use syncscope::model::tcp::{LossWhere, Owner, SegmentClass, StallCause};
 use syncscope::model::{Dir, Ns, Side};
 use syncscope::report::{Budget, Report, Severity, VerdictKind};
 
@@ -95,6 +95,26 @@ fn a_read_that_waited_for_the_end_of_the_stream_was_of_unknown_reason() {
         ..Budget::default()
     };
     assert_eq!((read.len, read.budget), (0, want));
+}
+
+#[test]
+fn a_repair_that_the_receivers_tap_took_for_new_data() {
+    // Nothing at the receiver's tap tells that 1001:2001 had been sent before: no ID, no time stamp, no hole.
+    let packets = "
+    0.100 s 1:1001 id 0
+    0.101 s 1001:2001 id 0 lost
+    0.120 c ack 1001
+    0.420 s 1001:2001 id 0
+    0.440 c ack 2001";
+    let class_at = |r: &Report| {
+        let at_client = r.segments.iter().filter(|s| s.input == 0 && s.dir == Dir::S2c);
+        at_client.map(|s| (s.seq.0, s.class, s.cause)).collect::<Vec<_>>()
+    };
+    let alone = Case::new(packets).only(Side::Client).report();
+    assert!(class_at(&alone).iter().all(|s| s.1 != SegmentClass::Retransmission), "{:?}", class_at(&alone));
+    let both = Case::new(packets).report();
+    let cause = both.segments.iter().find(|s| s.input == 1 && s.class == SegmentClass::Retransmission);
+    assert_eq!(class_at(&both), [(1001, SegmentClass::Retransmission, cause.unwrap().cause)]);
 }
 
 #[test]

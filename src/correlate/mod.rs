@@ -7,6 +7,7 @@
 //!  clock ────┘  (World)   └ incident losses, holes, stalls and reads that belong together
 //! ```
 
+pub mod agree;
 mod align;
 pub mod budget;
 pub mod clock;

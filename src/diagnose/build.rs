@@ -19,6 +19,7 @@ const EVIDENCE: usize = 32;
 /// Makes the report. Pure: the same inputs give the same report.
 pub fn build(mut b: BuildInputs) -> Report {
     let mut w = correlate::align(&mut b);
+    correlate::agree::settle(&mut w);
     let mut quality = std::mem::take(&mut w.quality);
     quality.extend(connection_faults(&w));
     refine(&mut w);

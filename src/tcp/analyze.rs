@@ -179,7 +179,8 @@ impl<'a> Ending<'a> {
             dir,
             start,
             end: Some(rst.ts),
-            owner: Owner::Network,
+            // A peer that hangs up is no fault of the path.
+            owner: if foreign { Owner::Network } else { Owner::ReceiverApp },
             cause: StallCause::Reset,
             detail: StallDetail {
                 outstanding: Some(unfinished.len()),

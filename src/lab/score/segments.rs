@@ -60,7 +60,10 @@ pub fn matched<'a>(wire: &Wire, dir: Dir, side: Side, records: &[&'a SegmentReco
             range.covers(p.range) && r.len > p.len && near(r.ts, s.at)
         };
         let best = records.iter().enumerate().filter(|(_, r)| covers(r));
-        *f = best.min_by_key(|(_, r)| r.ts.since(s.at).0.abs()).map(|(i, _)| i);
+        let merged = best.min_by_key(|(_, r)| r.ts.since(s.at).0.abs()).map(|(i, _)| i);
+        // A host that stood still took it off the link late.
+        let queue = waiting.get_mut(&key(p.range.start, p.len, p.syn, p.fin));
+        *f = merged.or_else(|| queue?.pop_front());
         if let Some(u) = f.and_then(|i| used.get_mut(i)) {
             *u = true;
         }
