@@ -42,6 +42,29 @@ fn a_log_by_its_pattern_gives_the_report_of_the_events_file() {
     assert_eq!(own["reads"][0]["budget"]["local-delivery"], 106_000);
 }
 
+#[test]
+fn two_listings_and_a_text_log_give_the_findings_of_the_capture_files() {
+    let names =
+        ["--name=lin-21-34-202=172.21.34.202", "--name=lin-21-3-92=172.21.3.92", "--name=bmc-grx=6300"];
+    let log = ["--app-log", "@receiver.log", "--app-log-pattern", "@receiver.pattern.toml"];
+    let ask = ["--slow-read=50ms", "--format=json", "--fail-on=warning"];
+    let files = json(&[&["analyze", "@sender.pcapng", "@receiver.pcapng"], &ask[..], &log].concat());
+    let lists =
+        json(&[&["analyze", "@sender.listing", "@receiver.listing"], &ask[..], &log, &names].concat());
+    for part in ["findings", "reads", "incidents", "losses", "holes", "stalls", "segments", "verdict", "span"]
+    {
+        assert_eq!(files[part], lists[part], "{part}");
+    }
+    assert_eq!(files["findings"].as_array().unwrap().len(), 1);
+    let said: Vec<_> =
+        lists["quality"].as_array().unwrap().iter().map(|q| q["code"].as_str().unwrap()).collect();
+    assert_eq!(said.iter().filter(|c| **c == "listing").count(), 2, "{said:?}");
+    // without the log, neither the day nor the time zone is known
+    let bare = json(&[&["analyze", "@sender.listing", "@receiver.listing"], &ask[..], &names].concat());
+    let said = bare["quality"].to_string();
+    assert!(said.contains("listing-no-date") && said.contains("listing-no-zone"), "{said}");
+}
+
 const TIME: &str = "time = '%T%.f'\n";
 
 fn parse(pattern: &str, log: &str) -> Result<syncscope::applog::Parsed, AppLogError> {

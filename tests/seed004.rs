@@ -124,6 +124,29 @@ fn capture(lines: &[Line], name: &str) -> Vec<u8> {
     w.into_inner().unwrap()
 }
 
+/// The lines as tcpdump printed them on that host, which knows itself by name.
+fn listing(lines: &[Line], sender: &str, receiver: &str) -> Vec<u8> {
+    use std::fmt::Write;
+    let mut out = String::new();
+    for (us, who, seq, len, ack, val, ecr, sack) in lines {
+        let (from, to, window) = match who {
+            Sender => (sender, receiver, 114),
+            Receiver => (receiver, sender, 115),
+        };
+        write!(out, "15:18:45.{us:06} IP {from} > {to}: Flags [").unwrap();
+        match len {
+            0 => write!(out, ".]").unwrap(),
+            _ => write!(out, "P.], seq {seq}:{}", seq + len).unwrap(),
+        }
+        write!(out, ", ack {ack}, win {window}, options [nop,nop,TS val {val} ecr {ecr}").unwrap();
+        if let Some((left, right)) = sack {
+            write!(out, ",nop,nop,sack 1 {{{left}:{right}}}").unwrap();
+        }
+        writeln!(out, "], length {len}").unwrap();
+    }
+    out.into_bytes()
+}
+
 fn log() -> AppLog {
     let event = |&(start, end, offset): &(u32, u32, u64)| AppEvent {
         op: AppOp::Read,
@@ -157,6 +180,8 @@ fn the_files_are_what_the_listings_say() {
     let files = [
         ("sender.pcapng", capture(&AT_SENDER, "sender")),
         ("receiver.pcapng", capture(&AT_RECEIVER, "receiver")),
+        ("sender.listing", listing(&AT_SENDER, "lin-21-34-202.bmc-grx", "172.21.3.92.57619")),
+        ("receiver.listing", listing(&AT_RECEIVER, "172.21.34.202.bmc-grx", "lin-21-3-92.57619")),
         ("receiver.events.json", {
             let mut text = serde_json::to_string_pretty(&log()).unwrap();
             text.push('\n');

@@ -35,8 +35,19 @@ pub struct Parsed {
     pub zoned: bool,
     /// It was read with a pattern.
     pub by_pattern: bool,
+    /// Seconds east of Greenwich, where the pattern says it.
+    pub zone: Option<i64>,
     /// What it lacks, in plain sentences.
     pub notes: Vec<Note>,
+}
+
+impl Parsed {
+    /// The first moment, if it has a date: what undated captures may take theirs from.
+    pub fn first_dated(&self) -> Option<Ts> {
+        let events = self.streams.iter().flat_map(|s| &s.events).map(|e| e.start);
+        let open = self.streams.iter().filter_map(|s| s.open).map(|o| o.start);
+        events.chain(open).min().filter(|_| self.dated)
+    }
 }
 
 /// What one connection's log holds.

@@ -162,7 +162,7 @@ impl Pattern {
             events: self.events(m.found),
             open,
         };
-        Ok(Parsed { streams: vec![stream], dated, zoned, by_pattern: true, notes })
+        Ok(Parsed { streams: vec![stream], dated, zoned, by_pattern: true, zone: self.zone, notes })
     }
 
     /// True when the line is one of the pattern's.

@@ -35,6 +35,28 @@ pub struct SourceNotes {
     pub other: BTreeMap<String, u64>,
     /// Time stamp of the last frame handed out.
     pub last_ts: Option<Ts>,
+    /// What the source lacks, in sentences.
+    pub remarks: Vec<Remark>,
+}
+
+/// Something to know about a source before its frames are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remark {
+    /// What kind: `listing-no-date`, …
+    pub code: String,
+    /// Evidence is missing that should be there.
+    pub severe: bool,
+    /// How often.
+    pub count: u64,
+    /// One plain sentence.
+    pub message: String,
+}
+
+impl Remark {
+    /// Something that is merely good to know.
+    pub fn info(code: &str, count: u64, message: &str) -> Remark {
+        Remark { code: code.to_owned(), severe: false, count, message: message.to_owned() }
+    }
 }
 
 /// What can go wrong with a source, grouped by who can mend it.
@@ -66,6 +88,16 @@ pub enum CaptureError {
         /// Where, in the (decompressed) file.
         offset: u64,
         /// What is wrong.
+        message: String,
+    },
+    /// It is a listing, and cannot be used.
+    #[error("{name}: line {line}: {message}")]
+    Listing {
+        /// File name.
+        name: String,
+        /// Where.
+        line: u64,
+        /// What is wrong, and what to do.
         message: String,
     },
     /// The live capture is not allowed.

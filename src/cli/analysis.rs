@@ -60,6 +60,9 @@ pub fn read_capture(source: &mut dyn FrameSource, side: Option<Side>) -> Result<
         let message = format!("the file ends inside a record at byte {at}; what comes before is analysed");
         note("cut-file", Severity::Warning, 1, message);
     }
+    for r in notes.remarks {
+        note(&r.code, if r.severe { Severity::Warning } else { Severity::Info }, r.count, r.message);
+    }
     if let Some(e) = fault {
         let message = format!("reading stopped after frame {}: {e}", input.frames);
         note("broken-file", Severity::Error, 1, message);

@@ -1,7 +1,7 @@
 //! `syncscope analyze`: explain a capture file.
 
 use super::analysis::{self, SLOW_READ};
-use super::logs::LogArgs;
+use super::logs::{self, LogArgs};
 use super::view::FailOn;
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::correlate::BuildInputs;
@@ -14,8 +14,9 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = applog::PATTERN_HELP)]
 pub struct Args {
-    /// A pcap or pcapng file, also compressed with gzip or zstd; `-` reads standard input. A second
-    /// one shows the same traffic at another place; their clocks need not agree.
+    /// A pcap or pcapng file, also compressed with gzip or zstd, or what tcpdump printed; `-` reads
+    /// standard input. A second one shows the same traffic at another place; their clocks need not
+    /// agree.
     #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -37,6 +38,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let opened = args.logs.open()?;
+    let hints = logs::hints(&args.logs, &opened);
     let mut captures = Vec::new();
     for file in &args.files {
         if file.is_dir() {
@@ -45,7 +47,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
                 "{dir} is a folder: `syncscope view {dir}` opens a run record; analyze reads the captures in it"
             )));
         }
-        captures.push(analysis::read_capture(&mut *capture::file::open(file)?, None)?);
+        captures.push(analysis::read_capture(&mut *capture::file::open_with(file, &hints)?, None)?);
     }
     let (logs, quality) = args.logs.bind(opened, &captures)?;
     let names: Vec<&str> = captures.iter().map(|c| c.name.as_str()).collect();

@@ -3,6 +3,7 @@
 
 use super::CliError;
 use crate::applog::{self, Candidate, Pattern, Recognised, Wanted};
+use crate::capture::file::{Hints, Name};
 use crate::correlate::{CaptureInput, LogInput};
 use crate::model::{Span, calendar};
 use crate::report::{Quality, Severity};
@@ -33,6 +34,9 @@ pub struct LogArgs {
     /// The time zone of logs and listings that name none, as `+08:00`.
     #[arg(long, value_name = "OFFSET", value_parser = zone, allow_hyphen_values = true)]
     time_zone: Option<i64>,
+    /// What a name in a listing stands for: `--name alpha=10.0.0.2`, `--name rsync=873`.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name)]
+    name: Vec<(String, Name)>,
 }
 
 /// A log that is read, and not yet tied to a connection.
@@ -101,6 +105,26 @@ impl LogArgs {
     }
 }
 
+/// What the user, and then the logs, tell about listings that do not say it themselves.
+pub fn hints(args: &LogArgs, opened: &[Opened]) -> Hints {
+    let others = || {
+        opened.iter().filter_map(|o| match &o.what {
+            Recognised::Own(_) => None,
+            Recognised::Other(p) => Some(p),
+        })
+    };
+    let near = opened.iter().find_map(|o| match &o.what {
+        Recognised::Own(log) => log.events.first().map(|e| e.start),
+        Recognised::Other(p) => p.first_dated(),
+    });
+    Hints {
+        day: args.date,
+        near,
+        zone: args.time_zone.or_else(|| others().find_map(|p| p.zone)),
+        names: args.name.clone(),
+    }
+}
+
 fn candidates(c: &CaptureInput) -> impl Iterator<Item = Candidate> {
     let whole = c.span.unwrap_or_default();
     c.connections.iter().map(move |x| Candidate {
@@ -113,6 +137,13 @@ fn candidates(c: &CaptureInput) -> impl Iterator<Item = Candidate> {
 fn ends(text: &str) -> Result<(SocketAddr, SocketAddr), String> {
     let both = text.split_once(',').and_then(|(l, p)| Some((l.trim().parse().ok()?, p.trim().parse().ok()?)));
     both.ok_or_else(|| format!("`{text}` is not two addresses; write 10.0.0.2:40112,10.0.0.1:873"))
+}
+
+fn name(text: &str) -> Result<(String, Name), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`"))?;
+    let port = value.parse().map(Name::Port);
+    let found = port.or_else(|_| value.parse().map(Name::Address));
+    found.map(|v| (name.to_owned(), v)).map_err(|_| format!("`{value}` is neither an address nor a port"))
 }
 
 fn date(text: &str) -> Result<i64, String> {

@@ -4,6 +4,7 @@
 mod build;
 mod corpus;
 mod formats;
+mod listing;
 mod live;
 #[path = "../real/mod.rs"]
 mod real;

@@ -105,7 +105,7 @@ pub(super) fn read(text: &str) -> Result<Parsed, AppLogError> {
         let message = format!("strace shows no read, write or wait of a TCP connection; {ADVICE}");
         return Err(AppLogError::NothingInIt(message));
     }
-    Ok(Parsed { streams, dated, zoned, by_pattern: false, notes })
+    Ok(Parsed { streams, dated, zoned, by_pattern: false, zone: None, notes })
 }
 
 fn no_time(no: u64, when: When, row: &str, text: &str, line: &Line<'_>) -> AppLogError {

@@ -102,6 +102,11 @@ impl Input {
         Ok(true)
     }
 
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What is at hand and not yet taken.
     pub fn head(&self) -> &[u8] {
         &self.buf[self.start..self.end]

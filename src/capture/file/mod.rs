@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! path or stdin → (gzip, zstd) → Input (a window of the stream) ┬ pcap
-//!                                                               └ pcapng
+//!                                                               ├ pcapng
+//!                                                               └ listing (what tcpdump prints)
 //! ```
 //!
 //! Files are read as a stream, so pipes work, compressed files need no room on disk, and a capture
@@ -11,6 +12,7 @@
 //! arrived, and every complaint names its offset.
 
 mod input;
+mod listing;
 mod pcap;
 mod pcapng;
 mod sniff;
@@ -22,21 +24,48 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+/// What is known from elsewhere about a file that does not say everything itself (a listing).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Day number (since 1970-01-01) of times without a date.
+    pub day: Option<i64>,
+    /// Without that: a moment on the same day.
+    pub near: Option<Ts>,
+    /// Seconds east of Greenwich of times that name no zone.
+    pub zone: Option<i64>,
+    /// What names of hosts and services stand for.
+    pub names: Vec<(String, Name)>,
+}
+
+/// What a name in a listing stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A host.
+    Address(std::net::IpAddr),
+    /// A service.
+    Port(u16),
+}
+
 /// Opens a capture file; `-` is standard input. See [`open_reader`].
 pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn FrameSource>, CaptureError> {
+    open_with(path, &Hints::default())
+}
+
+/// As [`open`], for files that need to be told something.
+pub fn open_with(path: impl AsRef<Path>, hints: &Hints) -> Result<Box<dyn FrameSource>, CaptureError> {
     let path = path.as_ref();
     if path.as_os_str() == "-" {
-        return open_reader("standard input", std::io::stdin());
+        return read_with("standard input".to_owned(), std::io::stdin(), hints);
     }
     let name = path.display().to_string();
     match std::fs::File::open(path) {
-        Ok(f) => open_reader(name, f),
+        Ok(f) => read_with(name, f, hints),
         Err(e) => Err(CaptureError::Io { name, message: e.to_string() }),
     }
 }
 
 /// Reads a capture from any stream: pcap or pcapng in either byte order, plain or compressed with
-/// gzip or zstd; its first bytes tell which.
+/// gzip or zstd, or a listing as tcpdump prints it; its first bytes tell which.
 ///
 /// Frames are handed out up to the first fault of the file. One that ends inside a record simply
 /// ends there ([`SourceNotes::cut_at`]); one whose lengths make no sense gives
@@ -45,13 +74,22 @@ pub fn open_reader(
     name: impl Into<String>,
     reader: impl Read + 'static,
 ) -> Result<Box<dyn FrameSource>, CaptureError> {
-    let name = name.into();
+    read_with(name.into(), reader, &Hints::default())
+}
+
+fn read_with(
+    name: String,
+    reader: impl Read + 'static,
+    hints: &Hints,
+) -> Result<Box<dyn FrameSource>, CaptureError> {
     let (mut input, suffix) = Input::new(name.clone(), Box::new(reader)).decompressed()?;
     input.want(sniff::WINDOW)?;
     let (format, kind) = if let Some(f) = pcap::Pcap::recognise(&mut input)? {
         (Format::Pcap(f), "pcap")
     } else if pcapng::Pcapng::recognise(input.head()) {
         (Format::Pcapng(pcapng::Pcapng::default()), "pcapng")
+    } else if listing::recognise(input.head()) {
+        return Ok(Box::new(listing::Listing::read(&mut input, format!("listing{suffix}"), hints)?));
     } else {
         return Err(CaptureError::NotACapture { name, found: sniff::describe(input.head()) });
     };
