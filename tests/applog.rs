@@ -65,6 +65,21 @@ fn two_listings_and_a_text_log_give_the_findings_of_the_capture_files() {
     assert!(said.contains("listing-no-date") && said.contains("listing-no-zone"), "{said}");
 }
 
+#[test]
+fn a_log_without_offsets_takes_them_from_the_capture() {
+    let dir = tempfile::tempdir().unwrap();
+    let pattern = std::fs::read_to_string(seed("receiver.pattern.toml")).unwrap();
+    let keep = |l: &&str| !["first", "step", "bytes"].iter().any(|k| l.starts_with(k));
+    let bare: String = pattern.lines().filter(keep).map(|l| format!("{l}\n")).collect();
+    let path = dir.path().join("bare.toml");
+    std::fs::write(&path, bare).unwrap();
+    let log = ["@receiver.log", "--app-log-pattern", path.to_str().unwrap()];
+    let r = json(&[&PAIR[..], &log].concat());
+    let told = json(&[&PAIR[..], &["@receiver.log", "--app-log-pattern", "@receiver.pattern.toml"]].concat());
+    assert_eq!(r["reads"][0]["budget"], told["reads"][0]["budget"]);
+    assert_eq!(r["findings"][0]["code"], "loss-fast");
+}
+
 const TIME: &str = "time = '%T%.f'\n";
 
 fn parse(pattern: &str, log: &str) -> Result<syncscope::applog::Parsed, AppLogError> {
@@ -310,6 +325,7 @@ mod strace {
             client: "10.0.0.2:40112".parse().unwrap(),
             server: "10.0.0.1:873".parse().unwrap(),
             span,
+            near: None,
         };
         let b = bind(p, &Wanted::default(), &[flow]).unwrap();
         assert_eq!(b.logs[0].events[0].end.since(b.logs[0].events[0].start), Ns::from_secs(60));
@@ -388,6 +404,7 @@ exit_group(12)                          = ?
             client: "10.0.0.2:40112".parse().unwrap(),
             server: "10.0.0.1:873".parse().unwrap(),
             span: Span::new(Ts(1_000_000_000_000 * MS), Ts(1_000_000_062_000 * MS)),
+            near: None,
         };
         let said = bind(p.clone(), &Wanted::default(), &[flow]).unwrap_err().to_string();
         for part in [
@@ -412,6 +429,7 @@ exit_group(12)                          = ?
             client: "10.0.0.2:40112".parse().unwrap(),
             server: "10.0.0.1:873".parse().unwrap(),
             span: Span::default(),
+            near: None,
         };
         let b = bind(p.clone(), &Wanted::default(), &[flow]).unwrap();
         assert_eq!((b.logs.len(), b.notes[0].code), (1, "log-other-connections"));
@@ -435,5 +453,95 @@ exit_group(12)                          = ?
         assert!(read("(".repeat(20_000_000).as_bytes(), None).is_err());
         assert!(read("read(".repeat(4_000_000).as_bytes(), None).is_err());
         assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+    }
+}
+
+/// A recorded program on a lossy link (`captures/strace`): three packets were dropped.
+mod recorded {
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures/strace").join(name)
+    }
+
+    /// The report with the trace changed like this.
+    fn report(change: impl Fn(&str) -> String, more: &[&str]) -> serde_json::Value {
+        let text = std::fs::read_to_string(fixture("client.strace")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let trace = dir.path().join("trace");
+        std::fs::write(&trace, change(&text)).unwrap();
+        let out = Command::new(env!("CARGO_BIN_EXE_syncscope"))
+            .arg("analyze")
+            .arg(fixture("client.pcap"))
+            .arg("--app-log")
+            .arg(trace)
+            .args(["--slow-read=60ms", "--format=json", "--fail-on=error"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    /// Offset, wait in milliseconds, cause, and whether the repair took most of it.
+    fn reads(r: &serde_json::Value) -> Vec<(u64, u64, String, bool)> {
+        let all = r["reads"].as_array().unwrap().iter().map(|x| {
+            let wait = x["end"].as_u64().unwrap() - x["start"].as_u64().unwrap();
+            let repair = x["budget"]["loss-recovery"].as_u64().unwrap();
+            let cause = x["cause"].as_str().unwrap().to_owned();
+            (x["offset"].as_u64().unwrap(), wait / 1_000_000, cause, repair * 5 > wait * 2)
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn each_dropped_packet_is_one_slow_read() {
+        let whole = reads(&report(str::to_owned, &[]));
+        assert_eq!(whole.len(), 3, "{whole:?}");
+        for r in &whole {
+            assert!((70..90).contains(&r.1) && r.2 == "loss-fast" && r.3, "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_without_addresses_is_tied_by_its_connect() {
+        let bare = |t: &str| {
+            let mut out = String::new();
+            for part in t.split('<') {
+                match part.strip_prefix("TCP:[").and_then(|p| p.split_once("]>")) {
+                    Some((_, rest)) => out.push_str(rest),
+                    None if out.is_empty() => out.push_str(part),
+                    None => out.push_str(&format!("<{part}")),
+                }
+            }
+            assert!(!out.contains("TCP:["));
+            out
+        };
+        assert_eq!(reads(&report(bare, &[])), reads(&report(str::to_owned, &[])));
+    }
+
+    #[test]
+    fn a_trace_that_began_later_takes_its_offsets_from_the_capture() {
+        let late = |t: &str| t.lines().skip(14).map(|l| format!("{l}\n")).collect::<String>();
+        assert_eq!(reads(&report(late, &[])), reads(&report(str::to_owned, &[])));
+    }
+
+    #[test]
+    fn a_trace_that_is_attached_to_a_waiting_process_shows_the_hole_it_waits_for() {
+        let whole = report(str::to_owned, &[]);
+        let slow = &whole["reads"][1];
+        let (start, end) = (slow["start"].as_u64().unwrap(), slow["end"].as_u64().unwrap());
+        // attached a millisecond after the wait began, and detached when it was over
+        let stamp = |ns: u64| format!("{}.{:06}", ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
+        let attached = |_: &str| {
+            format!(
+                "7879  {} pselect6(4, [3], NULL, NULL, {{tv_sec=9, tv_nsec=0}}, NULL <detached ...>\n7879  {} +++ killed by SIGKILL +++\n",
+                stamp(start + 1_000_000),
+                stamp(end - 1_000_000)
+            )
+        };
+        let r = report(attached, &[]);
+        let read = &r["reads"][0];
+        assert_eq!(read["offset"], slow["offset"]);
     }
 }

@@ -14,6 +14,8 @@ pub struct Candidate {
     pub server: SocketAddr,
     /// First to last packet.
     pub span: Span,
+    /// Near whose end the capture was taken.
+    pub near: Option<Side>,
 }
 
 /// What the user said about logs that do not say it themselves.
@@ -54,7 +56,7 @@ pub fn bind(mut p: Parsed, wanted: &Wanted, flows: &[Candidate]) -> Result<Bound
         if let Some(o) = &mut s.open {
             (o.start, o.seen) = (o.start + by, o.seen + by);
         }
-        match place(&s, wanted, flows) {
+        match place(&s, wanted, flows, &mut notes) {
             Ok(found) => join(&mut logs, finish(s, found, flows, &mut notes)),
             Err(Lost::Elsewhere(_)) if many && s.peer.is_some() => elsewhere += 1,
             Err(Lost::Elsewhere(e) | Lost::Unclear(e)) => return Err(e),
@@ -169,7 +171,12 @@ fn join(logs: &mut Vec<AppLog>, log: AppLog) {
 }
 
 /// Side, local and peer address of a stream.
-fn place(s: &Stream, wanted: &Wanted, flows: &[Candidate]) -> Result<(Side, SocketAddr, SocketAddr), Lost> {
+fn place(
+    s: &Stream,
+    wanted: &Wanted,
+    flows: &[Candidate],
+    notes: &mut Vec<Note>,
+) -> Result<(Side, SocketAddr, SocketAddr), Lost> {
     let (local, peer) = match wanted.flow {
         Some((l, p)) => (Some(l), Some(p)),
         None => (s.local, s.peer),
@@ -194,6 +201,24 @@ fn place(s: &Stream, wanted: &Wanted, flows: &[Candidate]) -> Result<(Side, Sock
                 found.push(ends);
             }
         }
+    }
+    if found.len() == 2
+        && let [.., near] = flows.iter().map(|f| f.near).collect::<Vec<_>>().as_slice()
+        && let Some(i) = found.iter().position(|x| Some(x.0) == *near)
+        && (found[0].1, found[0].2) == (found[1].2, found[1].1)
+    {
+        // one connection: who kept a log usually kept the capture, too
+        let only = found.swap_remove(i);
+        notes.push(Note {
+            code: "log-end-assumed",
+            count: 1,
+            message: format!(
+                "nothing tells which end wrote the log: the {}'s is taken, where the capture was made \
+                 (--app-log-flow tells)",
+                only.0.as_str()
+            ),
+        });
+        return Ok(only);
     }
     match (found.as_slice(), local, peer, s.side) {
         ([only], ..) => Ok(*only),
@@ -280,9 +305,13 @@ fn finish(
             code: "log-open-call",
             count: 1,
             message: format!(
-                "{}: the last {what} never returned; it is counted until {}, {} after it began",
+                "{}: the last {what} got nothing; it is counted until {} ends, {} after it began",
                 s.label,
-                if event.end == open.seen { "the log ends" } else { "the capture ends" },
+                match (open.ended, event.end == open.seen) {
+                    (true, _) => "its process",
+                    (_, true) => "the log",
+                    _ => "the capture",
+                },
                 event.end.since(event.start)
             ),
         });

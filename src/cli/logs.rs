@@ -5,7 +5,8 @@ use super::CliError;
 use crate::applog::{self, Candidate, Pattern, Recognised, Wanted};
 use crate::capture::file::{Hints, Name};
 use crate::correlate::{CaptureInput, LogInput};
-use crate::model::{Span, calendar};
+use crate::model::tcp::TapPosition;
+use crate::model::{Side, Span, calendar};
 use crate::report::{Quality, Severity};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -131,6 +132,11 @@ fn candidates(c: &CaptureInput) -> impl Iterator<Item = Candidate> {
         client: x.client,
         server: x.server,
         span: Span { start: x.span.start, end: whole.end.max(x.span.end) },
+        near: match x.tap.position {
+            TapPosition::ClientHost | TapPosition::NearClient => Some(Side::Client),
+            TapPosition::ServerHost | TapPosition::NearServer => Some(Side::Server),
+            TapPosition::Middle | TapPosition::Unknown => None,
+        },
     })
 }
 

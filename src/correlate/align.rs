@@ -3,7 +3,7 @@
 use super::clock::{self, Clock, Sighting};
 use super::input::{BuildInputs, CaptureInput};
 use super::stream::Stream;
-use super::{hull, same, shift, sight};
+use super::{hull, place, same, shift, sight};
 use crate::model::app::ClockOffset;
 use crate::model::tcp::TapPosition;
 use crate::model::{AppLog, AppOp, Dir, FlowId, Ns, PerDir, RelSeq, Side, Span, Ts};
@@ -210,9 +210,11 @@ pub fn align(b: &mut BuildInputs) -> World {
     w.quality.append(&mut b.quality);
     logs(b, &mut w, &sides, &clocks);
     for f in &mut w.flows {
+        let placed = [Side::Client, Side::Server].map(|side| place::log(f, side));
         for dir in Dir::BOTH {
             f.transit[dir] = sight::transit(f, dir);
-            f.offsets[dir] = f.taps.iter().all(|t| t.conn.offsets_known) || number_by_log(f, dir);
+            let by_capture = f.taps.iter().all(|t| t.conn.offsets_known) || placed[index(sender(dir).flip())];
+            f.offsets[dir] = by_capture || number_by_log(f, dir);
         }
     }
     w

@@ -18,6 +18,7 @@ pub mod incident;
 mod input;
 pub mod join;
 pub mod peer;
+mod place;
 pub mod reconcile;
 pub mod repair;
 mod same;

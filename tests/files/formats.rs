@@ -230,7 +230,6 @@ fn what_is_no_capture_is_called_by_its_name() {
         ([erf_record(1_700_000_000), erf_record(1_700_000_001)].concat(), "ERF"),
         (b"\xfd7zXZ\0\0".to_vec(), "xz -dc"),
         (b"BZh91AY".to_vec(), "bzip2"),
-        (b"12:00:00.1 IP 10.0.0.1.22 > 10.0.0.2.999: Flags [.], ack 1\n".to_vec(), "tcpdump -w"),
         ("# héllo\nworld\n".as_bytes().to_vec(), "text that begins with “# héllo”"),
         (b"{\"type\":\"meta\",\"schema\":\"syncscope.report/1\"}".to_vec(), "syncscope view"),
         (b"<!DOCTYPE html>".to_vec(), "a web page"),

@@ -73,9 +73,6 @@ fn describe_text(text: &str) -> String {
     if line.starts_with('<') {
         return "a web page or XML".to_owned();
     }
-    if text.lines().take(8).any(|l| l.contains(" IP ") && l.contains(" > ") || l.contains(" Flags [")) {
-        return "what tcpdump prints; let it write a file with `tcpdump -w FILE`".to_owned();
-    }
     let begin: String = crate::model::units::printable(line).chars().take(40).collect();
     format!("text that begins with “{begin}”")
 }
