@@ -5,13 +5,14 @@
 //! the next copy was one too many.
 
 use super::align::{Flow, Laid, TapView, World, sender};
-use super::crossing::{Copy, Crossing};
+use super::crossing::{ByByte, Copy, Crossing};
 use crate::model::{Dir, FlowId, Ns, PerDir, RelSeq, Span, StreamRange, Ts};
 use crate::report::{
     Comparison, CrossingLoss, CrossingStats, Delay, Ends, Evidence, LossProof, Missing, MissingWhy,
     PairedFlow, UnpairedFlow,
 };
 use crate::tcp::quantile;
+use std::collections::HashMap;
 
 /// One direction of one connection, judged.
 pub struct Way {
@@ -56,6 +57,7 @@ struct Judge<'a> {
     timed: bool,
     /// What the receiver acknowledged, rising, as each tap has it.
     acked: [Vec<(RelSeq, Ts)>; 2],
+    strangers: ByByte,
 }
 
 /// What became of a copy that the other tap did not see.
@@ -89,12 +91,13 @@ impl<'a> Judge<'a> {
             slow,
             timed: laid.clock.is_some(),
             acked: [acked(from, dir), acked(to, dir)],
+            strangers: ByByte::new(crossing.strangers.iter().map(|s| s.range)),
         }
     }
 
     fn all(&self) -> Way {
         let mut stats = CrossingStats { delay: self.delay(), ..CrossingStats::default() };
-        let (mut losses, mut missing) = (Vec::new(), Vec::new());
+        let (mut losses, mut missing) = (Vec::new(), Gatherer::default());
         for (i, copy) in self.crossing.copies.iter().enumerate() {
             let mut comparable = true;
             let lost = copy.lost();
@@ -110,7 +113,7 @@ impl<'a> Judge<'a> {
                         comparable &= why == MissingWhy::CaptureDrop;
                         let bytes = self.payload(copy, piece);
                         let m = self.missing(self.from, why, copy.ts, copy.frame, piece, bytes);
-                        add(&mut missing, m);
+                        missing.add(m);
                     }
                 }
             }
@@ -127,10 +130,10 @@ impl<'a> Judge<'a> {
             } else {
                 MissingWhy::CaptureDrop
             };
-            add(&mut missing, self.missing(self.to, why, s.ts, s.frame, s.range, u64::from(s.len)));
+            missing.add(self.missing(self.to, why, s.ts, s.frame, s.range, u64::from(s.len)));
         }
         self.acks(&mut stats);
-        Way { flow: self.flow, dir: self.dir, losses, missing, stats }
+        Way { flow: self.flow, dir: self.dir, losses, missing: missing.all, stats }
     }
 
     /// Cuts a range where other copies begin or end, so that each piece has one fate.
@@ -159,7 +162,7 @@ impl<'a> Judge<'a> {
         let had = others.iter().filter(|&&j| j < i).any(|&j| came(j).is_some());
         let later = || others.iter().copied().filter(|&j| j > i);
         // a copy that the first capture missed repairs as well
-        let unseen = self.crossing.strangers.iter().filter(|s| s.range.start <= x && x < s.range.end);
+        let unseen = self.strangers.over(x).filter_map(|i| self.crossing.strangers.get(i));
         let unseen = unseen.map(|s| (None, s.ts)).filter(|s| s.1 > copy.ts + self.fast);
         let next = later().filter_map(came).map(|(j, ts)| (Some(j), ts)).chain(unseen).min_by_key(|n| n.1);
         let acked = self.acked.iter().filter_map(|a| a.get(a.partition_point(|a| a.0 < piece.end)));
@@ -308,21 +311,31 @@ fn acked(tap: &TapView, dir: Dir) -> Vec<(RelSeq, Ts)> {
 }
 
 /// Joins what lies together.
-fn add(out: &mut Vec<Missing>, m: Missing) {
-    let same = |o: &&mut Missing| (o.input, o.why) == (m.input, m.why);
-    let joined = out.iter_mut().rev().find(same).filter(|o| {
-        m.why != MissingWhy::CaptureDrop || o.range.end >= m.range.start && m.range.end >= o.range.start
-    });
-    let Some(o) = joined else {
-        out.push(m);
-        return;
-    };
-    o.segments += u64::from(o.last_frame != m.last_frame);
-    o.bytes += m.bytes;
-    o.range = StreamRange::new(o.range.start.min(m.range.start), o.range.end.max(m.range.end));
-    o.span = Span { start: o.span.start.min(m.span.start), end: o.span.end.max(m.span.end) };
-    o.first_frame = o.first_frame.min(m.first_frame);
-    o.last_frame = o.last_frame.max(m.last_frame);
+#[derive(Default)]
+struct Gatherer {
+    all: Vec<Missing>,
+    /// The newest entry of each capture and reason.
+    last: HashMap<(u16, MissingWhy), usize>,
+}
+
+impl Gatherer {
+    fn add(&mut self, m: Missing) {
+        let key = (m.input, m.why);
+        let joined = self.last.get(&key).and_then(|&i| self.all.get_mut(i)).filter(|o| {
+            m.why != MissingWhy::CaptureDrop || o.range.end >= m.range.start && m.range.end >= o.range.start
+        });
+        let Some(o) = joined else {
+            self.last.insert(key, self.all.len());
+            self.all.push(m);
+            return;
+        };
+        o.segments += u64::from(o.last_frame != m.last_frame);
+        o.bytes += m.bytes;
+        o.range = StreamRange::new(o.range.start.min(m.range.start), o.range.end.max(m.range.end));
+        o.span = Span { start: o.span.start.min(m.span.start), end: o.span.end.max(m.span.end) };
+        o.first_frame = o.first_frame.min(m.first_frame);
+        o.last_frame = o.last_frame.max(m.last_frame);
+    }
 }
 
 /// The report's section; none where there are not two captures.
@@ -341,13 +354,12 @@ pub fn comparison(w: &World, ways: &[Way]) -> Option<Comparison> {
         missing,
         ..Comparison::default()
     };
+    let stats: HashMap<(FlowId, Dir), &CrossingStats> =
+        ways.iter().map(|x| ((x.flow, x.dir), &x.stats)).collect();
     for f in &w.flows {
         match f.taps.as_slice() {
             [a, b] => {
-                let stats = |d: Dir| {
-                    let way = ways.iter().find(|x| x.flow == f.id && x.dir == d);
-                    way.map(|x| x.stats.clone()).unwrap_or_default()
-                };
+                let stats = |d: Dir| stats.get(&(f.id, d)).copied().cloned().unwrap_or_default();
                 let (by, shift) = f.same.unwrap_or((crate::report::PairedBy::Addresses, PerDir::default()));
                 out.paired.push(PairedFlow {
                     flow: f.id,

@@ -84,8 +84,7 @@ pub(super) struct Crossing {
     pub delays: Vec<Ns>,
     /// Pure ACKs at the near tap: when, and whether the far tap has them, too.
     pub acks: Vec<(Ts, bool)>,
-    by_start: Vec<usize>,
-    longest: i64,
+    by_byte: ByByte,
     /// IP IDs come through as they went in: two packets with different ones are not the same.
     ids: bool,
 }
@@ -135,9 +134,7 @@ impl Crossing {
             .collect();
         let mut c = Crossing { copies, ids: ids_hold(near, far, dir), ..Crossing::default() };
         c.copies.sort_by_key(|c| (c.ts, c.frame));
-        c.by_start = (0..c.copies.len()).collect();
-        c.by_start.sort_by_key(|&i| (c.copies[i].range.start, i));
-        c.longest = c.copies.iter().map(|c| c.range.len() as i64).max().unwrap_or(0);
+        c.by_byte = ByByte::new(c.copies.iter().map(|c| c.range));
         let mut came: Vec<&SegmentRecord> = far.segments.iter().filter(|s| carries(s, dir)).collect();
         came.sort_by_key(|s| (s.ts, s.frame));
         let left = c.whole_packets(far, dir, came);
@@ -289,11 +286,40 @@ impl Crossing {
         (arrival.since(c.ts) - usual.unwrap_or_default()).0.saturating_abs()
     }
 
-    /// Copies that share a byte with `r`, by first byte.
+    /// Copies that share a byte with `r`.
     pub fn overlapping(&self, r: StreamRange) -> impl Iterator<Item = usize> + '_ {
-        let upto = self.by_start.partition_point(|&i| self.copies[i].range.start < r.end);
-        let near = self.by_start[..upto].iter().rev().copied();
-        near.take_while(move |&i| self.copies[i].range.start.plus(self.longest) > r.start)
-            .filter(move |&i| self.copies[i].range.overlaps(r))
+        self.by_byte.overlapping(r)
+    }
+}
+
+/// Ranges by their bytes; each is named by its place in the list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByByte {
+    /// By first byte.
+    all: Vec<(StreamRange, usize)>,
+    longest: i64,
+}
+
+impl ByByte {
+    /// Indexes a list.
+    pub fn new(ranges: impl Iterator<Item = StreamRange>) -> ByByte {
+        let mut all: Vec<(StreamRange, usize)> = ranges.enumerate().map(|(i, r)| (r, i)).collect();
+        all.sort_unstable();
+        let longest = all.iter().map(|(r, _)| i64::try_from(r.len()).unwrap_or(i64::MAX)).max().unwrap_or(0);
+        ByByte { all, longest }
+    }
+
+    /// Those that share a byte with `r`.
+    pub fn overlapping(&self, r: StreamRange) -> impl Iterator<Item = usize> + '_ {
+        let upto = self.all.partition_point(|(s, _)| s.start < r.end);
+        let near = self.all[..upto].iter().rev();
+        near.take_while(move |(s, _)| s.start.plus(self.longest) > r.start)
+            .filter(move |(s, _)| s.overlaps(r))
+            .map(|(_, i)| *i)
+    }
+
+    /// Those that hold byte `x`.
+    pub fn over(&self, x: RelSeq) -> impl Iterator<Item = usize> + '_ {
+        self.overlapping(StreamRange::new(x, x.plus(1)))
     }
 }

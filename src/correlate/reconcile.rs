@@ -2,17 +2,19 @@
 
 use super::align::{Flow, World};
 use super::compare::Way;
+use super::crossing::ByByte;
 use super::stream::Stream;
 use crate::model::tcp::{Loss, LossWhere};
-use crate::model::{Dir, StreamRange};
-use crate::report::CrossingLoss;
+use crate::model::{Dir, FlowId, FrameNo, StreamRange};
+use std::collections::HashMap;
 
 /// All losses, each told once, with the place that both taps agree on.
 pub fn losses(w: &World, ways: &[Way]) -> Vec<Loss> {
     let mut out = Vec::new();
+    let ways: HashMap<(FlowId, Dir), &Way> = ways.iter().map(|x| ((x.flow, x.dir), x)).collect();
     for f in &w.flows {
         for dir in Dir::BOTH {
-            match ways.iter().find(|x| x.flow == f.id && x.dir == dir) {
+            match ways.get(&(f.id, dir)) {
                 Some(way) => of_two(f, way, &mut out),
                 None => out.extend(f.taps.iter().flat_map(|t| &t.conn.losses).filter(|l| l.dir == dir)),
             }
@@ -40,23 +42,30 @@ fn of_two(f: &Flow, way: &Way, out: &mut Vec<Loss>) {
             location: LossWhere::Network,
         })
         .collect();
-    let missed = Ranges::new(to.conn.losses.iter().filter(|l| l.dir == dir));
-    let crossed = |l: &Loss| !way.missing.iter().any(|m| m.input == from.input && m.range.overlaps(l.range));
+    let missed = ByByte::new(to.conn.losses.iter().filter(|l| l.dir == dir).map(|l| l.range));
+    let unseen = ByByte::new(way.missing.iter().filter(|m| m.input == from.input).map(|m| m.range));
+    let frames: HashMap<FrameNo, Vec<StreamRange>> = way.losses.iter().fold(HashMap::new(), |mut all, l| {
+        all.entry(l.frame.frame).or_default().push(l.range);
+        all
+    });
     for l in from.conn.losses.iter().filter(|l| l.dir == dir) {
         let mut l = *l;
         if matches!(l.location, LossWhere::Downstream | LossWhere::Network) {
-            let here = |n: &&CrossingLoss| Some(n.frame.frame) == l.sent_frame && n.range.overlaps(l.range);
+            let between = l.sent_frame.and_then(|f| frames.get(&f)).into_iter().flatten();
+            let crossed = unseen.overlapping(l.range).next().is_none();
             // It came by at the receiver, whose own tap misses nothing: only its ACK was lost.
-            if way.losses.iter().any(|n| here(&n)) || crossed(&l) && !missed.any(l.range) {
+            if between.into_iter().any(|r| r.overlaps(l.range))
+                || crossed && missed.overlapping(l.range).next().is_none()
+            {
                 continue;
             }
-            l.location = if crossed(&l) { LossWhere::ReceivingHost } else { l.location };
+            l.location = if crossed { LossWhere::ReceivingHost } else { l.location };
         }
         told.push(l);
     }
-    let known = Ranges::new(told.iter());
+    let known = ByByte::new(told.iter().map(|l| l.range));
     let sent = Stream::new(from, dir);
-    for l in to.conn.losses.iter().filter(|l| l.dir == dir && !known.any(l.range)) {
+    for l in to.conn.losses.iter().filter(|l| l.dir == dir && known.overlapping(l.range).next().is_none()) {
         // What the first tap has and the network did not lose, the second capture missed.
         if l.location != LossWhere::Upstream || sent.copies_of(l.range.start).is_empty() {
             told.push(*l);
@@ -64,25 +73,4 @@ fn of_two(f: &Flow, way: &Way, out: &mut Vec<Loss>) {
     }
     told.sort_by_key(|l| (l.sent.or(l.repaired), l.range));
     out.extend(told);
-}
-
-/// Byte ranges of losses, for “is any of them here?”.
-struct Ranges {
-    sorted: Vec<StreamRange>,
-    longest: i64,
-}
-
-impl Ranges {
-    fn new<'a>(losses: impl Iterator<Item = &'a Loss>) -> Ranges {
-        let mut sorted: Vec<StreamRange> = losses.map(|l| l.range).collect();
-        sorted.sort_unstable();
-        let longest = sorted.iter().map(|r| i64::try_from(r.len()).unwrap_or(i64::MAX)).max().unwrap_or(0);
-        Ranges { sorted, longest }
-    }
-
-    fn any(&self, r: StreamRange) -> bool {
-        let upto = self.sorted.partition_point(|s| s.start < r.end);
-        let near = self.sorted[..upto].iter().rev().take_while(|s| s.start.plus(self.longest) > r.start);
-        near.into_iter().any(|s| s.overlaps(r))
-    }
 }

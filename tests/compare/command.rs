@@ -60,7 +60,7 @@ fn every_format_says_the_same() {
     assert_eq!(serde_json::to_value(&again).unwrap(), json, "ndjson read back is the json");
 
     let text = String::from_utf8(run(&["compare", &a, &b]).stdout).unwrap();
-    for part in ["COMPARISON", "LOST BETWEEN A AND B", "other addresses (NAT)", "inside.pcap", "proven ±"] {
+    for part in ["COMPARISON", "LOST BETWEEN A AND B", "addresses differ (NAT)", "inside.pcap", "proven ±"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     let analyze: Value =

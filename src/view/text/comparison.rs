@@ -6,7 +6,7 @@
 //!   drift    B runs 12.3 ± 0.4 ppm faster
 //!   overlap  12.4 s of A's 12.5 s and B's 12.4 s
 //!   delays   each may be wrong by the clock's error; there and back together are exact
-//!   flow     way   from   segments  lost  bytes lost  ACKs missing  min      median   99 %
+//!   way  segments  lost  bytes lost  ACKs unseen  delay min  median  99 %
 //!
 //! LOST BETWEEN A AND B  21 segments, 30.4 kB
 //! ONLY IN ONE CAPTURE, AND NOT LOST BY THE NETWORK
@@ -15,7 +15,7 @@
 use super::page::{Column, Page, Table};
 use super::{MAX_NOTES, more};
 use crate::model::units::{bytes, count};
-use crate::model::{Dir, Ns, Span};
+use crate::model::{Dir, FrameNo, Ns, Span, StreamRange};
 use crate::report::{
     ClockFit, Comparison, CrossingLoss, LossProof, Missing, MissingWhy, PairedBy, PairedFlow, Report,
 };
@@ -91,22 +91,27 @@ fn overlap(report: &Report, c: &Comparison) -> String {
 }
 
 fn paired(c: &Comparison) -> String {
-    let by = |by: PairedBy| c.paired.iter().filter(|p| p.by == by).count();
-    let mut ways = Vec::new();
-    for (n, text) in [
+    let by = |by: PairedBy| c.paired.iter().filter(|p| p.by == by).count() as u64;
+    let ways: Vec<(u64, &str)> = [
         (by(PairedBy::Addresses), "by address"),
-        (by(PairedBy::Packets), "by packets, other addresses (NAT)"),
+        (by(PairedBy::Packets), "by packets, addresses differ (NAT)"),
         (by(PairedBy::Content), "by content, sequence numbers are moved on the way"),
-    ] {
-        if n > 0 {
-            ways.push(format!("{} {text}", count(n as u64)));
+    ]
+    .into_iter()
+    .filter(|w| w.0 > 0)
+    .collect();
+    let all = connections(c.paired.len() as u64);
+    let mut text = match ways.as_slice() {
+        [(_, one)] => format!("{all}, {one}"),
+        several => {
+            let parts: Vec<String> = several.iter().map(|(n, w)| format!("{} {w}", count(*n))).collect();
+            format!("{all}: {}", parts.join(", "))
         }
-    }
-    let only = |input: u16| c.unpaired.iter().filter(|u| u.input == input).count() as u64;
-    let mut text = format!("{}: {}", connections(c.paired.len() as u64), ways.join(", "));
-    for (input, name) in [(0, "A"), (1, "B")] {
-        if only(input) > 0 {
-            text.push_str(&format!("; {} only in {name}", count(only(input))));
+    };
+    for input in [0, 1] {
+        let only = c.unpaired.iter().filter(|u| u.input == input).count() as u64;
+        if only > 0 {
+            text.push_str(&format!("; {} only in {}", count(only), tap(input)));
         }
     }
     text
@@ -125,13 +130,12 @@ fn crossings<W: Write>(c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()>
     let column = |head, right, drop| Column { head, right, drop };
     let table = Table {
         columns: vec![
-            column("flow", true, 0),
+            column("flow", true, if c.paired.len() > 1 { 0 } else { 9 }),
             column("way", false, 0),
             column("segments", true, 0),
             column("lost", true, 0),
-            column("of bytes", true, 2),
-            column("ACKs", true, 4),
-            column("missing", true, 3),
+            column("bytes lost", true, 2),
+            column("ACKs unseen", true, 3),
             column("delay min", true, 0),
             column("median", true, 1),
             column("99 %", true, 0),
@@ -163,14 +167,18 @@ fn row(p: &PairedFlow, d: Dir) -> Vec<(Tone, String)> {
     let delay =
         |f: fn(&crate::report::Delay) -> Ns| s.delay.as_ref().map_or("–".to_owned(), |d| f(d).to_string());
     let lost = if s.lost > 0 { Tone::Bad } else { Tone::Plain };
+    let acks = match (s.acks, s.acks_missing) {
+        (0, _) => "–".to_owned(),
+        (_, 0) => "0".to_owned(),
+        (all, some) => format!("{} of {}", count(some), count(all)),
+    };
     vec![
         (Tone::Dim, p.flow.0.to_string()),
         (Tone::Plain, d.to_string()),
         (Tone::Plain, count(s.sent)),
         (lost, count(s.lost)),
         (lost, bytes(s.bytes_lost)),
-        (Tone::Dim, count(s.acks)),
-        (if s.acks_missing > 0 { Tone::Warn } else { Tone::Dim }, count(s.acks_missing)),
+        (if s.acks_missing > 0 { Tone::Warn } else { Tone::Dim }, acks),
         (Tone::Plain, delay(|d| d.min)),
         (Tone::Plain, delay(|d| d.median)),
         (Tone::Plain, delay(|d| d.p99)),
@@ -188,44 +196,66 @@ fn losses<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) -> 
     )?;
     let column = |head, right, drop| Column { head, right, drop };
     let several = c.paired.len() > 1;
-    let rows = c.losses.iter().take(MAX_LOSSES).map(|l| loss_row(report, l)).collect();
+    let runs = runs(&c.losses);
     let table = Table {
         columns: vec![
             column("sent", true, 0),
             column("flow", true, if several { 3 } else { 9 }),
             column("way", false, 0),
             column("bytes", true, 0),
-            column("frame", false, 0),
-            column("copy", true, 4),
+            column("segments", true, 4),
+            column("frames", false, 0),
+            column("copy", true, 5),
             column("repaired", true, 0),
-            column("by", false, 1),
-            column("proof", false, 5),
+            column("by", false, 2),
         ],
-        rows,
+        rows: runs.iter().take(MAX_LOSSES).map(|r| loss_row(report, r)).collect(),
     };
     table.write(page, 2)?;
-    more(page, c.losses.len().saturating_sub(MAX_LOSSES), "losses")
+    more(page, runs.len().saturating_sub(MAX_LOSSES), "losses")
 }
 
-fn loss_row(report: &Report, l: &CrossingLoss) -> Vec<(Tone, String)> {
-    let tap = if l.frame.input == 0 { "A" } else { "B" };
-    let repaired = match (l.repaired, l.proof) {
-        (Some(t), _) => format!("after {}", t.since(l.sent)),
+/// Neighbours that were lost one after the other, a row each: a flight of segments is one thing to look at.
+fn runs(losses: &[CrossingLoss]) -> Vec<Vec<&CrossingLoss>> {
+    let mut out: Vec<Vec<&CrossingLoss>> = Vec::new();
+    for l in losses {
+        let fits = |last: &CrossingLoss| {
+            let same = |x: &CrossingLoss| (x.flow, x.dir, x.copies_before, x.proof, x.repaired.is_some());
+            same(last) == same(l) && last.range.end == l.range.start
+        };
+        match out.last_mut().filter(|run| run.last().is_some_and(|last| fits(last))) {
+            Some(run) => run.push(l),
+            None => out.push(vec![l]),
+        }
+    }
+    out
+}
+
+fn loss_row(report: &Report, run: &[&CrossingLoss]) -> Vec<(Tone, String)> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return Vec::new() };
+    let tap = tap(first.frame.input);
+    let longest = run.iter().filter_map(|l| Some(l.repaired?.since(l.sent))).max();
+    let repaired = match (longest, first.proof) {
+        (Some(t), _) => format!("after {t}"),
         (None, LossProof::NotSeen) => "had it".to_owned(),
-        (None, _) => "never".to_owned(),
+        // the first capture has no such copy, the second has
+        (None, LossProof::Repaired) => "unseen".to_owned(),
+        (None, LossProof::Unanswered) => "never".to_owned(),
     };
-    let by = l.repair_frame.map_or(String::new(), |f| format!("{tap} #{f}"));
-    let tone = if l.repaired.is_none() && l.proof != LossProof::NotSeen { Tone::Bad } else { Tone::Plain };
+    let frames = |a: FrameNo, b: FrameNo| if a == b { format!("#{a}") } else { format!("#{a}–{b}") };
+    let by = first.repair_frame.zip(last.repair_frame).map_or(String::new(), |(a, b)| frames(a, b));
+    let tone = if first.proof == LossProof::Unanswered { Tone::Bad } else { Tone::Plain };
+    let range = StreamRange::new(first.range.start, last.range.end);
     vec![
-        (Tone::Plain, since(report, l.sent)),
-        (Tone::Dim, l.flow.0.to_string()),
-        (Tone::Plain, l.dir.to_string()),
-        (Tone::Strong, l.range.to_string()),
-        (Tone::Plain, format!("{tap} #{}", l.frame.frame)),
-        (Tone::Dim, (l.copies_before + 1).to_string()),
+        (Tone::Plain, since(report, first.sent)),
+        (Tone::Dim, first.flow.0.to_string()),
+        (Tone::Plain, first.dir.to_string()),
+        (Tone::Strong, range.to_string()),
+        (Tone::Plain, count(run.len() as u64)),
+        (Tone::Plain, format!("{tap} {}", frames(first.frame.frame, last.frame.frame))),
+        (Tone::Dim, (first.copies_before + 1).to_string()),
         (tone, repaired),
         (Tone::Dim, by),
-        (Tone::Dim, l.proof.to_string()),
     ]
 }
 
