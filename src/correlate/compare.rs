@@ -14,6 +14,9 @@ use crate::report::{
 use crate::tcp::quantile;
 use std::collections::HashMap;
 
+/// Jitter that a path may have without having shown it yet.
+const EDGE: Ns = Ns::from_millis(5);
+
 /// One direction of one connection, judged.
 pub struct Way {
     /// Which connection.
@@ -51,13 +54,15 @@ struct Judge<'a> {
     from_span: Span,
     to_span: Span,
     crossing: &'a Crossing,
-    /// Shortest and longest way seen.
+    /// Shortest way seen, and longest with a margin.
     fast: Ns,
     slow: Ns,
     timed: bool,
     /// What the receiver acknowledged, rising, as each tap has it.
     acked: [Vec<(RelSeq, Ts)>; 2],
     strangers: ByByte,
+    /// The last sign of life of the receiver at the sender's tap.
+    heard: Option<Ts>,
 }
 
 /// What became of a copy that the other tap did not see.
@@ -79,6 +84,14 @@ impl<'a> Judge<'a> {
         let arrivals = crossing.copies.iter().flat_map(|c| c.arrived.iter().map(|a| a.1.since(c.ts)));
         let fast = crossing.delays.iter().copied().min().unwrap_or_default();
         let slow = arrivals.chain(crossing.delays.iter().copied()).max().unwrap_or_default();
+        // where one capture ends, what was seen to take that long may as well take a little longer
+        let slow = slow + (slow - fast).max(EDGE);
+        let own = acked(to, dir);
+        // what only the sender's tap has, while the other ran, nobody behind that one said
+        let ran = span(to);
+        let forged = |ts: Ts| !own.is_empty() && ts - slow >= ran.start && ts <= ran.end;
+        let mut others = acked(from, dir);
+        others.retain(|a| !forged(a.1));
         Judge {
             flow,
             dir,
@@ -90,7 +103,8 @@ impl<'a> Judge<'a> {
             fast,
             slow,
             timed: laid.clock.is_some(),
-            acked: [acked(from, dir), acked(to, dir)],
+            acked: [others, own],
+            heard: from.conn.packets[dir.flip()].iter().map(|p| p.ts).max(),
             strangers: ByByte::new(crossing.strangers.iter().map(|s| s.range)),
         }
     }
@@ -173,7 +187,7 @@ impl<'a> Judge<'a> {
             arrived: next.map(|n| n.1),
         };
         if copy.ts + self.fast < self.to_span.start {
-            let needless = later().next().is_some_and(|j| self.crossing.copies[j].spurious);
+            let needless = later().next().is_some_and(|j| self.crossing.copies[j].twice);
             let answered = |n: &(Option<usize>, Ts)| acked.is_some_and(|ack| ack < n.1);
             return match next.filter(|n| !had && !needless && !answered(n)) {
                 Some(n) => lost(LossProof::Repaired, Some(n)),
@@ -183,15 +197,17 @@ impl<'a> Judge<'a> {
         if copy.ts + self.slow > self.to_span.end {
             // its silence alone proves nothing; that of the receiver does, given time
             let waited = self.from_span.end.since(copy.ts) > Ns::from_secs(1) + self.slow + self.slow;
-            return match acked {
-                None if waited && !had => lost(LossProof::Unanswered, None),
+            let dead = self.heard.is_none_or(|h| h < copy.ts + self.fast);
+            return match (waited, acked) {
+                (true, None) if !had => lost(LossProof::Unanswered, None),
+                (true, _) if dead => lost(LossProof::NotSeen, None),
                 _ => Verdict::Missing(MissingWhy::AfterEnd),
             };
         }
         if had {
             return lost(LossProof::NotSeen, None);
         }
-        if later().next().is_some_and(|j| self.crossing.copies[j].spurious) {
+        if later().next().is_some_and(|j| self.crossing.copies[j].twice) {
             return Verdict::Missing(MissingWhy::CaptureDrop);
         }
         match (acked, next) {

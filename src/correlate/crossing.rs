@@ -9,7 +9,7 @@
 //! Packets are the wrong unit: offload makes one large segment of many or cuts it, and a copy sent again may be cut
 //! at other places. So bytes are matched, and a packet of equal content is only the best reason to match them.
 
-use crate::model::tcp::{SegmentClass, SegmentRecord};
+use crate::model::tcp::{SegmentClass, SegmentRecord, SpuriousProof};
 use crate::model::{Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
 use crate::tcp::{Connection, PacketMark};
 use std::collections::{HashMap, VecDeque};
@@ -28,8 +28,8 @@ pub(super) struct Copy {
     pub range: StreamRange,
     /// Payload bytes.
     pub len: u32,
-    /// It proved not to be needed.
-    pub spurious: bool,
+    /// The receiver said that it had got these bytes before.
+    pub twice: bool,
     /// What of it came by at the other tap, and when; in order of arrival.
     pub arrived: Vec<(StreamRange, Ts)>,
     tsval: Option<u32>,
@@ -124,7 +124,7 @@ impl Crossing {
                     frame: s.frame,
                     range: s.range(),
                     len: s.len,
-                    spurious: s.spurious.is_some(),
+                    twice: s.spurious.is_some_and(|p| p.proof != SpuriousProof::Eifel),
                     arrived: Vec::new(),
                     tsval: m.and_then(|m| m.tsval),
                     ip_id: m.and_then(|m| m.ip_id).filter(|id| *id != 0),

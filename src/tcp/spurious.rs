@@ -3,7 +3,7 @@
 
 use super::classify::Half;
 use super::score::Score;
-use crate::flow::{Trace, Twin};
+use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{SegmentClass, Spurious, SpuriousProof};
 use crate::model::{Dir, FrameNo, RelSeq, StreamRange};
 use std::collections::BTreeSet;
@@ -39,24 +39,35 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
             continue;
         }
         score.take(p, nxt);
-        // Eifel (RFC 3522): the first ACK that covers the resend echoes an older time stamp.
+        let mut covered = Vec::new();
         while let Some((_, k)) =
             undecided.first().copied().filter(|u| score.una.is_some_and(|una| una >= u.0))
         {
             undecided.pop_first();
-            let r = half.records[k];
-            let sent = trace.packets[half.packets[k]].timestamps;
-            if let (Some((val, _)), Some((_, ecr))) = (sent, p.timestamps)
-                && r.len > 0
-                && (ecr.wrapping_sub(val) as i32) < 0
-                && ecr != 0
-            {
-                let proof = Spurious { proof: SpuriousProof::Eifel, frame: Some(p.frame) };
-                half.records[k].spurious.get_or_insert(proof);
-            }
+            covered.push(k);
         }
+        eifel(trace, half, &covered, p);
         if let Some(d) = p.dsack {
             duplicate_reported(half, d, next, p.frame);
+        }
+    }
+}
+
+/// Eifel (RFC 3522): the first ACK that covers a resend echoes an older time stamp. One ACK for several echoes the
+/// one that it waited for (RFC 7323 §4.3), so only a stamp older than all of them tells.
+fn eifel(trace: &Trace, half: &mut Half, covered: &[usize], ack: &Packet) {
+    let Some((_, ecr)) = ack.timestamps.filter(|t| t.1 != 0) else { return };
+    let older = |k: &usize| {
+        let sent = trace.packets[half.packets[*k]].timestamps;
+        sent.is_some_and(|(val, _)| (ecr.wrapping_sub(val) as i32) < 0)
+    };
+    if !covered.iter().all(older) {
+        return;
+    }
+    for &k in covered {
+        if half.records[k].len > 0 {
+            let proof = Spurious { proof: SpuriousProof::Eifel, frame: Some(ack.frame) };
+            half.records[k].spurious.get_or_insert(proof);
         }
     }
 }

@@ -85,10 +85,14 @@ fn what_is_lost_is_what_the_link_dropped_in_either_order() {
 /// Pure acknowledgements that the link dropped are those that the other tap misses.
 fn acks_agree(r: &Report, p: &Pair, seed: u64) {
     for dir in Dir::BOTH {
-        let gone = p.fates.iter().filter(|f| f.dir == dir && f.arrivals == 0 && f.len == 0);
-        let gone = gone.filter(|f| f.flags.unwrap() & 3 == 0).count() as u64;
+        let gone = || {
+            let all = p.fates.iter().filter(|f| f.dir == dir && f.arrivals == 0 && f.len == 0);
+            all.filter(|f| f.flags.unwrap() & 3 == 0)
+        };
         let said: u64 = section(r).paired.iter().map(|x| x.dirs[dir].acks_missing).sum();
-        assert_eq!(said, gone, "seed {seed} {dir}");
+        // the last of them may have been on their way when the captures ended
+        let sure = gone().filter(|f| f.t + Ns::from_millis(60) < p.client.last().unwrap().ts).count() as u64;
+        assert!((sure..=gone().count() as u64).contains(&said), "seed {seed} {dir}: {said}, {sure} at least");
     }
 }
 
@@ -270,5 +274,33 @@ fn a_path_that_dies_loses_what_was_sent_into_it() {
     let resent = p.fates.iter().filter(|f| f.dir == Dir::S2c && f.arrivals == 0 && f.len > 0);
     let long_ago = resent.filter(|f| f.t < START + Ns::from_millis(1_300)).count();
     let open = down.filter(|l| l.repaired.is_none()).count();
+    let told =
+        section(&r).losses.iter().filter(|l| l.dir == Dir::S2c && l.sent < START + Ns::from_millis(1_300));
+    assert_eq!(told.count(), long_ago, "needless copies die with the path, too");
     assert!(open >= long_ago && long_ago > 10, "{open} of {long_ago}");
+}
+
+/// What a box on the path swallowed and acknowledged in the server's name was once taken for a drop of the capture.
+#[test]
+fn an_acknowledgement_that_only_the_senders_tap_has_proves_nothing() {
+    let p = bad_link(2, three(2));
+    let drops = p.dropped();
+    let (dir, port, index, from, to) = *drops.iter().find(|l| l.0 == Dir::C2s && l.3 > 1).unwrap();
+    let sent = p.client.iter().find(|s| s.index == Some(index)).unwrap().ts;
+    // the connection ends there, the others go on
+    let mine = |s: &tap::Seen| {
+        let at = if s.dir == Dir::C2s { 20 } else { 22 };
+        u16::from_be_bytes([s.data[at], s.data[at + 1]]) == port
+    };
+    let cut = |all: &[tap::Seen], to: Ts| -> Vec<tap::Seen> {
+        all.iter().filter(|s| s.ts <= to || !mine(s)).cloned().collect()
+    };
+    let (mut a, b) = (cut(&p.client, sent), cut(&p.server, sent + Ns::from_millis(50)));
+    let like = p.client.iter().find(|s| s.dir == Dir::S2c && mine(s)).unwrap();
+    a.push(tap::forged_reset(like, sent + Ns::from_millis(1), tcp::isn(dir, port).wrapping_add(to as u32)));
+    a.sort_by_key(|s| s.ts);
+    let r = compare(&a, &b);
+    assert!(said(&r).contains(&(dir, port, from, to)), "{:?}", section(&r).missing);
+    let only_a = |m: &syncscope::report::Missing| m.dir == Dir::C2s && m.input == 0;
+    assert!(!section(&r).missing.iter().any(only_a), "{:?}", section(&r).missing);
 }

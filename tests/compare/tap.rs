@@ -118,6 +118,18 @@ pub fn gso(all: &[Seen]) -> Vec<Seen> {
     out
 }
 
+/// A box beside the sender that ends the connection: it acknowledges what it swallowed.
+pub fn forged_reset(like: &Seen, at: Ts, ack: u32) -> Seen {
+    let mut s = like.clone();
+    s.data.truncate(s.header());
+    let total = s.data.len() as u16;
+    s.data[2..4].copy_from_slice(&total.to_be_bytes());
+    s.data[28..32].copy_from_slice(&ack.to_be_bytes());
+    s.data[33] = 0x14;
+    seal(&mut s.data);
+    Seen { ts: at, index: None, ..s }
+}
+
 /// Seeded chance (SplitMix64).
 pub struct Chance(u64);
 

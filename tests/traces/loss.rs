@@ -543,3 +543,26 @@ fn the_trigger_on_the_senders_own_host_came_too_late() {
     let c = trace(&with(&hello, &text));
     assert_eq!(causes(&c), [(20, Cause::Fast, 1)]);
 }
+
+/// The last stamp of a flight that was sent again on two ticks of the clock is newer than what the ACK for all of it
+/// echoes: these resends were once called needless.
+#[test]
+fn one_ack_for_a_resent_flight_is_no_proof_that_its_second_half_was_needless() {
+    let case = |last: &str| {
+        let text = format!(
+            "0.000 c S mss 1000 wscale 0 ts 10,0
+             0.040 s S mss 1000 wscale 0 ts 50,10
+             0.040 c . ack 1 ts 50,50
+             0.041 c 1:1001 ts 51,50
+             0.041 c 1001:2001 ts 51,50
+             0.341 c 1:1001 ts 341,50
+             0.342 c 1001:2001 ts 342,50
+             {last}"
+        );
+        let c = trace(&text);
+        let again = c.segments.iter().filter(|s| s.class == SegmentClass::Retransmission);
+        again.map(|s| s.spurious.map(|p| p.proof)).collect::<Vec<_>>()
+    };
+    assert_eq!(case("0.382 s ack 2001 ts 400,341"), [None, None]);
+    assert_eq!(case("0.382 s ack 2001 ts 400,51"), [Some(SpuriousProof::Eifel); 2]);
+}

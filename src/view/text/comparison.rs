@@ -237,13 +237,14 @@ fn loss_row(report: &Report, run: &[&CrossingLoss]) -> Vec<(Tone, String)> {
     let longest = run.iter().filter_map(|l| Some(l.repaired?.since(l.sent))).max();
     let repaired = match (longest, first.proof) {
         (Some(t), _) => format!("after {t}"),
-        (None, LossProof::NotSeen) => "had it".to_owned(),
+        (None, LossProof::NotSeen) => "needless".to_owned(),
         // the first capture has no such copy, the second has
         (None, LossProof::Repaired) => "unseen".to_owned(),
         (None, LossProof::Unanswered) => "never".to_owned(),
     };
     let frames = |a: FrameNo, b: FrameNo| if a == b { format!("#{a}") } else { format!("#{a}–{b}") };
-    let by = first.repair_frame.zip(last.repair_frame).map_or(String::new(), |(a, b)| frames(a, b));
+    let repairs = || run.iter().filter_map(|l| l.repair_frame);
+    let by = repairs().min().zip(repairs().max()).map_or(String::new(), |(a, b)| frames(a, b));
     let tone = if first.proof == LossProof::Unanswered { Tone::Bad } else { Tone::Plain };
     let range = StreamRange::new(first.range.start, last.range.end);
     vec![
