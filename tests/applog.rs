@@ -169,7 +169,7 @@ fn faults_of_a_pattern_name_the_key() {
 mod strace {
     use super::*;
     use syncscope::applog::{Candidate, Parsed, Stream, Wanted, bind};
-    use syncscope::model::{AppOp, Ns, Span, Ts};
+    use syncscope::model::{AppOp, Ns, PerDir, Span, Ts};
 
     fn parsed(text: &str) -> Parsed {
         match read(text.as_bytes(), None).unwrap() {
@@ -326,6 +326,7 @@ mod strace {
             server: "10.0.0.1:873".parse().unwrap(),
             span,
             near: None,
+            moved: PerDir::default(),
         };
         let b = bind(p, &Wanted::default(), &[flow]).unwrap();
         assert_eq!(b.logs[0].events[0].end.since(b.logs[0].events[0].start), Ns::from_secs(60));
@@ -405,6 +406,7 @@ exit_group(12)                          = ?
             server: "10.0.0.1:873".parse().unwrap(),
             span: Span::new(Ts(1_000_000_000_000 * MS), Ts(1_000_000_062_000 * MS)),
             near: None,
+            moved: PerDir::default(),
         };
         let said = bind(p.clone(), &Wanted::default(), &[flow]).unwrap_err().to_string();
         for part in [
@@ -430,6 +432,7 @@ exit_group(12)                          = ?
             server: "10.0.0.1:873".parse().unwrap(),
             span: Span::default(),
             near: None,
+            moved: PerDir::default(),
         };
         let b = bind(p.clone(), &Wanted::default(), &[flow]).unwrap();
         assert_eq!((b.logs.len(), b.notes[0].code), (1, "log-other-connections"));
@@ -524,6 +527,34 @@ mod recorded {
     fn a_trace_that_began_later_takes_its_offsets_from_the_capture() {
         let late = |t: &str| t.lines().skip(14).map(|l| format!("{l}\n")).collect::<String>();
         assert_eq!(reads(&report(late, &[])), reads(&report(str::to_owned, &[])));
+    }
+
+    #[test]
+    fn a_trace_that_is_cut_is_no_hung_read_where_data_came_later() {
+        let half = |t: &str| t[..7777].to_owned();
+        let r = report(half, &[]);
+        assert_eq!(reads(&r), reads(&report(str::to_owned, &[]))[..1]);
+        assert!(!r["quality"].to_string().contains("log-open-call"));
+    }
+
+    #[test]
+    fn a_trace_with_times_of_day_takes_the_captures_date() {
+        let of_day = |t: &str| {
+            let line = |l: &str| {
+                let (pid, rest) = l.split_once("  ").unwrap();
+                let (stamp, rest) = rest.split_once(' ').unwrap();
+                let (s, us) = stamp.split_once('.').unwrap();
+                let s = s.parse::<u64>().unwrap() % 86_400;
+                format!("{pid}  {:02}:{:02}:{:02}.{us} {rest}\n", s / 3600, s / 60 % 60, s % 60)
+            };
+            t.lines().map(line).collect::<String>()
+        };
+        let r = report(of_day, &[]);
+        assert_eq!(reads(&r), reads(&report(str::to_owned, &[])));
+        let said = r["quality"].to_string();
+        assert!(said.contains("log-no-date") && said.contains("log-no-zone"), "{said}");
+        let far = report(of_day, &["--time-zone", "+08:00"]);
+        assert_ne!(far["reads"][0]["budget"], r["reads"][0]["budget"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which connection a log is about, on which day, in which time zone.
 
-use super::{AppLogError, Note, Parsed, Stream};
+use super::{AppLogError, Note, Open, Parsed, Stream};
 use crate::model::calendar::{DAY, SECOND};
-use crate::model::{AppEvent, AppLog, AppOp, Ns, Phase, Side, Span};
+use crate::model::{AppEvent, AppLog, AppOp, Dir, Ns, PerDir, Phase, Side, Span, Ts};
 use std::net::SocketAddr;
 
 /// A connection that the captures show.
@@ -16,6 +16,8 @@ pub struct Candidate {
     pub span: Span,
     /// Near whose end the capture was taken.
     pub near: Option<Side>,
+    /// When data of each direction was last acknowledged anew.
+    pub moved: PerDir<Option<Ts>>,
 }
 
 /// What the user said about logs that do not say it themselves.
@@ -279,44 +281,17 @@ fn finish(
     notes: &mut Vec<Note>,
 ) -> AppLog {
     if let Some(open) = s.open {
-        // the log of a process that hangs ends when it began to; the capture may know it longer
-        let longer = flows.iter().filter(|_| !open.ended).map(|f| f.span.end).max();
+        let dir = if (side == Side::Client) == (open.op == AppOp::Write) { Dir::C2s } else { Dir::S2c };
+        let (client, server) = if side == Side::Client { (local, peer) } else { (peer, local) };
+        let own = || flows.iter().filter(|f| (f.client, f.server) == (client, server));
+        // the log of a process that hangs ends when it began to; the capture may know it longer,
+        // unless data moved on: then only the log ends there, and not the call
+        let moved = own().filter_map(|f| f.moved[dir]).max().is_some_and(|m| m > open.start);
+        let longer = own().filter(|_| !open.ended && !moved).map(|f| f.span.end).max();
         let end = longer.unwrap_or(open.seen).max(open.seen);
-        let next = s
-            .events
-            .iter()
-            .filter(|e| e.op == open.op)
-            .map(|e| e.offset.saturating_add(u64::from(e.len)))
-            .max();
-        let event = AppEvent {
-            op: open.op,
-            start: open.start,
-            ready: None,
-            end: end.max(open.start),
-            offset: next.unwrap_or(0),
-            len: 0,
-            queued: None,
-            phase: Phase::Other,
-            file: None,
-            block: None,
-        };
-        let what = if open.op == AppOp::Write { "write" } else { "read" };
-        notes.push(Note {
-            code: "log-open-call",
-            count: 1,
-            message: format!(
-                "{}: the last {what} got nothing; it is counted until {} ends, {} after it began",
-                s.label,
-                match (open.ended, event.end == open.seen) {
-                    (true, _) => "its process",
-                    (_, true) => "the log",
-                    _ => "the capture",
-                },
-                event.end.since(event.start)
-            ),
-        });
-        let at = s.events.partition_point(|e| e.end <= event.end);
-        s.events.insert(at, event);
+        if end > open.start {
+            hung(&mut s, open, end, notes);
+        }
     }
     AppLog {
         side,
@@ -327,4 +302,38 @@ fn finish(
         samples: Vec::new(),
         offsets_known: s.offsets_known,
     }
+}
+
+/// Adds the event of a call that got nothing.
+fn hung(s: &mut Stream, open: Open, end: Ts, notes: &mut Vec<Note>) {
+    let same = s.events.iter().filter(|e| e.op == open.op);
+    let event = AppEvent {
+        op: open.op,
+        start: open.start,
+        ready: None,
+        end,
+        offset: same.map(|e| e.offset.saturating_add(u64::from(e.len))).max().unwrap_or(0),
+        len: 0,
+        queued: None,
+        phase: Phase::Other,
+        file: None,
+        block: None,
+    };
+    let what = if open.op == AppOp::Write { "write" } else { "read" };
+    let until = match (open.ended, end == open.seen) {
+        (true, _) => "its process",
+        (_, true) => "the log",
+        _ => "the capture",
+    };
+    notes.push(Note {
+        code: "log-open-call",
+        count: 1,
+        message: format!(
+            "{}: the last {what} got nothing; it is counted until {until} ends, {} after it began",
+            s.label,
+            end.since(open.start)
+        ),
+    });
+    let at = s.events.partition_point(|e| e.end <= end);
+    s.events.insert(at, event);
 }

@@ -6,8 +6,9 @@ use crate::applog::{self, Candidate, Pattern, Recognised, Wanted};
 use crate::capture::file::{Hints, Name};
 use crate::correlate::{CaptureInput, LogInput};
 use crate::model::tcp::TapPosition;
-use crate::model::{Side, Span, calendar};
+use crate::model::{PerDir, Side, Span, Ts, calendar};
 use crate::report::{Quality, Severity};
+use crate::tcp::AckPoint;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -137,7 +138,20 @@ fn candidates(c: &CaptureInput) -> impl Iterator<Item = Candidate> {
             TapPosition::ServerHost | TapPosition::NearServer => Some(Side::Server),
             TapPosition::Middle | TapPosition::Unknown => None,
         },
+        moved: PerDir { c2s: last_moved(&x.acks.c2s), s2c: last_moved(&x.acks.s2c) },
     })
+}
+
+/// The last time that the acknowledgement number rose.
+fn last_moved(acks: &[AckPoint]) -> Option<Ts> {
+    let mut highest = acks.first()?.ack;
+    let mut last = None;
+    for a in acks {
+        if a.ack > highest {
+            (highest, last) = (a.ack, Some(a.ts));
+        }
+    }
+    last
 }
 
 fn ends(text: &str) -> Result<(SocketAddr, SocketAddr), String> {

@@ -39,9 +39,9 @@ pub(super) fn log(f: &mut Flow, side: Side) -> bool {
 fn awaited(e: &AppEvent, stream: &Stream<'_>) -> Option<RelSeq> {
     let next = stream.frontier_at(e.start)?;
     match stream.contiguous(next) {
-        Some(came) => (came.ts > e.start && came.ts <= e.end).then_some(next),
-        // it never came: a read of nothing waited for it until the end
-        None => (e.len == 0).then_some(next),
+        Some(came) if came.ts <= e.end => (came.ts > e.start).then_some(next),
+        // it did not come in time: a read of nothing waited for it until the end
+        _ => (e.len == 0).then_some(next),
     }
 }
 

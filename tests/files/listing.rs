@@ -133,6 +133,94 @@ fn a_listing_carries_what_the_file_has() {
 }
 
 #[test]
+fn one_packet_is_the_same_however_it_is_listed() {
+    const TCP: &str = "Flags [P.], seq 546:567, ack 170, win 114, options [nop,nop,TS val 9 ecr 8,nop,nop,sack 2 {5:6}{7:9}]";
+    let v4 = "10.0.0.1.6300 > 10.0.0.2.57619";
+    let ip = "(tos 0x2,ECT(0), ttl 63, id 4711, offset 0, flags [DF], proto TCP (6), length 73)";
+    let mac = "00:00:5e:00:53:01 > 00:00:5e:00:53:02, ethertype";
+    let forms = [
+        format!("15:18:45.703607 IP {v4}: {TCP}, length 21"),
+        format!("15:18:45.703607 IP localhost.6300 > 10.0.0.2.57619: {TCP}, length 21")
+            .replace("localhost", "10.0.0.1"),
+        format!("1970-01-01 15:18:45.703607 IP {v4}: {TCP}, length 21: HTTP: GET / Flags"),
+        format!("15:18:45.703607000 eth0  Out IP {v4}: {TCP}, length 21"),
+        format!("55125.703607 IP {v4}: {TCP}, length 21"),
+        format!("15:18:45.703607 {mac} IPv4 (0x0800), length 87: {v4}: {TCP}, length 21"),
+        format!(
+            "15:18:45.703607 {mac} 802.1Q (0x8100), length 91: vlan 42, p 0, ethertype IPv4 (0x0800), {v4}: {TCP}, length 21"
+        ),
+        format!(
+            "15:18:45.703607 IP {ip}\n    {v4}: {}, length 21",
+            TCP.replace("seq", "cksum 0x1f2e (correct), seq")
+        ),
+    ];
+    let want = segments(&read(forms[0].as_bytes()).0);
+    assert_eq!((want[0].ts.0, want[0].seq.0, want[0].len), (55_125_703_607_000, 546, 21));
+    assert_eq!(want[0].options.sack.as_slice().len(), 2);
+    for f in &forms {
+        let got = segments(&read(f.as_bytes()).0);
+        assert_eq!(got.len(), 1, "{f}");
+        assert_eq!(
+            (carried(&got[0]), got[0].ts, got[0].seq, got[0].ack),
+            (carried(&want[0]), want[0].ts, want[0].seq, want[0].ack),
+            "{f}"
+        );
+    }
+    let told = segments(&read(forms[7].as_bytes()).0)[0];
+    assert_eq!((told.ttl, told.ip_id, told.dont_fragment, told.ecn), (63, Some(4711), true, 2));
+    let v6 = format!("15:18:45.703607 IP6 2001:db8::1.6300 > fe80::2%eth0.57619: {TCP}, length 21");
+    assert_eq!(segments(&read(v6.as_bytes()).0)[0].src, "[2001:db8::1]:6300".parse().unwrap());
+}
+
+#[test]
+fn numbers_relative_absolute_and_left_out_are_one_numbering() {
+    // the same conversation as tcpdump prints it by itself, with -S, and as an excerpt of it
+    let line = |us: u32, forth: bool, rest: &str| {
+        let ends = if forth { "10.0.0.1.5 > 10.0.0.2.80" } else { "10.0.0.2.80 > 10.0.0.1.5" };
+        format!("10:00:00.{us:06} IP {ends}: Flags {rest}\n")
+    };
+    let own = [
+        line(0, true, "[S], seq 3000000000, win 9, length 0"),
+        line(1, false, "[S.], seq 700, ack 3000000001, win 9, length 0"),
+        line(2, true, "[.], ack 1, win 9, length 0"),
+        line(3, true, "[P.], seq 1:11, ack 1, win 9, length 10"),
+        line(4, false, "[.], ack 11, win 9, options [nop,nop,sack 1 {21:31}], length 0"),
+        line(5, true, "[F.], seq 11, ack 1, win 9, length 0"),
+        line(6, true, "[R], seq 3000000012, win 0, length 0"),
+    ];
+    let absolute = [
+        own[0].clone(),
+        own[1].clone(),
+        line(2, true, "[.], ack 701, win 9, length 0"),
+        line(3, true, "[P.], seq 3000000001:3000000011, ack 701, win 9, length 10"),
+        line(
+            4,
+            false,
+            "[.], ack 3000000011, win 9, options [nop,nop,sack 1 {3000000021:3000000031}], length 0",
+        ),
+        line(5, true, "[F.], seq 3000000011, ack 701, win 9, length 0"),
+        own[6].clone(),
+    ];
+    let numbers = |lines: &[String]| -> Vec<(u32, u32)> {
+        let s = segments(&read(lines.concat().as_bytes()).0);
+        s.iter().map(|s| (s.seq.0, if s.flags.ack() { s.ack.0 } else { 0 })).collect()
+    };
+    let want = [
+        (3000000000, 0),
+        (700, 3000000001),
+        (3000000001, 701),
+        (3000000001, 701),
+        (701, 3000000011),
+        (3000000011, 701),
+        (3000000012, 0),
+    ];
+    assert_eq!(numbers(&own), want);
+    assert_eq!(numbers(&absolute), want);
+    // without the handshake the numbers stay relative, and an absolute one falls in line
+    assert_eq!(numbers(&own[3..]), [(1, 1), (1, 11), (11, 1), (12, 0)]);
+}
+
+#[test]
 fn what_cannot_be_read_is_named_by_its_line() {
     let good = "15:18:45.1 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [.], ack 1, win 9, length 0\n";
     let told = |text: &str| match read(text.as_bytes()) {
@@ -151,6 +239,7 @@ fn what_cannot_be_read_is_named_by_its_line() {
         ("15:18:45.2 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [Q], length 1", "the flags `Q`"),
         ("15:18:45.2 IP 10.0.0.1.5 10.0.0.2.80: Flags [.], ack 1, win 9, length 0", "no ` > `"),
         ("15:18:45.2 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [.], win 9, length 0", "no `ack`"),
+        ("1565767125.2 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [.], ack 1, win 9, length 0", "another format"),
     ] {
         let said = told(&format!("{good}{bad}\n{bad}\n"));
         assert!(

@@ -7,6 +7,11 @@
 
 use crate::applog::time::{Stamp, TimeFormat};
 use crate::model::Ns;
+use std::sync::LazyLock;
+
+/// `-tt` and `-ttt`.
+static CLOCK: LazyLock<Option<TimeFormat>> = LazyLock::new(|| TimeFormat::new("%T%.f").ok());
+static EPOCH: LazyLock<Option<TimeFormat>> = LazyLock::new(|| TimeFormat::new("%s%.f").ok());
 
 /// What the stamp at the begin of a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +109,11 @@ fn when(text: &str) -> (When, &str) {
     if n == 0 || !rest.starts_with([' ', '\t']) {
         return (When::Missing, text);
     }
-    let read = |format: &str| TimeFormat::new(format).ok().and_then(|f| f.read(word));
+    let read = |f: &Option<TimeFormat>| f.as_ref().and_then(|f| f.read(word));
     let when = match (word.contains(':'), word.split_once('.')) {
-        (true, Some(_)) => read("%T%.f").map(When::At),
+        (true, Some(_)) => read(&CLOCK).map(When::At),
         (true, None) => Some(When::Coarse),
-        (false, Some((seconds, _))) if seconds.len() >= 9 => read("%s%.f").map(When::At),
+        (false, Some((seconds, _))) if seconds.len() >= 9 => read(&EPOCH).map(When::At),
         (false, Some(_)) => Some(When::Relative),
         (false, None) => Some(When::Coarse),
     };

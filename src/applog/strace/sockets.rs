@@ -18,7 +18,7 @@ impl Machine {
                 self.write(pid, call, 2);
             }
             "select" | "_newselect" | "pselect6" | "pselect6_time64" | "poll" | "ppoll" | "ppoll_time64"
-            | "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => self.wait(pid, call, true),
+            | "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => self.wait(pid, call, None),
             "epoll_ctl" if call.value == Some(0) => self.epoll_ctl(pid, call),
             "socket" => self.socket(pid, call),
             "bind" | "getsockname" | "getpeername" if call.value == Some(0) => self.names(pid, call),
@@ -51,7 +51,7 @@ impl Machine {
             "read" | "readv" | "recv" | "recvfrom" | "recvmsg" => AppOp::Read,
             "write" | "writev" | "send" | "sendto" | "sendmsg" => AppOp::Write,
             "select" | "_newselect" | "pselect6" | "pselect6_time64" | "poll" | "ppoll" | "ppoll_time64"
-            | "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => return self.wait(pid, call, false),
+            | "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => return self.wait(pid, call, Some(ended)),
             _ => return,
         };
         let args = args::split(&call.args);

@@ -54,8 +54,8 @@ impl Waits {
 const READABLE: [&str; 6] = ["POLLIN", "POLLRDNORM", "POLLPRI", "EPOLLIN", "EPOLLRDNORM", "EPOLLRDHUP"];
 
 impl Machine {
-    /// select, poll or epoll_wait has returned (`over`), or never did.
-    pub(super) fn wait(&mut self, pid: u32, call: &Call, over: bool) {
+    /// select, poll or epoll_wait has returned; or never did (`hung`), until the process ended or not.
+    pub(super) fn wait(&mut self, pid: u32, call: &Call, hung: Option<bool>) {
         let args = args::split(&call.args);
         let table = self.table(pid);
         let (asked, ready) = match call.name.as_str() {
@@ -73,8 +73,8 @@ impl Machine {
                 let waits = &mut self.tables[table].waits;
                 waits.of.insert(pid, set);
                 waits.epoll.entry(set).or_default().push((call.start, call.end));
-                if !over {
-                    self.hung_epoll(table, pid, call);
+                if let Some(ended) = hung {
+                    self.hung_epoll(table, pid, call, ended);
                 }
                 return;
             }
@@ -90,19 +90,19 @@ impl Machine {
             }
             chain.last = chain.last.max(call.end);
             chain.ready = ready.contains(&fd).then_some(call.end);
-            if !over {
+            if let Some(ended) = hung {
                 let begun = chain.start;
-                c.hang(AppOp::Read, begun, call.end, false);
+                c.hang(AppOp::Read, begun, call.end, ended);
             }
         }
     }
 
     /// A process that never came back from epoll waits for every connection of its set.
-    fn hung_epoll(&mut self, table: usize, pid: u32, call: &Call) {
+    fn hung_epoll(&mut self, table: usize, pid: u32, call: &Call, ended: bool) {
         let waits = &self.tables[table].waits;
         for c in self.conns.iter_mut().filter(|c| c.references > 0) {
             if let Some((start, _)) = c.epoll(table, waits.of(c, table, pid), call.end) {
-                c.hang(AppOp::Read, start, call.end, false);
+                c.hang(AppOp::Read, start, call.end, ended);
             }
         }
     }

@@ -95,10 +95,8 @@ fn lines(text: &[u8], seen: &mut Seen, names: &mut names::Names) -> Vec<Row> {
                 seen.not_tcp += u64::from(waiting.take().is_some());
             }
             if line.contains("Flags [") {
-                match head
-                    .ok_or_else(|| "a packet without its first line".to_owned())
-                    .and_then(|h| parse(line, h))
-                {
+                let head = head.ok_or_else(|| "a packet without its first line".to_owned());
+                match head.and_then(|h| parse(line, h)).and_then(|r| same_clock(&rows, r)) {
                     Ok(mut r) => {
                         (r.line, r.frame) = (no, seen.packets);
                         names.resolve(&mut r, no);
@@ -122,6 +120,15 @@ fn lines(text: &[u8], seen: &mut Seen, names: &mut names::Names) -> Vec<Row> {
     }
     seen.not_tcp += u64::from(waiting.is_some());
     rows
+}
+
+/// Refuses a row whose time is of another kind than the first one's.
+fn same_clock(rows: &[Row], r: Row) -> Result<Row, String> {
+    let kind = |s: &Stamp| std::mem::discriminant(s);
+    match rows.first() {
+        Some(first) if kind(&first.at) != kind(&r.at) => Err("its time is of another format".to_owned()),
+        _ => Ok(r),
+    }
 }
 
 /// Gives every row its time, and says what had to be assumed.
