@@ -446,6 +446,50 @@ pub struct HalfStats {
     pub zero_windows: u64,
     /// Duplicate ACKs for this direction's data.
     pub dup_acks: u64,
+    /// What its sender waited for; only at a tap near it, and none for short transfers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+/// What the sender of one direction waited for, from its first data to the last acknowledgment. The parts add
+/// up to that time exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// The application had given nothing to send.
+    pub application: Ns,
+    /// The receive window had room for less than one segment.
+    pub receive_window: Ns,
+    /// Lost bytes were being repaired.
+    pub recovery: Ns,
+    /// The congestion window was full.
+    pub congestion_window: Ns,
+    /// The bytes in flight stayed at one level, below every window: the send buffer.
+    pub send_buffer: Ns,
+    /// Something on the path sent at its own rate, all the time.
+    pub path_rate: Ns,
+    /// Not known.
+    pub unknown: Ns,
+}
+
+impl Limits {
+    /// The parts with their names.
+    pub fn parts(&self) -> [(&'static str, Ns); 7] {
+        [
+            ("application", self.application),
+            ("receive-window", self.receive_window),
+            ("recovery", self.recovery),
+            ("congestion-window", self.congestion_window),
+            ("send-buffer", self.send_buffer),
+            ("path-rate", self.path_rate),
+            ("unknown", self.unknown),
+        ]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> Ns {
+        self.parts().iter().fold(Ns::ZERO, |sum, p| sum + p.1)
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::classify::{self, Half};
 use super::ranges::any_overlap;
 use super::sent::SendClock;
 use super::stall::{self, Context};
-use super::{CaptureFault, Connection, PacketMark, RttSample, cause, loss, rtt, spurious};
+use super::{CaptureFault, Connection, PacketMark, RttSample, cause, limits, loss, rtt, spurious};
 use crate::decode::Segment;
 use crate::flow::hygiene::{self, IdOrder};
 use crate::flow::{Incarnation, Packet, Trace, Twin, tap};
@@ -85,7 +85,10 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
 
     let quality = faults(&trace, &halves, &words, capture_twins);
     let offsets_known = trace.syn.c2s && trace.syn.s2c;
-    let stats = both(|d| numbers(&trace, &halves[d], &words[d], &rtt[d], d));
+    let stats = both(|d| HalfStats {
+        limits: limits::split(&trace, &halves[d], d, &rtt[d], sender_rtt[d]),
+        ..numbers(&trace, &halves[d], &words[d], &rtt[d], d)
+    });
     let span = Span::new(
         trace.packets.iter().map(|p| p.ts).min().unwrap_or_default(),
         trace.packets.iter().map(|p| p.ts).max().unwrap_or_default(),
@@ -294,5 +297,6 @@ fn numbers(trace: &Trace, half: &Half, word: &Word, samples: &[RttSample], dir: 
         window_max: windows().max(),
         zero_windows: word.zero_windows,
         dup_acks: word.dup_acks,
+        limits: None,
     }
 }

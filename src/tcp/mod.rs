@@ -14,6 +14,7 @@ mod analyze;
 mod cause;
 mod cause_of_wait;
 mod classify;
+mod limits;
 mod loss;
 pub(crate) mod ranges;
 mod rtt;

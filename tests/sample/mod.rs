@@ -18,7 +18,7 @@ pub use check::check;
 use std::collections::BTreeMap;
 use syncscope::model::app::ClockOffset;
 use syncscope::model::tcp::{
-    Cause, Filler, HalfStats, Hole, Loss, LossWhere, Owner, SegmentClass, SegmentRecord, Spurious,
+    Cause, Filler, HalfStats, Hole, Limits, Loss, LossWhere, Owner, SegmentClass, SegmentRecord, Spurious,
     SpuriousProof, Stall, StallCause, StallDetail, Tap, TapPosition,
 };
 use syncscope::model::{Dir, FlowId, FrameNo, Ns, PerDir, Phase, RelSeq, Side, Span, StreamRange, Ts};
@@ -539,6 +539,12 @@ fn frame_of_report(flow: FlowId) -> Report {
         window_max: Some(262_144),
         zero_windows: 0,
         dup_acks: 41,
+        limits: Some(Limits {
+            application: Ns::from_millis(10_300),
+            recovery: Ns::from_millis(4_100),
+            congestion_window: Ns::from_millis(410),
+            ..Limits::default()
+        }),
     };
     let s2c = HalfStats {
         packets: 1_344,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod hygiene;
+mod limits;
 mod loss;
 mod script;
 mod stalls;

@@ -3,6 +3,7 @@
 use super::more;
 use super::page::{Column, Page, Table};
 use crate::model::Dir;
+use crate::model::tcp::HalfStats;
 use crate::model::units::{bits_per_second, bytes, count};
 use crate::report::{FlowReport, InputKind, Report};
 use crate::view::words::{Tone, flow_ids, flow_name, input_name, percent};
@@ -140,6 +141,9 @@ fn flow<W: Write>(report: &Report, f: &FlowReport, several: bool, page: &mut Pag
         if d.dup_acks > 0 {
             text.push_str(&format!("; {} duplicate ACKs", count(d.dup_acks)));
         }
+        if let Some(paced) = paced_by(d) {
+            text.push_str(&format!("; paced by {paced}"));
+        }
         page.paragraph(4, &format!("{dir}  "), Tone::Plain, &text)?;
     }
     let mut counts: Vec<String> = Vec::new();
@@ -158,4 +162,28 @@ fn flow<W: Write>(report: &Report, f: &FlowReport, several: bool, page: &mut Pag
         }
     }
     page.paragraph(4, "", Tone::Plain, &counts.join("; "))
+}
+
+/// What its sender waited for, the largest part first; parts below 5 % are left out.
+fn paced_by(d: &HalfStats) -> Option<String> {
+    let limits = d.limits?;
+    let total = limits.total();
+    let mut parts = limits.parts();
+    parts.sort_by_key(|p| std::cmp::Reverse(p.1));
+    let large = parts.iter().filter(|p| p.1.0 > 0 && p.1.scaled(20, 1) >= total);
+    let said: Vec<String> = large
+        .map(|(name, t)| {
+            let name = match *name {
+                "application" => "the application",
+                "receive-window" => "the receive window",
+                "recovery" => "repairs",
+                "congestion-window" => "the congestion window",
+                "send-buffer" => "the send buffer",
+                "path-rate" => "the rate of the path",
+                _ => "not decided",
+            };
+            format!("{name} {}", percent(t.0, total.0))
+        })
+        .collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }

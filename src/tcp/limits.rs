@@ -1,0 +1,294 @@
+//! What set the pace: the time of one direction, split by what its sender waited for.
+//!
+//! A transfer may be slow without ever standing still. As on the sender's own chronograph (`busy`,
+//! `rwnd_limited`, `sndbuf_limited` of TCP_INFO), every moment from the first byte to the last
+//! acknowledgment belongs to one limit, here from packets alone and so only at a tap near the sender:
+//!
+//! ```text
+//! less than one segment fits into the window     → receive window
+//! bytes are being repaired                       → recovery
+//! nothing in flight, or a short segment was last → application (its queue was empty)
+//! the next bytes leave when an ACK comes         → clocked: path rate, send buffer, congestion window
+//! they leave of their own accord                 → application, or unknown where a pacer may have done it
+//! ```
+
+use super::RttSample;
+use super::classify::Half;
+use super::score::Score;
+use crate::flow::{Trace, Twin};
+use crate::model::tcp::{Limits, SegmentClass};
+use crate::model::{Dir, Ns, RelSeq, Ts};
+
+/// Fewer round trips than this show no habit.
+const HABIT: usize = 8;
+/// A queue adds at least this much.
+const QUEUE: Ns = Ns::from_millis(5);
+/// What an ACK lets TCP send follows it within this.
+const AT_ONCE: Ns = Ns::from_micros(300);
+/// What an application writes that an ACK woke follows it within this.
+const WOKEN: Ns = Ns::from_millis(2);
+/// No pacer waits longer between bursts of several segments.
+const PACED: Ns = Ns::from_millis(2);
+/// Segments this close belong to one burst.
+const TOGETHER: Ns = Ns::from_micros(200);
+/// Round trips with the same bytes in flight, to call that a buffer.
+const LEVEL: usize = 12;
+
+/// One round trip: until what was in flight at its start is acknowledged.
+#[derive(Debug, Default)]
+struct Round {
+    /// Time that ended with bytes that an ACK let go.
+    clocked: Ns,
+    /// Time that ended with bytes that came a moment after an ACK.
+    woken: Ns,
+    /// Time that ended with bytes that a pacer may have let go.
+    paced: Ns,
+    /// Time that ended with bytes that nobody let go.
+    unprompted: Ns,
+    /// Most bytes in flight.
+    peak: i64,
+    /// Time and bytes from one ACK to the next.
+    steps: Vec<(i64, i64)>,
+    /// When it began.
+    start: Ts,
+    /// Its fastest round trip.
+    rtt: Option<Ns>,
+    /// Bytes were repaired in it.
+    repaired: bool,
+}
+
+struct Walk {
+    mss: i64,
+    score: Score,
+    nxt: RelSeq,
+    edge: Option<RelSeq>,
+    recovery: RelSeq,
+    short: bool,
+    last_ack: Option<Ts>,
+    /// The newest burst of new bytes: its last segment, its size.
+    burst: (Option<Ts>, i64),
+    /// The largest burst of this round trip, and of the one before.
+    largest: i64,
+    before: i64,
+    round_end: RelSeq,
+    rounds: Vec<Round>,
+    now: Round,
+    sums: Limits,
+}
+
+/// Splits the time of `dir`. `rtt`: its round trips, `sender`: the lowest one from the tap to the sender. None
+/// away from the sender, or where too little was sent.
+pub fn split(trace: &Trace, half: &Half, dir: Dir, rtt: &[RttSample], sender: Option<Ns>) -> Option<Limits> {
+    let lowest = rtt.iter().map(|s| s.rtt).min()?;
+    if sender?.scaled(4, 1) > lowest {
+        return None;
+    }
+    let sender = sender.unwrap_or_default();
+    let (at_once, woken) = (AT_ONCE + sender, WOKEN + sender);
+    let mut w = Walk {
+        mss: i64::from(trace.segment_size(dir).max(1)),
+        score: Score::default(),
+        nxt: RelSeq(0),
+        edge: None,
+        recovery: RelSeq(0),
+        short: false,
+        last_ack: None,
+        burst: (None, 0),
+        largest: 0,
+        before: 0,
+        round_end: RelSeq(0),
+        rounds: Vec::new(),
+        now: Round::default(),
+        sums: Limits::default(),
+    };
+    let last_byte = half.records.iter().filter(|r| r.len > 0).map(|r| r.range().end).max()?;
+    let mut next_record = 0;
+    let mut before: Option<Ts> = None;
+    // Time since the last new bytes whose owner the next ones tell.
+    let mut waiting = Ns::ZERO;
+    for (i, p) in trace.packets.iter().enumerate() {
+        while half.packets.get(next_record).is_some_and(|&k| k < i) {
+            next_record += 1;
+        }
+        let record = half.packets.get(next_record).filter(|&&k| k == i).map(|_| &half.records[next_record]);
+        if matches!(p.twin, Twin::Capture(_)) {
+            continue;
+        }
+        if let Some(t) = before {
+            let step = p.ts.since(t).max(Ns::ZERO);
+            match w.limit() {
+                Some(sum) => *sum += step,
+                None => waiting += step,
+            }
+            before = Some(p.ts);
+        }
+        if p.dir == dir {
+            let r = p.range();
+            let again =
+                record.is_some_and(|r| r.class == SegmentClass::Retransmission && r.spurious.is_none());
+            if again {
+                w.recovery = w.recovery.max(w.nxt);
+                w.now.repaired = true;
+            }
+            if p.len > 0 && r.end > w.nxt {
+                if before.is_none() {
+                    before = Some(p.ts);
+                    w.now.start = p.ts;
+                }
+                let paced = w.may_be_paced(p.ts);
+                let part = match w.last_ack.map(|t| p.ts.since(t)) {
+                    Some(d) if d <= at_once => &mut w.now.clocked,
+                    _ if paced => &mut w.now.paced,
+                    Some(d) if d <= woken => &mut w.now.woken,
+                    _ => &mut w.now.unprompted,
+                };
+                *part += std::mem::take(&mut waiting);
+                w.sent(i64::from(p.len), p.ts);
+                w.short = i64::from(p.len) % w.mss != 0;
+            }
+            w.nxt = w.nxt.max(r.end);
+            let una = w.score.una.unwrap_or(w.nxt);
+            w.now.peak = w.now.peak.max(w.nxt.0 - una.0);
+        } else if let Some(ack) = p.ack {
+            let una = w.score.una.unwrap_or(ack);
+            w.score.take(p, w.nxt);
+            if let Some(win) = p.window.and_then(|n| i64::try_from(n).ok()) {
+                w.edge = w.edge.max(Some(ack.plus(win)));
+            }
+            if ack > una {
+                w.advanced(ack.0 - una.0, p.ts);
+            }
+            if ack >= last_byte {
+                break;
+            }
+        }
+    }
+    w.now.unprompted += waiting;
+    let last = std::mem::take(&mut w.now);
+    w.rounds.push(last);
+    let mut sums = w.sums;
+    if w.rounds.len() < HABIT {
+        return None;
+    }
+    let mut samples = rtt.iter().peekable();
+    for i in 0..w.rounds.len() {
+        let end = w.rounds.get(i + 1).map(|n| n.start);
+        while let Some(s) = samples.next_if(|s| end.is_none_or(|e| s.ts <= e)) {
+            let round = &mut w.rounds[i];
+            round.rtt = Some(round.rtt.map_or(s.rtt, |r| r.min(s.rtt)));
+        }
+    }
+    judge(&w.rounds, w.mss, lowest, &mut sums);
+    Some(sums)
+}
+
+impl Walk {
+    /// Whose time it is now; none: the next bytes will tell.
+    fn limit(&mut self) -> Option<&mut Ns> {
+        let una = self.score.una.unwrap_or(RelSeq(0));
+        let fits = self.edge.is_none_or(|e| e.0 - self.nxt.0 >= self.mss);
+        if una < self.recovery || !self.score.sacked.is_empty() {
+            Some(&mut self.sums.recovery)
+        } else if !fits {
+            Some(&mut self.sums.receive_window)
+        } else if self.nxt <= una || self.short {
+            Some(&mut self.sums.application)
+        } else {
+            None
+        }
+    }
+
+    fn sent(&mut self, len: i64, at: Ts) {
+        let together = self.burst.0.is_some_and(|t| at.since(t) <= TOGETHER);
+        self.burst = (Some(at), len + if together { self.burst.1 } else { 0 });
+        self.largest = self.largest.max(self.burst.1);
+    }
+
+    /// A pacer cuts the flight into bursts of about a millisecond, of one or two segments where it is slow.
+    fn may_be_paced(&self, at: Ts) -> bool {
+        let gap = self.burst.0.map(|t| at.since(t));
+        gap.is_some_and(|g| g <= PACED) || self.largest.max(self.before) <= 2 * self.mss
+    }
+
+    fn advanced(&mut self, bytes: i64, at: Ts) {
+        if let Some(t) = self.last_ack {
+            self.now.steps.push((at.since(t).0.max(0), bytes));
+        }
+        self.last_ack = Some(at);
+        if self.score.una.is_some_and(|u| u >= self.round_end) {
+            let next = Round { start: at, ..Round::default() };
+            self.rounds.push(std::mem::replace(&mut self.now, next));
+            self.round_end = self.nxt.plus(1);
+            self.before = std::mem::take(&mut self.largest);
+        }
+    }
+}
+
+/// Gives the time in flight its owner, round by round.
+fn judge(rounds: &[Round], mss: i64, lowest: Ns, sums: &mut Limits) {
+    let ceiling = ceiling(rounds, mss);
+    for (i, r) in rounds.iter().enumerate() {
+        let near = &rounds[i.saturating_sub(HABIT / 2)..(i + HABIT / 2).min(rounds.len())];
+        let queued = r.rtt.is_some_and(|t| t >= lowest.scaled(5, 4) + QUEUE);
+        let even = even(near);
+        let full = ceiling.is_some_and(|c| r.peak * 4 + mss > c * 4);
+        let (clocked, own) = match (queued, even) {
+            (true, _) => {
+                sums.path_rate += r.paced;
+                (&mut sums.path_rate, r.woken + r.unprompted)
+            }
+            // A pacer and a steady application look the same.
+            (_, true) => {
+                sums.unknown += r.paced + r.woken + r.unprompted;
+                (&mut sums.path_rate, Ns::ZERO)
+            }
+            _ if full => {
+                sums.application += r.unprompted;
+                sums.unknown += r.paced;
+                // A level that the receive window sets is that window's.
+                let window = sums.receive_window.scaled(5, 1) > sums.total();
+                (if window { &mut sums.receive_window } else { &mut sums.send_buffer }, r.woken)
+            }
+            _ => {
+                sums.application += r.woken + r.unprompted;
+                sums.unknown += r.paced;
+                let grows = grows(rounds, i, mss);
+                (if grows { &mut sums.congestion_window } else { &mut sums.unknown }, Ns::ZERO)
+            }
+        };
+        *clocked += r.clocked + own;
+    }
+}
+
+/// A full congestion window grows, by a segment a round trip at least every other time (RFC 5681 §3.1), until a
+/// loss halves it.
+fn grows(rounds: &[Round], i: usize, mss: i64) -> bool {
+    // The last one was cut short.
+    let near = &rounds[i.saturating_sub(HABIT)..(i + HABIT).min(rounds.len() - 1)];
+    let before = near.first().map_or(0, |r| r.peak);
+    near.iter().any(|r| r.repaired)
+        || near.last().is_some_and(|r| r.peak > before + mss * near.len() as i64 / 4)
+}
+
+/// ACKs come evenly, byte for byte: something on the path sends at its own rate all the time. Where a window
+/// is the limit they come in bursts with a silence behind.
+fn even(near: &[Round]) -> bool {
+    let steps = || near.iter().flat_map(|r| &r.steps).copied();
+    let mut pace: Vec<i64> = steps().map(|(t, n)| t / n.max(1)).collect();
+    pace.sort_unstable();
+    let Some(&median) = pace.get(pace.len() / 2).filter(|_| pace.len() >= 12) else { return false };
+    let total: i64 = steps().map(|s| s.0).sum();
+    let busy: i64 = steps().filter(|(t, n)| t / n.max(&1) <= median + median * 7 / 10).map(|s| s.0).sum();
+    total > 0 && busy * 10 >= total * 8
+}
+
+/// The level that most round trips reach, to a fraction of a segment, and none exceeds: a buffer's size. A
+/// congestion window that is full grows.
+fn ceiling(rounds: &[Round], mss: i64) -> Option<i64> {
+    let top = rounds.iter().map(|r| r.peak).max()?;
+    let full = |r: &&Round| (top - r.peak) * 4 < mss;
+    let first = rounds.iter().position(|r| full(&r))?;
+    let since = rounds[first..].len();
+    let reached = rounds[first..].iter().filter(full).count();
+    (reached >= LEVEL && reached * 10 >= since * 8 && top > mss).then_some(top)
+}
