@@ -170,6 +170,7 @@ impl<'a> Ending<'a> {
         // answers a stray segment writes those of no connection.
         let speaks_on = others().any(|p| p.ts > rst.ts + STILL_ON_THE_WAY && p.carries());
         let foreign = far || speaks_on;
+        let refused = halves[dir].nxt.0 <= 1 && words[dir].points.len() <= 1;
         let start = trace
             .packets
             .iter()
@@ -182,8 +183,12 @@ impl<'a> Ending<'a> {
             dir,
             start,
             end: Some(rst.ts),
-            // A peer that hangs up is no fault of the path.
-            owner: if foreign { Owner::Network } else { Owner::ReceiverApp },
+            // The peer's program hung up or was not there; nobody on the path did.
+            owner: match (foreign, refused) {
+                (true, _) => Owner::Network,
+                (_, true) => Owner::ReceiverHost,
+                _ => Owner::ReceiverApp,
+            },
             cause: StallCause::Reset,
             detail: StallDetail {
                 outstanding: Some(unfinished.len()),

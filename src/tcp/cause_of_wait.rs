@@ -567,10 +567,14 @@ impl Facts<'_> {
                     && self.cx.trace.packets[**i].checksum_ok != Some(false)
             })
             .count();
-        let spoke = self.cx.trace.packets.iter().any(|p| {
-            p.dir != self.wait.dir && p.ts > self.wait.start + Ns::from_millis(1) && p.ts < self.wait.until
-        });
-        came >= 2 && spoke
+        // Without a later ACK it may have stopped altogether.
+        let lives = self.wait.end.is_some()
+            || self.cx.trace.packets.iter().any(|p| {
+                p.dir != self.wait.dir
+                    && p.ts > self.wait.start + Ns::from_millis(1)
+                    && p.ts < self.wait.until
+            });
+        came >= 2 && lives && !self.nothing_was_lost()
     }
 }
 

@@ -230,6 +230,13 @@ impl Walk<'_> {
             if let Some((missing, _)) = self.missing_before(i) {
                 return (self.unseen.beyond(gap, missing), None);
             }
+            if let (Some(prev), Some(rtt)) = (self.previous, self.path_rtt)
+                && !self.peer_spoke
+                && !self.order.is_useful(self.dir)
+            {
+                let pause = p.ts.since(self.trace.packets[prev].ts);
+                return (self.unseen.maybe_probe(pause, rtt.max(Ns::from_millis(5))), None);
+            }
         } else if self.started && gap.is_empty() {
             if let Some((missing, pause)) = self.missing_before(i).filter(|m| m.0 > 0) {
                 self.unseen.timed_out(missing, pause, p.len, p.ts);
@@ -297,8 +304,9 @@ impl Walk<'_> {
 
     /// A go-back that has ended leaves its doubtful records decided.
     fn settle(&mut self, at: Option<Ts>) {
-        for id in self.unseen.settle(at, self.patience()) {
-            self.half.records[id as usize].class = SegmentClass::Retransmission;
+        let (doubtful, class) = self.unseen.settle(at, self.patience());
+        for id in doubtful {
+            self.half.records[id as usize].class = class;
         }
     }
 

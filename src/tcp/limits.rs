@@ -31,6 +31,8 @@ const WOKEN: Ns = Ns::from_millis(2);
 const PACED: Ns = Ns::from_millis(2);
 /// Segments this close belong to one burst.
 const TOGETHER: Ns = Ns::from_micros(200);
+/// Numbers and times beyond this are lies: a TiB in flight, a quarter of an hour between ACKs.
+const FAR: i64 = 1 << 40;
 /// Round trips with the same bytes in flight, to call that a buffer.
 const LEVEL: usize = 12;
 
@@ -148,7 +150,7 @@ pub fn split(trace: &Trace, half: &Half, dir: Dir, rtt: &[RttSample], sender: Op
             }
             w.nxt = w.nxt.max(r.end);
             let una = w.score.una.unwrap_or(w.nxt);
-            w.now.peak = w.now.peak.max(w.nxt.0 - una.0);
+            w.now.peak = w.now.peak.max(w.nxt.0.saturating_sub(una.0).min(FAR));
         } else if let Some(ack) = p.ack {
             let una = w.score.una.unwrap_or(ack);
             w.score.take(p, w.nxt);
@@ -156,7 +158,7 @@ pub fn split(trace: &Trace, half: &Half, dir: Dir, rtt: &[RttSample], sender: Op
                 w.edge = w.edge.max(Some(ack.plus(win)));
             }
             if ack > una {
-                w.advanced(ack.0 - una.0, p.ts);
+                w.advanced(ack.0.saturating_sub(una.0).min(FAR), p.ts);
             }
             if ack >= last_byte {
                 break;
@@ -186,7 +188,7 @@ impl Walk {
     /// Whose time it is now; none: the next bytes will tell.
     fn limit(&mut self) -> Option<&mut Ns> {
         let una = self.score.una.unwrap_or(RelSeq(0));
-        let fits = self.edge.is_none_or(|e| e.0 - self.nxt.0 >= self.mss);
+        let fits = self.edge.is_none_or(|e| e.0.saturating_sub(self.nxt.0) >= self.mss);
         if una < self.recovery || !self.score.sacked.is_empty() {
             Some(&mut self.sums.recovery)
         } else if !fits {
@@ -212,7 +214,7 @@ impl Walk {
 
     fn advanced(&mut self, bytes: i64, at: Ts) {
         if let Some(t) = self.last_ack {
-            self.now.steps.push((at.since(t).0.max(0), bytes));
+            self.now.steps.push((at.since(t).0.clamp(0, FAR), bytes));
         }
         self.last_ack = Some(at);
         if self.score.una.is_some_and(|u| u >= self.round_end) {
@@ -277,9 +279,10 @@ fn even(near: &[Round]) -> bool {
     let mut pace: Vec<i64> = steps().map(|(t, n)| t / n.max(1)).collect();
     pace.sort_unstable();
     let Some(&median) = pace.get(pace.len() / 2).filter(|_| pace.len() >= 12) else { return false };
-    let total: i64 = steps().map(|s| s.0).sum();
-    let busy: i64 = steps().filter(|(t, n)| t / n.max(&1) <= median + median * 7 / 10).map(|s| s.0).sum();
-    total > 0 && busy * 10 >= total * 8
+    let total = steps().fold(0i64, |sum, s| sum.saturating_add(s.0));
+    let usual = steps().filter(|(t, n)| t / n.max(&1) <= median + median * 7 / 10);
+    let busy = usual.fold(0i64, |sum, s| sum.saturating_add(s.0));
+    total > 0 && busy >= total / 10 * 8
 }
 
 /// The level that most round trips reach, to a fraction of a segment, and none exceeds: a buffer's size. A

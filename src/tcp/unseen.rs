@@ -44,6 +44,8 @@ struct GoBack {
     doubtful: Vec<u32>,
     /// The time-out itself is proven.
     proven: bool,
+    /// New data followed without a pause.
+    over: bool,
 }
 
 impl Unseen {
@@ -84,12 +86,19 @@ impl Unseen {
         let done = self.packets(u64::from(len));
         let sure = missing.saturating_sub(timers).saturating_sub(done);
         let most = missing.saturating_sub(done);
-        self.again = Some(GoBack { sure, most, last: at, doubtful: Vec::new(), proven: true });
+        self.again = Some(GoBack { sure, most, last: at, doubtful: Vec::new(), proven: true, over: false });
     }
 
     /// What came by looks like a time-out's resend, without a count that proves it.
     pub fn maybe_timed_out(&mut self, at: Ts) {
-        self.again = Some(GoBack { sure: 0, most: FLIGHT, last: at, doubtful: Vec::new(), proven: false });
+        self.again = Some(GoBack {
+            sure: 0,
+            most: FLIGHT,
+            last: at,
+            doubtful: Vec::new(),
+            proven: false,
+            over: false,
+        });
     }
 
     /// A segment that is as large as any.
@@ -100,12 +109,14 @@ impl Unseen {
     /// What the next segment in sequence is. `quiet`: time after which a go-back would have gone on.
     pub fn next(&mut self, id: u32, len: u32, at: Ts, quiet: Ns) -> SegmentClass {
         let cost = self.packets(u64::from(len));
-        let Some(g) = self.again.as_mut().filter(|g| at.since(g.last) <= quiet + DELAYED_ACK) else {
+        let Some(g) = self.again.as_mut().filter(|g| !g.over && at.since(g.last) <= quiet + DELAYED_ACK)
+        else {
             return SegmentClass::New;
         };
         if g.most < cost {
-            // It sends on: where the repeated bytes ended is not known.
-            self.again = None;
+            // It sends on. New bytes at hand would have gone out before any repeated ones (F-RTO, RFC 5682 §3.1)
+            // and left a gap: so there was nothing to repeat but what is certain.
+            g.over = true;
             return SegmentClass::New;
         }
         g.last = at;
@@ -119,14 +130,23 @@ impl Unseen {
         SegmentClass::Undecided
     }
 
-    /// Ends a go-back that paused or left a gap, and hands over the records that it leaves decided: the
-    /// sender had nothing new to send, or would have tried it before them (F-RTO, RFC 5682 §3.1).
-    pub fn settle(&mut self, at: Option<Ts>, quiet: Ns) -> Vec<u32> {
-        let over = |g: &GoBack| at.is_none_or(|t| t.since(g.last) > quiet + DELAYED_ACK);
-        match self.again.take_if(|g| over(g)) {
-            Some(g) if g.proven => g.doubtful,
-            _ => Vec::new(),
+    /// Ends a go-back that paused, left a gap or went on with new data, and hands over the records that this
+    /// leaves decided, with their class.
+    pub fn settle(&mut self, at: Option<Ts>, quiet: Ns) -> (Vec<u32>, SegmentClass) {
+        let ends = |g: &GoBack| g.over || at.is_none_or(|t| t.since(g.last) > quiet + DELAYED_ACK);
+        match self.again.take_if(|g| ends(g)) {
+            Some(g) if g.proven && g.over => (g.doubtful, SegmentClass::New),
+            // It had nothing new to send.
+            Some(g) if g.proven => (g.doubtful, SegmentClass::Retransmission),
+            _ => (Vec::new(), SegmentClass::Undecided),
         }
+    }
+
+    /// The same where nothing counts the packets: a probe waits two round trips, or as long as a delayed ACK
+    /// more (RFC 8985 §7.2).
+    pub fn maybe_probe(&self, pause: Ns, rtt: Ns) -> SegmentClass {
+        let due = pause >= rtt.scaled(3, 2) && pause <= rtt.scaled(5, 2) + RTO_MIN + DELAYED_ACK;
+        if due { SegmentClass::Undecided } else { SegmentClass::New }
     }
 
     /// Beyond a gap and after a pause: the last segment again (a tail loss probe), or the first copy?

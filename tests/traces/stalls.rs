@@ -560,6 +560,18 @@ fn what_the_receivers_own_tap_saw_again_and_again_was_called_a_dead_ack_path() {
     let c = case("");
     let s = named(&c, StallCause::HostDrop);
     assert_eq!((s.owner, s.end), (Owner::ReceiverHost, None));
+    // It comes to its senses later: what it dropped meanwhile it dropped all the same. Its own silence was
+    // called the network's loss.
+    let late = trace(&with(
+        HELLO_AT_SERVER,
+        "0.041 c 1:1001
+         0.0411 s ack 1001
+         0.082 c 1001:2001
+         0.332 c 1001:2001
+         0.832 c 1001:2001
+         0.8321 s ack 2001",
+    ));
+    assert_eq!((only(&late).owner, only(&late).cause), (Owner::ReceiverHost, StallCause::HostDrop));
     // Broken on the way: the host does right to drop them.
     assert!(case("bad").stalls.iter().all(|s| s.cause != StallCause::HostDrop));
 }
@@ -599,13 +611,15 @@ fn a_reset_is_told_by_its_distance_and_by_who_goes_on_speaking() {
     let talk = "0.041 c 1:1001 ts 41,0\n 0.081 s ack 1001 ts 5,41\n 0.082 c 1001:2001 ts 82,5\n";
     let peer = trace(&with(HELLO, &format!("{talk} 0.12 s R noid win 0")));
     assert_eq!(named(&peer, StallCause::Reset).detail.sent_by.as_deref(), Some("peer"));
+    assert_eq!(named(&peer, StallCause::Reset).owner, Owner::ReceiverApp);
     let forged = trace(&with(
         HELLO,
         &format!(
             "{talk} 0.10 s R noid win 0\n 0.30 s 1:501 ack 2001 win 8000 ts 9,82\n 0.60 s 1:501 ts 12,82"
         ),
     ));
-    assert_eq!(named(&forged, StallCause::Reset).detail.sent_by.as_deref(), Some("middlebox"));
+    let forged = named(&forged, StallCause::Reset);
+    assert_eq!((forged.owner, forged.detail.sent_by.as_deref()), (Owner::Network, Some("middlebox")));
 }
 
 /// Nothing was outstanding, nobody had said goodbye: the connection was cut all the same.
