@@ -2,7 +2,7 @@
 
 use super::findings::{self, Weighed};
 use super::sentence::{self, Facts};
-use super::{flows, verdict};
+use super::{flows, pace, verdict};
 use crate::correlate::incident::{Group, Lists, groups};
 use crate::correlate::join::{Joined, Joiner};
 use crate::correlate::peer::Peer;
@@ -273,6 +273,7 @@ fn conclude(w: &World, r: &Report, groups: &[Group]) -> Vec<crate::report::Findi
             f.next = format!("{asked}; {ways}.");
         }
     }
+    all.extend(pace::findings(r));
     all
 }
 

@@ -5,6 +5,7 @@ mod build;
 mod explain;
 mod findings;
 mod flows;
+mod pace;
 mod rules;
 mod sentence;
 mod verdict;

@@ -57,6 +57,13 @@ impl Score {
                 self.una = Some(ack);
                 self.sacked.trim_below(ack);
                 self.dup_acks = 0;
+                // Whoever held these bytes would have acknowledged them now: dropped again (RFC 2018 §8).
+                let reneged = self.sacked.within(StreamRange::new(ack, ack.plus(1))).first().copied();
+                if reneged.is_some() && !p.sacks().iter().any(|b| b.start == ack) {
+                    let until = self.sacked.gaps(StreamRange::new(ack, RelSeq(i64::MAX)));
+                    let end = until.first().map_or(RelSeq(i64::MAX), |g| g.start);
+                    self.sacked.remove(StreamRange::new(ack, end));
+                }
             }
             Some(_) => {}
         }

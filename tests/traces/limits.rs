@@ -4,10 +4,15 @@ use super::script::trace;
 use super::{HELLO, HELLO_AT_SERVER, with};
 use syncscope::model::tcp::Limits;
 use syncscope::model::{Dir, Ns};
+use syncscope::tcp::Connection;
 
 /// One burst a round trip: so many segments of 1000 bytes and a tail, `spacing` seconds apart at the
 /// receiver, let go by the last ACK of the burst before.
 fn bursts(hello: &str, sizes: &[u32], tail: u32, rtt: impl Fn(usize) -> f64, spacing: f64) -> Option<Limits> {
+    transfer(hello, sizes, tail, rtt, spacing).halves[Dir::C2s].limits
+}
+
+fn transfer(hello: &str, sizes: &[u32], tail: u32, rtt: impl Fn(usize) -> f64, spacing: f64) -> Connection {
     let mut lines: Vec<(f64, String)> = Vec::new();
     let (mut at, mut seq) = (0.05, 1);
     for (k, &n) in sizes.iter().enumerate() {
@@ -22,7 +27,7 @@ fn bursts(hello: &str, sizes: &[u32], tail: u32, rtt: impl Fn(usize) -> f64, spa
     }
     lines.sort_by(|a, b| a.0.total_cmp(&b.0));
     let text: String = lines.iter().map(|(t, what)| format!("{t:.7} {what}\n")).collect();
-    trace(&with(hello, &text)).halves[Dir::C2s].limits
+    trace(&with(hello, &text))
 }
 
 fn wide() -> String {
@@ -83,4 +88,23 @@ fn a_tap_at_the_receiver_does_not_know_what_the_sender_waited_for() {
         0.082 c 1001:2001
         0.0821 s ack 2001\n";
     assert_eq!(trace(&with(HELLO_AT_SERVER, text)).halves[Dir::C2s].limits, None);
+}
+
+/// Nothing stood still and nothing was lost, so nothing was said, although each round trip took four times as long
+/// as it need.
+#[test]
+fn a_queue_that_stands_for_the_whole_transfer_is_a_finding() {
+    let found = |c: Connection| {
+        let report = syncscope::diagnose::build(syncscope::correlate::BuildInputs {
+            captures: vec![syncscope::correlate::CaptureInput { connections: vec![c], ..Default::default() }],
+            ..Default::default()
+        });
+        report.findings.iter().map(|f| f.code.clone()).collect::<Vec<_>>()
+    };
+    let sizes: Vec<u32> = (30..56).collect();
+    let queued = transfer(&wide(), &sizes, 0, |k| 0.04 + 0.006 * (k as f64).min(24.0), 0.001);
+    assert_eq!(found(queued), ["queueing"]);
+    // A short queue is what a full line has.
+    let short = transfer(&wide(), &sizes, 0, |k| 0.04 + 0.001 * (k as f64).min(24.0), 0.001);
+    assert_eq!(found(short), Vec::<String>::new());
 }

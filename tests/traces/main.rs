@@ -6,6 +6,7 @@ mod limits;
 mod loss;
 mod script;
 mod stalls;
+mod traps;
 
 use script::trace;
 use syncscope::model::tcp::{Cause, SegmentClass};
