@@ -104,6 +104,25 @@ fn one_line_with_a_duration_is_written_when_the_read_ends() {
 }
 
 #[test]
+fn a_log_in_json_lines_or_in_another_encoding_is_read_by_its_pattern() {
+    let line = "{\"t\":\"00:00:01.5\",\"took_ms\":250.5,\"n\":12}\n";
+    let p = parse("[read]\nline = 'took_ms\":(?<ms>[0-9.]+),\"n\":(?<bytes>\\d+)'", line).unwrap();
+    assert_eq!(p.streams[0].events[0].len, 12);
+    let pattern = Pattern::new(&format!("{TIME}[read]\nstart = 'S'\nend = 'E'")).unwrap();
+    let Recognised::Other(p) = read(b"00:00:01 S \xc4\xe3\n00:00:02 E\n", Some(&pattern)).unwrap() else {
+        panic!("not ours")
+    };
+    assert_eq!(p.streams[0].events.len(), 1);
+}
+
+#[test]
+fn a_write_needs_no_duration() {
+    let p = parse("[write]\nline = 'send (?<bytes>\\d+)'", "00:00:01 send 7\n").unwrap();
+    let e = p.streams[0].events[0];
+    assert_eq!((e.op, e.len, e.end.since(e.start).0), (syncscope::model::AppOp::Write, 7, 0));
+}
+
+#[test]
 fn two_reads_at_once_are_paired_by_their_id() {
     let p = parse(
         "[read]\nstart = '(?<id>\\w+) begin'\nend = '(?<id>\\w+) end'",
@@ -136,7 +155,8 @@ fn faults_of_a_log_name_the_line_and_the_reason() {
     assert!(at("00:00:01 S\n00:00:02 E many\n").contains("line 2: `many` is no number of bytes"));
     assert_eq!(parse(pattern, " \n").unwrap_err(), AppLogError::Empty);
     assert_eq!(read(b"a\nb\0c", None).unwrap_err(), AppLogError::NotText { line: 2 });
-    assert_eq!(read(b"a\n\n\xff", None).unwrap_err(), AppLogError::NotText { line: 3 });
+    let other = read(b"\xc4\xe3\n", None).unwrap_err();
+    assert!(matches!(other, AppLogError::Unknown { .. }), "{other}");
     assert!(read(b"{\"a\":1}", None).unwrap_err().to_string().contains("missing field"));
     assert!(read(b"10:00 read\n", None).unwrap_err().to_string().contains("--app-log-pattern"));
 }

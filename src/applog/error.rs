@@ -7,13 +7,16 @@ pub enum AppLogError {
     #[error("the file is empty")]
     Empty,
     /// Binary data.
-    #[error("line {line}: not text (a byte that is not UTF-8, or a NUL)")]
+    #[error("line {line}: not text (a NUL byte)")]
     NotText {
         /// Where.
         line: u64,
     },
     /// JSON, and not ours.
-    #[error("not an event log: {0}")]
+    #[error(
+        "JSON, and not an events file of a run record: {0}\n  for a program's own log, say how its lines look with \
+         --app-log-pattern FILE.toml"
+    )]
     NotEvents(String),
     /// No known kind.
     #[error(

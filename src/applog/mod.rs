@@ -22,6 +22,7 @@ pub use error::AppLogError;
 pub use pattern::{HELP as PATTERN_HELP, Pattern};
 
 use crate::model::{AppLog, AppOp, Side, Ts};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 /// A log, read; where and when it happened may still be open.
@@ -108,32 +109,33 @@ pub enum Recognised {
 pub fn read(bytes: &[u8], pattern: Option<&Pattern>) -> Result<Recognised, AppLogError> {
     let text = as_text(bytes)?;
     if text.trim_start().starts_with('{') {
-        return match serde_json::from_str(text) {
-            Ok(log) => Ok(Recognised::Own(Box::new(log))),
-            Err(e) => Err(AppLogError::NotEvents(e.to_string())),
-        };
-    }
-    if strace::recognise(text) {
-        return strace::read(text).map(Recognised::Other);
+        match (serde_json::from_str(&text), pattern) {
+            (Ok(log), _) => return Ok(Recognised::Own(Box::new(log))),
+            (Err(e), None) => return Err(AppLogError::NotEvents(e.to_string())),
+            // a program may log JSON, too
+            (Err(_), Some(_)) => {}
+        }
+    } else if strace::recognise(&text) {
+        return strace::read(&text).map(Recognised::Other);
     }
     match pattern {
-        Some(p) => p.read(text).map(Recognised::Other),
-        None => Err(AppLogError::Unknown { line: shown(first_line(text)) }),
+        Some(p) => p.read(&text).map(Recognised::Other),
+        None => Err(AppLogError::Unknown { line: shown(first_line(&text)) }),
     }
 }
 
-/// The bytes as text. Stray bytes of other encodings would be fine; control bytes tell a binary file.
-fn as_text(bytes: &[u8]) -> Result<&str, AppLogError> {
+/// The bytes as text. Stray bytes of another encoding are shown as such; a NUL tells a binary file.
+fn as_text(bytes: &[u8]) -> Result<Cow<'_, str>, AppLogError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(AppLogError::Empty);
     }
-    let line = |at: usize| bytes[..at].iter().filter(|b| **b == b'\n').count() as u64 + 1;
-    match std::str::from_utf8(bytes) {
-        Ok(text) => match bytes.iter().position(|b| *b == 0) {
-            Some(at) => Err(AppLogError::NotText { line: line(at) }),
-            None => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        },
-        Err(e) => Err(AppLogError::NotText { line: line(e.valid_up_to()) }),
+    match bytes.iter().position(|b| *b == 0) {
+        Some(at) => {
+            let line = bytes[..at].iter().filter(|b| **b == b'\n').count() as u64 + 1;
+            Err(AppLogError::NotText { line })
+        }
+        None => Ok(String::from_utf8_lossy(bytes)),
     }
 }
 

@@ -272,7 +272,7 @@ impl Op {
         let kind = match (raw.line, raw.start, raw.end) {
             (Some(line), None, None) => {
                 let line = regex("line", &line)?;
-                if !UNITS.iter().any(|(name, _)| has(&line, name)) {
+                if op == AppOp::Read && !UNITS.iter().any(|(name, _)| has(&line, name)) {
                     return Err(("line", "needs a group s, ms, us or ns for how long it took".to_owned()));
                 }
                 Kind::One(line)

@@ -1,7 +1,7 @@
 //! `syncscope compare`: what happened between two places where the same traffic was captured.
 
 use super::analysis::{self, SLOW_READ};
-use super::logs::LogArgs;
+use super::logs::{self, LogArgs};
 use super::view::FailOn;
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::correlate::{BuildInputs, CaptureInput};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = applog::PATTERN_HELP)]
 pub struct Args {
-    /// A pcap or pcapng file, also compressed with gzip or zstd; `-` reads standard input.
+    /// A pcap or pcapng file, also compressed with gzip or zstd, or what tcpdump printed; `-` reads standard input.
     #[arg(value_name = "A")]
     a: PathBuf,
     /// The same traffic, captured at another place. Clocks, addresses and sequence numbers may differ; the order of
@@ -41,6 +41,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let opened = args.logs.open()?;
+    let hints = logs::hints(&args.logs, &opened);
     let mut captures = Vec::new();
     for file in [&args.a, &args.b] {
         if file.is_dir() {
@@ -49,7 +50,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
                 file.display()
             )));
         }
-        captures.push(analysis::read_capture(&mut *capture::file::open(file)?, None)?);
+        captures.push(analysis::read_capture(&mut *capture::file::open_with(file, &hints)?, None)?);
     }
     let contents: Vec<String> = captures.iter().map(contents).collect();
     let (logs, quality) = args.logs.bind(opened, &captures)?;
