@@ -2,7 +2,7 @@
 
 use super::rules;
 use crate::correlate::incident::Group;
-use crate::model::tcp::{Owner, StallCause};
+use crate::model::tcp::{Owner, Stall, StallCause};
 use crate::model::{Dir, FlowId, Ns, Span};
 use crate::report::{Evidence, Finding, Incident, Quality, Report, Severity};
 use std::collections::BTreeMap;
@@ -119,7 +119,11 @@ pub(super) fn severity(g: &Group, cost: Ns, r: &Report, hung: bool, logged: bool
     use StallCause::*;
     let cause = g.cause.unwrap_or(Unknown);
     let stalls = || g.stalls.iter().filter_map(|&n| r.stalls.get(n as usize));
-    let cut_off = cause == Reset && stalls().any(|s| s.detail.outstanding.is_some_and(|n| n > 0));
+    // Whoever hangs up with all said and done may mean it; a box in between never does.
+    let by_force = |s: &Stall| {
+        s.detail.outstanding.is_some_and(|n| n > 0) || s.detail.sent_by.as_deref() == Some("middlebox")
+    };
+    let cut_off = cause == Reset && stalls().any(by_force);
     let broke = matches!(cause, MtuBlackHole | Deadlock) || cut_off;
     if matches!(cause, Gap | Idle | WaitingForPeer) {
         return Severity::Info;

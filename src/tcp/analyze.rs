@@ -9,7 +9,7 @@ use super::{CaptureFault, Connection, PacketMark, RttSample, cause, limits, loss
 use crate::decode::Segment;
 use crate::flow::hygiene::{self, IdOrder};
 use crate::flow::{Incarnation, Packet, Trace, Twin, tap};
-use crate::model::tcp::{HalfStats, Owner, SegmentClass, Stall, StallCause, StallDetail};
+use crate::model::tcp::{HalfStats, Hole, Owner, SegmentClass, Stall, StallCause, StallDetail};
 use crate::model::{Dir, Ns, PerDir, Span, StreamRange, Ts};
 
 /// Analyses one connection incarnation. `capture_end`: time stamp of the capture's last frame, of
@@ -32,6 +32,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
         spurious::label(&trace, &mut halves[d], d);
     }
 
+    let end = Ending::of(&trace);
     let mut losses = Vec::new();
     let mut holes = Vec::new();
     for d in Dir::BOTH {
@@ -50,10 +51,12 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
         );
         holes.extend(words[d].holes.iter().copied());
     }
+    // What still arrives after the reset fills no gap, and nobody waits for it.
+    let over = |h: &Hole| h.death.is_none() && end.reset.is_some_and(|r| h.birth > r.ts);
+    holes.retain(|h| !over(h));
     losses.sort_by_key(|l| (l.sent.or(l.repaired), l.range.start));
     holes.sort_by_key(|h| (h.birth, h.range.start));
 
-    let end = Ending::of(&trace);
     let acks = both(|d| words[d].points.clone());
     let mut stalls = Vec::new();
     {

@@ -656,3 +656,29 @@ fn one_late_ack_is_no_queue_and_grown_round_trips_are() {
     let grown = case([0.09, 0.1, 0.11, 0.12, 0.13, 0.45]);
     assert_eq!(grown.last(), Some(&StallCause::Queueing), "{grown:?}");
 }
+
+/// A box resets both ends of a running upload. What was under way arrives after that and leaves a gap, which was
+/// called a loss; the server had nothing outstanding, and so the reset was called harmless.
+#[test]
+fn a_forged_reset_of_a_running_upload_was_harmless_and_followed_by_a_loss() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        "0.041 c 1:1001
+         0.0411 s ack 1001
+         0.082 c 1001:2001
+         0.0821 s ack 2001
+         0.090 c R 2001:2001 ttl 250
+         0.1001 c 3001:4001
+         0.1002 s R 1:1
+         0.1004 c 4001:5001
+         0.1005 s R 1:1",
+    ));
+    assert_eq!(c.holes, []);
+    assert_eq!(named(&c, StallCause::Reset).detail.sent_by.as_deref(), Some("middlebox"));
+    let report = syncscope::diagnose::build(syncscope::correlate::BuildInputs {
+        captures: vec![syncscope::correlate::CaptureInput { connections: vec![c], ..Default::default() }],
+        ..Default::default()
+    });
+    let found: Vec<_> = report.findings.iter().map(|f| (f.code.as_str(), f.severity)).collect();
+    assert_eq!(found, [("reset", syncscope::report::Severity::Error)]);
+}
