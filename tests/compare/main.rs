@@ -304,3 +304,36 @@ fn an_acknowledgement_that_only_the_senders_tap_has_proves_nothing() {
     let only_a = |m: &syncscope::report::Missing| m.dir == Dir::C2s && m.input == 0;
     assert!(!section(&r).missing.iter().any(only_a), "{:?}", section(&r).missing);
 }
+
+#[test]
+fn mangled_captures_do_no_harm() {
+    for seed in 0..25 {
+        let p = bad_link(seed, Talk { down: 60_000, ..three(seed) });
+        let mut chance = Chance::new(seed);
+        let mut mangle = |all: &[tap::Seen]| -> Vec<tap::Seen> {
+            let mut all = all.to_vec();
+            for s in &mut all {
+                if chance.one_in(5) {
+                    let at = chance.between(0, s.data.len().min(60) as i64 - 1) as usize;
+                    s.data[at] = chance.next() as u8;
+                }
+                if chance.one_in(50) {
+                    s.ts = Ts(chance.next() as i64);
+                }
+                if chance.one_in(50) {
+                    s.data.truncate(chance.between(0, 50) as usize);
+                }
+            }
+            all
+        };
+        let (a, b) = (mangle(&p.client), mangle(&p.server));
+        let r = compare(&a, &b);
+        let mut text = Vec::new();
+        let options = syncscope::view::TextOptions { comparison: true, ..Default::default() };
+        syncscope::view::text::write(&r, &mut text, options).unwrap();
+        let mut lines = Vec::new();
+        syncscope::view::ndjson::write(&r, &mut lines).unwrap();
+        let again = syncscope::view::load(std::str::from_utf8(&lines).unwrap()).unwrap();
+        assert_eq!(again.comparison, r.comparison, "seed {seed}");
+    }
+}

@@ -24,6 +24,8 @@ use std::io::{self, Write};
 
 const MAX_LOSSES: usize = 20;
 const MAX_FLOWS: usize = 12;
+/// Connections behind NAT that are named.
+const MAX_NAMES: usize = 4;
 
 pub(super) fn write<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
     let Some(c) = &report.comparison else { return Ok(()) };
@@ -40,6 +42,12 @@ pub(super) fn write<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Re
     }
     page.paragraph(2, "overlap  ", Tone::Plain, &overlap(report, c))?;
     page.paragraph(2, "same     ", Tone::Plain, &paired(c))?;
+    let moved = || c.paired.iter().filter(|p| p.by != PairedBy::Addresses && p.a != p.b);
+    for p in moved().take(MAX_NAMES) {
+        let text = format!("{} → {} in A is {} → {} in B", p.a.client, p.a.server, p.b.client, p.b.server);
+        page.paragraph(11, "", Tone::Dim, &text)?;
+    }
+    more(page, moved().count().saturating_sub(MAX_NAMES), "such connections")?;
     crossings(c, page)?;
     losses(report, c, page)?;
     missing(report, c, page)
@@ -121,6 +129,15 @@ fn connections(n: u64) -> String {
     format!("{} connection{}", count(n), if n == 1 { "" } else { "s" })
 }
 
+fn segments(n: u64) -> String {
+    format!("{} segment{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// One connection needs no number.
+fn plain(table: Table, c: &Comparison) -> Table {
+    if c.paired.len() > 1 { table } else { table.without("flow") }
+}
+
 fn crossings<W: Write>(c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()> {
     let mut shown: Vec<&PairedFlow> = c.paired.iter().collect();
     let volume = |p: &&PairedFlow| p.dirs.c2s.bytes.saturating_add(p.dirs.s2c.bytes);
@@ -130,7 +147,7 @@ fn crossings<W: Write>(c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()>
     let column = |head, right, drop| Column { head, right, drop };
     let table = Table {
         columns: vec![
-            column("flow", true, if c.paired.len() > 1 { 0 } else { 9 }),
+            column("flow", true, 0),
             column("way", false, 0),
             column("segments", true, 0),
             column("lost", true, 0),
@@ -143,7 +160,7 @@ fn crossings<W: Write>(c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()>
         rows: shown.iter().flat_map(|p| Dir::BOTH.map(|d| row(p, d))).collect(),
     };
     page.blank()?;
-    table.write(page, 2)?;
+    plain(table, c).write(page, 2)?;
     more(page, c.paired.len() - shown.len(), "connections")?;
     if let Some(fit) = c
         .clock
@@ -190,17 +207,13 @@ fn losses<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) -> 
         return page.heading("LOST BETWEEN A AND B", "  nothing");
     }
     let all: u64 = c.losses.iter().map(|l| l.range.len()).sum();
-    page.heading(
-        "LOST BETWEEN A AND B",
-        &format!("  {} segments, {}", count(c.losses.len() as u64), bytes(all)),
-    )?;
+    page.heading("LOST BETWEEN A AND B", &format!("  {}, {}", segments(c.losses.len() as u64), bytes(all)))?;
     let column = |head, right, drop| Column { head, right, drop };
-    let several = c.paired.len() > 1;
     let runs = runs(&c.losses);
     let table = Table {
         columns: vec![
             column("sent", true, 0),
-            column("flow", true, if several { 3 } else { 9 }),
+            column("flow", true, 3),
             column("way", false, 0),
             column("bytes", true, 0),
             column("segments", true, 4),
@@ -211,7 +224,7 @@ fn losses<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) -> 
         ],
         rows: runs.iter().take(MAX_LOSSES).map(|r| loss_row(report, r)).collect(),
     };
-    table.write(page, 2)?;
+    plain(table, c).write(page, 2)?;
     more(page, runs.len().saturating_sub(MAX_LOSSES), "losses")
 }
 
@@ -265,15 +278,27 @@ fn missing<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) ->
         return Ok(());
     }
     page.heading("ONLY IN ONE CAPTURE", "  not lost by the network")?;
-    for m in c.missing.iter().take(MAX_NOTES) {
-        page.paragraph(
-            2,
-            &format!("{} ", tap(m.input)),
-            Tone::Plain,
-            &missing_line(report, m, c.paired.len() > 1),
-        )?;
+    // what the captures do not share in time comes first: it is much and says little
+    let mut shown: Vec<&Missing> = c.missing.iter().collect();
+    shown.sort_by_key(|m| m.why == MissingWhy::CaptureDrop);
+    let column = |head, right, drop| Column { head, right, drop };
+    let table = Table {
+        columns: vec![
+            column("in", false, 0),
+            column("flow", true, 3),
+            column("way", false, 0),
+            column("segments", true, 4),
+            column("bytes", true, 0),
+            column("when", true, 0),
+            column("frames", false, 2),
+            column("why", false, 0),
+        ],
+        rows: shown.iter().take(MAX_NOTES).map(|m| missing_row(report, m)).collect(),
+    };
+    if !shown.is_empty() {
+        plain(table, c).write(page, 2)?;
     }
-    more(page, c.missing.len().saturating_sub(MAX_NOTES), "entries")?;
+    more(page, shown.len().saturating_sub(MAX_NOTES), "entries")?;
     for u in c.unpaired.iter().take(MAX_NOTES) {
         let why =
             if u.outside { format!(", {} was not running then", other(u.input)) } else { String::new() };
@@ -284,31 +309,32 @@ fn missing<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) ->
             count(u.packets),
             since(report, u.span.start)
         );
-        page.paragraph(2, &format!("{} ", tap(u.input)), Tone::Plain, &text)?;
+        page.paragraph(2, &format!("{}  ", tap(u.input)), Tone::Plain, &text)?;
     }
     more(page, c.unpaired.len().saturating_sub(MAX_NOTES), "connections")
 }
 
-fn missing_line(report: &Report, m: &Missing, several: bool) -> String {
-    let flow = if several { format!("flow {} ", m.flow.0) } else { String::new() };
-    let when = if m.segments > 1 {
-        format!("{} to {}", since(report, m.span.start), since(report, m.span.end))
-    } else {
-        since(report, m.span.start)
-    };
+fn missing_row(report: &Report, m: &Missing) -> Vec<(Tone, String)> {
     let frames = if m.first_frame == m.last_frame {
         format!("#{}", m.first_frame)
     } else {
-        format!("#{} to #{}", m.first_frame, m.last_frame)
+        format!("#{}–{}", m.first_frame, m.last_frame)
     };
     let why = match m.why {
         MissingWhy::BeforeStart => format!("{} had not begun", other(m.input)),
         MissingWhy::AfterEnd => format!("{} had ended", other(m.input)),
-        MissingWhy::CaptureDrop => format!("{} missed it, it did arrive", other(m.input)),
+        MissingWhy::CaptureDrop => format!("{} missed it", other(m.input)),
     };
-    let segments =
-        if m.segments == 1 { "1 segment".to_owned() } else { format!("{} segments", count(m.segments)) };
-    format!("{flow}{} {segments}, {} in {}, {when}, {frames}: {why}", m.dir, bytes(m.bytes), m.range)
+    vec![
+        (Tone::Strong, tap(m.input).to_owned()),
+        (Tone::Dim, m.flow.0.to_string()),
+        (Tone::Plain, m.dir.to_string()),
+        (Tone::Plain, count(m.segments)),
+        (Tone::Plain, m.range.to_string()),
+        (Tone::Plain, since(report, m.span.start)),
+        (Tone::Dim, frames),
+        (Tone::Plain, why),
+    ]
 }
 
 fn tap(input: u16) -> &'static str {

@@ -95,6 +95,15 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Without the column of this head, where it would say the same in every row.
+    pub(super) fn without(mut self, head: &str) -> Table {
+        if let Some(at) = self.columns.iter().position(|c| c.head == head) {
+            self.columns.remove(at);
+            self.rows.iter_mut().filter(|r| at < r.len()).for_each(|r| drop(r.remove(at)));
+        }
+        self
+    }
+
     pub(super) fn write<W: Write>(&self, page: &mut Page<'_, W>, indent: usize) -> io::Result<()> {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|c| {
@@ -124,7 +133,7 @@ impl Table {
             head.push_str(&place(c, self.columns[c].head));
             head.push_str("  ");
         }
-        page.line(&[(Tone::Dim, &head)])?;
+        page.line(&[(Tone::Dim, head.trim_end())])?;
         for row in &self.rows {
             let cells: Vec<(Tone, String)> = shown
                 .iter()
