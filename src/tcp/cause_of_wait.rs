@@ -371,7 +371,8 @@ impl Facts<'_> {
 
     /// Nothing was sent again, the ACK was late.
     fn answered_late(&mut self) -> Answer {
-        let answer = self.cx.trace.packets.iter().find(|p| p.frame == self.wait.ended_by);
+        let packets = &self.cx.trace.packets;
+        let answer = packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i]);
         let clock = self.cx.sent[self.wait.dir.flip()].as_ref();
         let late = answer.zip(clock).and_then(|(p, c)| c.late(p));
         if late.is_some_and(|l| l.scaled(2, 1) > self.wait.len()) {
@@ -386,10 +387,12 @@ impl Facts<'_> {
         // More than a delayed ACK adds.
         let risen =
             median.zip(lowest).is_some_and(|(&m, l)| m >= l.scaled(2, 1) && m >= l + Ns::from_millis(60));
-        if risen {
+        // A queue that holds bytes for longer than a time-out makes their sender repeat them.
+        let plausible = self.wait.len() <= Ns::from_secs(3);
+        if risen && plausible {
             return (Owner::Network, StallCause::Queueing, 0.7);
         }
-        if self.detail.path.is_some() {
+        if self.detail.path.is_some() && plausible {
             return (Owner::Network, StallCause::Queueing, 0.6);
         }
         let needs = "a capture at the receiver: did the data come late, or was it answered late?";

@@ -655,6 +655,9 @@ fn one_late_ack_is_no_queue_and_grown_round_trips_are() {
     assert_eq!(case([0.04, 0.04, 0.04, 0.04, 0.04, 0.25]), [StallCause::Unknown]);
     let grown = case([0.09, 0.1, 0.11, 0.12, 0.13, 0.45]);
     assert_eq!(grown.last(), Some(&StallCause::Queueing), "{grown:?}");
+    // From a real capture full of gaps: no queue holds bytes for a minute without their being sent again.
+    let minute = case([0.09, 0.1, 0.11, 0.12, 0.13, 58.2]);
+    assert_eq!(minute.last(), Some(&StallCause::Unknown), "{minute:?}");
 }
 
 /// A box resets both ends of a running upload. What was under way arrives after that and leaves a gap, which was
