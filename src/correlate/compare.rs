@@ -5,6 +5,7 @@
 //! the next copy was one too many.
 
 use super::align::{Flow, Laid, TapView, World, sender};
+use super::clock::STAMPS;
 use super::crossing::{ByByte, Copy, Crossing};
 use crate::model::{Dir, FlowId, Ns, PerDir, RelSeq, Span, StreamRange, Ts};
 use crate::report::{
@@ -363,7 +364,8 @@ pub fn comparison(w: &World, ways: &[Way]) -> Option<Comparison> {
     missing.sort_by_key(|m| (m.span.start, m.flow, m.range));
     let [a, b] = laid.spans;
     let mut out = Comparison {
-        a_near: laid.near,
+        // nothing is nearer to anybody where the way from tap to tap is shorter than stamps err
+        a_near: laid.near.filter(|_| laid.clock.as_ref().is_none_or(|c| c.round_trip > STAMPS)),
         overlap: a.intersect(b),
         clock: laid.clock.clone(),
         losses,

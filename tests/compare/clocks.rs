@@ -108,6 +108,7 @@ fn the_bound_of_two_taps_at_one_place_leaves_room_for_their_time_stamps() {
         assert!(fit.bound() >= Ns::from_micros(50), "{fit:?}");
         assert!(fit.low <= Ns::ZERO && Ns::ZERO <= fit.high, "stamps that are late are no clock: {fit:?}");
         assert!(r.inputs[1].clock.unwrap().bound >= Ns::from_micros(50));
+        assert_eq!(section(&r).a_near, None, "neither tap is nearer to anybody");
         assert_eq!(section(&r).losses.len(), p.dropped().len());
     }
 }

@@ -60,10 +60,13 @@ fn clock(c: &Comparison) -> String {
     };
     let way = if fit.offset < Ns::ZERO { "behind" } else { "ahead of" };
     let size = if fit.offset < Ns::ZERO { -fit.offset } else { fit.offset };
+    let told = match exact(size).as_str() {
+        "0 µs" => "B agrees with A".to_owned(),
+        size => format!("B is {size} {way} A"),
+    };
     format!(
-        "B is {} {way} A; proven ± {} (the fastest way from tap to tap and back takes {}), ± {} if both ways are \
+        "{told}; proven ± {} (the fastest way from tap to tap and back takes {}), ± {} if both ways are \
          equally fast",
-        exact(size),
         fit.bound(),
         fit.round_trip,
         fit.symmetric.min(fit.bound())
