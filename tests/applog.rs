@@ -289,6 +289,16 @@ mod strace {
     }
 
     #[test]
+    fn own_work_between_two_waits_is_no_wait() {
+        let wait = "select(5, [@], [3], NULL, {tv_sec=30, tv_usec=0})";
+        let p = trace(&format!(
+            "0 {wait} = 1 (out [3], left {{tv_sec=29, tv_usec=0}}) <0.001000>\n8000 {wait} = 1 (in [4], left \
+             {{tv_sec=29, tv_usec=0}}) <0.020000>\n8021 read(@, \"x\", 9) = 1 <0.000001>"
+        ));
+        assert_eq!(reads(only(&p)), [(8000, 21, 1)]);
+    }
+
+    #[test]
     fn halves_of_calls_of_several_processes_are_joined() {
         let p = trace(
             r#"

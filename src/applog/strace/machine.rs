@@ -111,7 +111,8 @@ impl Machine {
     /// The rest of a call that the program's own output broke in two.
     pub fn rest(&mut self, result: Returned<'_>) {
         if let Some(pid) = self.last_broken.take() {
-            self.resume(pid, "", result, self.now);
+            // when it returned, only its process's next line tells
+            self.resume(pid, "", result, None);
         }
     }
 
@@ -137,7 +138,7 @@ impl Machine {
                 self.begun
                     .insert(pid, Begun { name: name.to_owned(), args: args.to_owned(), start: ts, broken });
             }
-            What::Resumed { args, result, .. } => self.resume(pid, args, result, ts),
+            What::Resumed { args, result, .. } => self.resume(pid, args, result, Some(ts)),
             What::Rest { result } => self.rest(result),
             What::Signal => {}
             What::Exit => {
@@ -148,12 +149,12 @@ impl Machine {
         }
     }
 
-    fn resume(&mut self, pid: u32, args: &str, result: Returned<'_>, ts: Ts) {
+    fn resume(&mut self, pid: u32, args: &str, result: Returned<'_>, seen: Option<Ts>) {
         let Some(mut begun) = self.forget_begun(pid) else { return };
         if !begun.broken || !args.is_empty() {
             begun.args.push_str(args);
         }
-        self.done(pid, begun, result, Some(ts));
+        self.done(pid, begun, result, seen);
     }
 
     fn forget_begun(&mut self, pid: u32) -> Option<Begun> {

@@ -8,7 +8,7 @@
 
 use super::args;
 use super::machine::{Call, Conn, Machine, first};
-use crate::model::{AppOp, Ts};
+use crate::model::{AppOp, Ns, Ts};
 use std::collections::{BTreeMap, HashMap};
 
 /// A wait for one connection, over one or more calls.
@@ -24,6 +24,15 @@ pub(super) struct Chain {
     pub tried: bool,
     /// By which table's process.
     pub table: usize,
+}
+
+impl Chain {
+    /// The process did something else for so long before its next wait that it was not waiting.
+    fn broken_by(&self, next: Ts) -> bool {
+        /// What a program needs between two waits, besides a tenth of the time waited so far.
+        const HOUSEKEEPING: Ns = Ns::from_millis(10);
+        next.since(self.last) > HOUSEKEEPING + self.last.since(self.start).scaled(1, 10)
+    }
 }
 
 /// What a table's processes wait for with epoll. These sets are long-lived and may be large, so the
@@ -85,7 +94,7 @@ impl Machine {
             let start = c.since.get(&table).map_or(call.start, |s| call.start.max(*s));
             let chain =
                 c.chain.get_or_insert(Chain { start, ready: None, last: call.end, tried: true, table });
-            if chain.tried {
+            if chain.tried || chain.broken_by(start) {
                 (chain.start, chain.tried) = (start, false);
             }
             chain.last = chain.last.max(call.end);
