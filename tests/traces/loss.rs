@@ -219,6 +219,23 @@ fn spurious_needs_a_proof_and_each_kind_is_known() {
     assert!(acked.losses.is_empty());
 }
 
+/// The receiver's delayed ACK for both repairs echoes the time stamp of the first (RFC 7323 §4.3).
+#[test]
+fn a_second_repair_under_one_ack_was_called_spurious_by_the_time_stamp_of_the_first() {
+    let c = trace(
+        "0.000 c S mss 1000 sack wscale 7 ts 1,0
+         0.040 s S mss 1000 sack wscale 7 ts 5,1
+         0.040 c . ack 1 ts 41,5
+         0.050 c 1:1001 ts 50,5
+         0.051 c 1001:2001 ts 51,5
+         0.400 c 1:1001 ts 400,5
+         0.402 c 1001:2001 ts 402,5
+         0.442 s ack 2001 ts 45,400",
+    );
+    let again = c.segments.iter().filter(|r| r.class == SegmentClass::Retransmission);
+    assert_eq!(again.map(|r| r.spurious).collect::<Vec<_>>(), [None, None]);
+}
+
 /// All that was lost were ACKs and copies that nobody needed.
 #[test]
 fn a_black_out_over_acknowledged_bytes_loses_no_bytes() {
