@@ -49,7 +49,10 @@ fn horizon(wire: &Wire, dir: Dir, from: From) -> RelSeq {
     let arrived = wire.packets[dir].iter().filter(|p| !p.lost()).map(|p| p.range.end).max();
     match from {
         From::Sender => acked.unwrap_or(RelSeq(0)),
-        From::Receiver => arrived.unwrap_or(RelSeq(0)),
+        From::Receiver if !wire.was_reset() => arrived.unwrap_or(RelSeq(0)),
+        From::Receiver => acked.unwrap_or(RelSeq(0)),
+        // What a reset cut off was not lost.
+        From::Both if wire.was_reset() => acked.unwrap_or(RelSeq(0)),
         From::Both => RelSeq(i64::MAX),
     }
 }

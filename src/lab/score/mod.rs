@@ -189,6 +189,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         c2s: segments::why_sent(&wire, Dir::C2s, truth.kernel),
         s2c: segments::why_sent(&wire, Dir::S2c, truth.kernel),
     };
+    let alone = inputs.len() == 1;
     let complete = report.segments.iter().any(|r| r.class == SegmentClass::New);
     let mut s = Score { reports: 1, ..Score::default() };
     for &input in &inputs {
@@ -196,7 +197,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         let at = format!("{} tap", side.as_str());
         for dir in Dir::BOTH {
             let records = records(report, input, flow, dir);
-            let m = segments::matched(&wire, dir, side, &records);
+            let m = segments::matched(&wire, dir, side, alone, &records);
             let sender_tap = side == sender(dir);
             segments::score(&mut s, &at, &wire, dir, &m, &why[dir], sender_tap, complete);
             if inputs.len() == 1 && !truth.host_drops {
@@ -269,7 +270,7 @@ fn side_of(wire: &Wire, report: &Report, input: u16, flow: FlowId) -> Side {
     let off = |side: Side| {
         let mut sum = 0u64;
         for dir in Dir::BOTH {
-            let times: Vec<Ts> = wire.sightings(dir, side).iter().map(|s| s.at).collect();
+            let times: Vec<Ts> = wire.sightings(dir, side, true).iter().map(|s| s.at).collect();
             for r in records(report, input, flow, dir).into_iter().take(256) {
                 let i = times.partition_point(|t| *t < r.ts);
                 let around = [i.checked_sub(1).and_then(|i| times.get(i)), times.get(i)];
@@ -321,7 +322,7 @@ pub fn labelled(truth: Truth<'_>, report: &Report) -> Result<Vec<Labelled>, Scor
     let mut out = Vec::new();
     for dir in Dir::BOTH {
         let records = records(report, 0, flow, dir);
-        let m = segments::matched(&wire, dir, side, &records);
+        let m = segments::matched(&wire, dir, side, true, &records);
         let pairs = m.sightings.iter().zip(&m.records);
         out.extend(pairs.filter_map(|(s, r)| {
             let r = (*r)?;

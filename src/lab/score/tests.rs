@@ -67,7 +67,7 @@ impl Log {
 }
 
 fn classes(wire: &Wire, side: Side) -> Vec<(i64, SegmentClass)> {
-    let seen = wire.sightings(Dir::C2s, side);
+    let seen = wire.sightings(Dir::C2s, side, true);
     seen.iter().map(|s| (wire.packets.c2s[s.packet].range.start.0, s.class)).collect()
 }
 

@@ -158,6 +158,11 @@ impl Wire {
         }
     }
 
+    /// Somebody ended it with a RST.
+    pub fn was_reset(&self) -> bool {
+        Dir::BOTH.iter().any(|&d| self.packets[d].iter().any(|p| p.rst))
+    }
+
     /// The shortest round trip: the fastest packet each way.
     pub fn round_trip(&self) -> Ns {
         let fastest = |d: Dir| self.packets[d].iter().filter_map(|p| Some(p.arrived?.since(p.sent))).min();
@@ -169,8 +174,8 @@ impl Wire {
         t.since(self.zero)
     }
 
-    /// What a tap at `side` sees of one way, in order of time.
-    pub fn sightings(&self, dir: Dir, side: Side) -> Vec<Sighting> {
+    /// What a tap at `side` sees of one way, in order of time. `alone`: what can be told without the other tap.
+    pub fn sightings(&self, dir: Dir, side: Side, alone: bool) -> Vec<Sighting> {
         let packets = self.packets[dir].iter().enumerate().filter(|(_, p)| p.counts());
         if side == crate::correlate::sender(dir) {
             return packets.map(|(i, p)| Sighting { packet: i, at: p.sent, class: as_sent(p) }).collect();
@@ -185,7 +190,7 @@ impl Wire {
         }
         seen.sort_by_key(|s| s.at);
         // Nothing that passed here tells a SYN that was lost before from one that never was.
-        if let Some(first) = seen.first_mut().filter(|s| self.packets[dir][s.packet].syn) {
+        if let Some(first) = seen.first_mut().filter(|s| alone && self.packets[dir][s.packet].syn) {
             first.class = SegmentClass::New;
         }
         // The latest packet that arrived, and how far the arrived ones reach.
