@@ -95,6 +95,25 @@ fn a_read_that_waited_for_the_end_of_the_stream_was_of_unknown_reason() {
         ..Budget::default()
     };
     assert_eq!((read.len, read.budget), (0, want));
+    // What the server did meanwhile is no fault: it had said all it had to say.
+    let busy = Case::new(packets).logs(&format!("{logs}\n    server work 0.1203 0.3990 busy")).report();
+    assert_eq!(busy.reads[1].cause, StallCause::WaitingForPeer);
+    assert_eq!(codes(&busy), [] as [&str; 0]);
+}
+
+#[test]
+fn what_a_reset_cut_off_was_also_called_a_loss() {
+    let r = Case::new(
+        "
+    0.100 s 1:1001
+    0.101 s 1001:2001 lost
+    0.102 s 2001:3001
+    0.120 c ack 1001
+    0.122 c ack 1001 sack 2001:3001
+    0.123 c R 1:1",
+    )
+    .report();
+    assert_eq!(codes(&r), ["reset"], "{:#?}", r.findings);
 }
 
 #[test]

@@ -129,7 +129,11 @@ impl<'a> Joiner<'a> {
         let (budget, steps) = watch.stop(rest);
         let before = steps.iter().filter(|s| s.part == "peer-app").fold(None, |_, s| Some(s.span.end));
         let peer = self.peer.as_ref().map(|p| p.during(Span::new(span.start, before.unwrap_or(span.start))));
-        let (cause, owner) = self.blame(&budget, &story, peer.as_ref(), span);
+        let (mut cause, owner) = self.blame(&budget, &story, peer.as_ref(), span);
+        if e.len == 0 && cause == StallCause::NoData {
+            // The end of the stream is no data that the peer held back.
+            cause = StallCause::WaitingForPeer;
+        }
         let peer = peer.unwrap_or_default();
         Joined {
             read: ReadReport {

@@ -8,11 +8,13 @@ use crate::correlate::join::{Joined, Joiner};
 use crate::correlate::peer::Peer;
 use crate::correlate::repair::is_loss;
 use crate::correlate::{self, BuildInputs, World, compare, reconcile};
-use crate::model::tcp::{Hole, Owner, SegmentClass, Stall, StallCause};
+use crate::model::tcp::{Hole, Owner, SegmentClass, SegmentRecord, Stall, StallCause};
 use crate::model::{AppOp, Dir, Ns, Side, Span, Ts};
 use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// The shortest retransmission time-out in use (Linux `TCP_RTO_MIN`).
+const RTO_MIN: Ns = Ns::from_millis(200);
 /// Frames that an incident shows.
 const EVIDENCE: usize = 32;
 
@@ -45,6 +47,7 @@ pub fn build(mut b: BuildInputs) -> Report {
     let lists = Lists { losses: &losses, holes: &holes, stalls: &stalls, reads: &joined, slow: b.slow_read };
     let mut groups = groups(&w, &lists);
     one_request(&mut groups);
+    until_reset(&mut groups, &stalls);
     if b.run.as_ref().is_some_and(crate::report::RunInfo::interrupted) {
         groups.retain(|g| !cut_short(g));
     }
@@ -94,6 +97,20 @@ pub fn build(mut b: BuildInputs) -> Report {
     report.findings = conclude(&w, &report, &groups);
     report.verdict = verdict::judge(&report, read_count(&w));
     report
+}
+
+/// What was missing for less than a time-out when the connection was reset is the reset's, not a loss.
+fn until_reset(groups: &mut Vec<Group>, stalls: &[Stall]) {
+    let resets: Vec<_> = stalls
+        .iter()
+        .filter(|s| s.cause == StallCause::Reset)
+        .map(|s| (s.flow, s.end.unwrap_or(s.start)))
+        .collect();
+    let cut_off = |g: &Group| {
+        let soon = |(flow, at): &(_, Ts)| *flow == g.flow && at.since(g.span.start) < RTO_MIN;
+        g.open && g.cause.is_some_and(is_loss) && resets.iter().any(soon)
+    };
+    groups.retain(|g| !cut_off(g));
 }
 
 /// Each SYN that was sent again is part of the one wait for its answer.
@@ -157,8 +174,13 @@ fn refine(w: &mut World) {
                 };
                 let end = t.conn.span.end;
                 match (s.cause, logs) {
+                    (StallCause::NoData, _) if says_goodbye(s, &t.conn.segments) => {
+                        s.cause = StallCause::WaitingForPeer;
+                    }
                     (StallCause::NoData | StallCause::WaitingForPeer | StallCause::Idle, (Some(v), _)) => {
-                        by_log(s, &Peer::new(&v.log), end);
+                        if !says_goodbye(s, &t.conn.segments) {
+                            by_log(s, &Peer::new(&v.log), end);
+                        }
                     }
                     (StallCause::ZeroWindow | StallCause::SmallWindow, (_, Some(v))) => {
                         let span = Span::new(s.start, s.end.unwrap_or(end));
@@ -172,6 +194,14 @@ fn refine(w: &mut World) {
             which_way(f, dir);
         }
     }
+}
+
+/// Nothing but a FIN ended it: the end of the stream is no data that was held back.
+fn says_goodbye(s: &Stall, segments: &[SegmentRecord]) -> bool {
+    let Some(end) = s.end else { return false };
+    let from = segments.partition_point(|r| r.ts < end);
+    let then = segments[from..].iter().take_while(|r| r.ts == end).find(|r| r.dir == s.dir);
+    then.is_some_and(|r| r.fin && r.len == 0)
 }
 
 /// Two taps tell which way of a black hole is dead: does anything still arrive at the receiver's?
