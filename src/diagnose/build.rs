@@ -177,10 +177,10 @@ fn refine(w: &mut World) {
                     (StallCause::NoData, _) if says_goodbye(s, &t.conn.segments) => {
                         s.cause = StallCause::WaitingForPeer;
                     }
-                    (StallCause::NoData | StallCause::WaitingForPeer | StallCause::Idle, (Some(v), _)) => {
-                        if !says_goodbye(s, &t.conn.segments) {
-                            by_log(s, &Peer::new(&v.log), end);
-                        }
+                    (StallCause::NoData | StallCause::WaitingForPeer | StallCause::Idle, (Some(v), _))
+                        if !says_goodbye(s, &t.conn.segments) =>
+                    {
+                        by_log(s, &Peer::new(&v.log), end);
                     }
                     (StallCause::ZeroWindow | StallCause::SmallWindow, (_, Some(v))) => {
                         let span = Span::new(s.start, s.end.unwrap_or(end));

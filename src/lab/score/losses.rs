@@ -45,7 +45,8 @@ fn payload(p: &Packet) -> StreamRange {
 /// How far one tap can know: what was acknowledged at the sender's, what arrived (beyond it nothing shows
 /// a gap) at the receiver's.
 fn horizon(wire: &Wire, dir: Dir, from: From) -> RelSeq {
-    let acked = wire.packets[dir.flip()].iter().filter(|p| !p.lost()).filter_map(|p| p.ack).max();
+    let answers = wire.packets[dir.flip()].iter().filter(|p| !p.lost() && !p.rst);
+    let acked = answers.filter_map(|p| p.ack).max();
     let arrived = wire.packets[dir].iter().filter(|p| !p.lost()).map(|p| p.range.end).max();
     match from {
         From::Sender => acked.unwrap_or(RelSeq(0)),

@@ -298,7 +298,9 @@ fn counters(s: &mut Score, kernel: &Kernel, side: Side, dir: Dir, records: &[&Se
         s.counters.push(Counter { name: name_of, kernel, said });
     };
     put("TcpRetransSegs", resent().count() as i64);
-    put("TcpExtTCPTimeouts", by(&[Cause::Rto, Cause::Syn]));
+    // A listening socket's timer for its SYN-ACK is not among them.
+    let timeouts = if side == Side::Client { &[Cause::Rto, Cause::Syn][..] } else { &[Cause::Rto] };
+    put("TcpExtTCPTimeouts", by(timeouts));
     put("TcpExtTCPFastRetrans", by(&[Cause::Fast, Cause::PartialAck]));
 }
 

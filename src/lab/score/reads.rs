@@ -22,6 +22,8 @@ pub struct Way<'a> {
     /// When the stream was whole up to where, and whether a lost copy held it up.
     whole: Vec<(Ts, i64, Held)>,
     transit: Ns,
+    /// From the sending of each lost copy to the arrival of a later one.
+    repairs: Vec<Span>,
 }
 
 /// Why bytes came later than they had to.
@@ -48,6 +50,11 @@ impl<'a> Way<'a> {
             }
         }
         let transit = packets.iter().filter_map(|p| Some(p.arrived?.since(p.sent))).min().unwrap_or(Ns::ZERO);
+        let repair = |p: &super::wire::Packet| {
+            let again = packets.iter().filter(|q| q.copy > p.copy && q.range.overlaps(p.range));
+            Some(Span::new(p.sent, again.filter_map(|q| q.arrived).min()?))
+        };
+        let repairs = packets.iter().filter(|p| p.lost() && p.len > 0).filter_map(repair).collect();
         let mut arrivals: Vec<_> =
             packets.iter().filter(|p| p.len > 0).filter_map(|p| Some((p.arrived?, p))).collect();
         arrivals.sort_by_key(|a| a.0);
@@ -70,7 +77,7 @@ impl<'a> Way<'a> {
             }
             hole_since = got.reaches_above(RelSeq(prefix)).then(|| hole_since.unwrap_or(at));
         }
-        Way { writes, sent, whole, transit }
+        Way { writes, sent, whole, transit, repairs }
     }
 
     /// The byte that a read of `[offset, offset + len)` waited for: the first one, or, where it insists on
@@ -102,6 +109,10 @@ impl<'a> Way<'a> {
         Some(Parts {
             peer_app: written.since(span.start),
             held: sent.since(written).max(Ns::ZERO),
+            held_by_repair: self.repairs.iter().any(|r| {
+                let both = r.intersect(Span::new(written, sent)).map_or(Ns::ZERO, Span::len);
+                both.scaled(2, 1) >= sent.since(written)
+            }),
             transit: there.since(sent.max(span.start)).max(Ns::ZERO)
                 + if whole.2 == Held::No { late } else { Ns::ZERO },
             loss_recovery: if whole.2 == Held::Loss { late } else { Ns::ZERO },
@@ -115,6 +126,8 @@ impl<'a> Way<'a> {
 struct Parts {
     peer_app: Ns,
     held: Ns,
+    /// A repair of earlier bytes was under way meanwhile: it may be blamed as well.
+    held_by_repair: bool,
     transit: Ns,
     loss_recovery: Ns,
     reordering: Ns,
@@ -124,9 +137,10 @@ struct Parts {
 impl Parts {
     /// With the report's names; what the sender's TCP held back is one part here, whoever made it wait.
     fn beside(&self, b: &Budget) -> [(&'static str, Ns, Ns); 6] {
+        let blamed = if self.held_by_repair { b.loss_recovery } else { Ns::ZERO };
         [
             ("peer-app", self.peer_app, b.peer_app),
-            ("held-by-sender", self.held, b.send_queue + b.window),
+            ("held-by-sender", self.held, b.send_queue + b.window + blamed),
             ("transit", self.transit, b.transit),
             ("loss-recovery", self.loss_recovery, b.loss_recovery),
             ("reordering", self.reordering, b.reordering),
