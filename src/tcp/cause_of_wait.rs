@@ -208,7 +208,12 @@ impl Facts<'_> {
         let a = window_at(&self.cx.acks[self.wait.dir], self.wait.start)?;
         let usable = a.ack.plus(i64::try_from(a.window?).ok()?).0.saturating_sub(self.wait.range.end.0);
         let tight = a.window? < self.mss && usable < self.mss.min(i64::MAX as u64) as i64;
-        (tight && self.resends.is_empty() && a.window? > 0 && self.detail.probes.is_some()).then_some((
+        // A sender that waits for a larger window and at last fills the small one to the byte (RFC 9293
+        // §3.8.6.2.1) had more to send.
+        let edge = a.ack.plus(i64::try_from(a.window?).ok()?);
+        let fills = self.records.iter().any(|r| !is_probe(r.class) && r.range().end == edge);
+        let held = self.detail.probes.is_some() || fills;
+        (tight && self.resends.is_empty() && a.window? > 0 && held).then_some((
             Owner::ReceiverApp,
             StallCause::SmallWindow,
             0.7,

@@ -2,6 +2,7 @@
 
 use super::script::{trace, trace_until};
 use super::{HELLO, HELLO_AT_SERVER, with};
+use syncscope::model::Dir;
 use syncscope::model::tcp::{Owner, SegmentClass, Stall, StallCause};
 use syncscope::tcp::Connection;
 
@@ -684,4 +685,19 @@ fn a_forged_reset_of_a_running_upload_was_harmless_and_followed_by_a_loss() {
     });
     let found: Vec<_> = report.findings.iter().map(|f| (f.code.as_str(), f.severity)).collect();
     assert_eq!(found, [("reset", syncscope::report::Severity::Error)]);
+}
+
+#[test]
+fn a_sender_that_waited_for_a_larger_window_was_called_idle() {
+    let c = trace(
+        "0.000 c S mss 1000 sack wscale 7
+         0.040 s S mss 1000 sack wscale 7
+         0.040 c . ack 1
+         0.041 c 1:1001
+         0.081 s ack 1001 win 4
+         0.361 c 1001:1513
+         0.401 s ack 1513 win 200",
+    );
+    let stall = c.stalls.iter().find(|s| s.dir == Dir::C2s).unwrap();
+    assert_eq!((stall.owner, stall.cause), (Owner::ReceiverApp, StallCause::SmallWindow));
 }
