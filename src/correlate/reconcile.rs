@@ -6,6 +6,7 @@ use super::crossing::ByByte;
 use super::stream::Stream;
 use crate::model::tcp::{Loss, LossWhere};
 use crate::model::{Dir, FlowId, FrameNo, StreamRange};
+use crate::report::LossProof;
 use std::collections::HashMap;
 
 /// All losses, each told once, with the place that both taps agree on.
@@ -30,6 +31,8 @@ fn of_two(f: &Flow, way: &Way, out: &mut Vec<Loss>) {
     let mut told: Vec<Loss> = way
         .losses
         .iter()
+        // the receiver had the bytes: a copy was lost, and nothing missed
+        .filter(|l| l.proof != LossProof::NotSeen)
         .map(|l| Loss {
             input: from.input,
             flow: f.id,
