@@ -60,7 +60,8 @@ fn horizon(wire: &Wire, dir: Dir, from: From) -> RelSeq {
 
 /// Counts one way. `shift`: what to add to the report's sequence numbers.
 pub fn score(s: &mut Score, at: &str, wire: &Wire, dir: Dir, from: From, losses: &[&Loss]) {
-    let data = wire.packets[dir].iter().map(|p| payload(p).end).max().unwrap_or(RelSeq(0));
+    let data = wire.packets[dir].iter().filter(|p| p.len > 0).map(|p| payload(p).end).max();
+    let data = data.unwrap_or(RelSeq(0));
     let known = StreamRange::new(RelSeq(1), horizon(wire, dir, from).min(data));
     let truth = dropped(&wire.packets[dir]);
     let mut said = RangeSet::default();

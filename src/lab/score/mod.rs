@@ -23,7 +23,7 @@ mod tests;
 use super::fate::Fate;
 use super::kernel::Kernel;
 use super::scenario::Truth as Planned;
-use crate::correlate::sender;
+use crate::correlate::{dir_of, sender};
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord};
 use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Ts};
 use crate::report::{InputKind, Report};
@@ -183,8 +183,16 @@ pub enum ScoreError {
 
 /// Scores one report, which must list every segment (`--all-segments`), against the truth.
 pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
-    let (wire, flow) = connection(truth, report)?;
+    let (mut wire, flow) = connection(truth, report)?;
     let inputs: Vec<u16> = report.flows.iter().filter(|f| f.flow == flow).map(|f| f.input).collect();
+    for &input in &inputs {
+        let side = side_of(&wire, report, input, flow);
+        let dir = dir_of(side.flip());
+        let late = segments::arrivals(&wire, dir, side, &records(report, input, flow, dir));
+        for (packet, at) in late {
+            wire.packets[dir][packet].arrived = Some(at);
+        }
+    }
     let why = PerDir {
         c2s: segments::why_sent(&wire, Dir::C2s, truth.kernel),
         s2c: segments::why_sent(&wire, Dir::S2c, truth.kernel),
@@ -300,7 +308,9 @@ fn counters(s: &mut Score, kernel: &Kernel, side: Side, dir: Dir, records: &[&Se
     put("TcpRetransSegs", resent().count() as i64);
     // A listening socket's timer for its SYN-ACK is not among them.
     let timeouts = if side == Side::Client { &[Cause::Rto, Cause::Syn][..] } else { &[Cause::Rto] };
-    put("TcpExtTCPTimeouts", by(timeouts));
+    // A FIN is sent again by whichever timer is first.
+    let fins = (counted.of("TcpExtTCPTimeouts") - by(timeouts)).clamp(0, by(&[Cause::Fin]));
+    put("TcpExtTCPTimeouts", by(timeouts) + fins);
     put("TcpExtTCPFastRetrans", by(&[Cause::Fast, Cause::PartialAck]));
 }
 

@@ -88,6 +88,19 @@ pub fn matched<'a>(
     }
 }
 
+/// When packets of one way were taken off the link: it notes when they were due, and a busy host is late.
+pub fn arrivals(wire: &Wire, dir: Dir, side: Side, records: &[&SegmentRecord]) -> Vec<(usize, Ts)> {
+    let m = matched(wire, dir, side, true, records);
+    let pairs = m.sightings.iter().zip(&m.records);
+    pairs
+        .filter(|(s, _)| s.class != SegmentClass::NetworkDuplicate)
+        .filter_map(|(s, r)| {
+            let r = r.filter(|r| r.len == wire.packets[dir][s.packet].len)?;
+            Some((s.packet, (r.ts - m.skew).max(s.at)))
+        })
+        .collect()
+}
+
 fn near(a: Ts, b: Ts) -> bool {
     a.since(b).0.abs() < NEAR.0
 }

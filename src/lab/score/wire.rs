@@ -189,9 +189,16 @@ impl Wire {
             }
         }
         seen.sort_by_key(|s| s.at);
-        // Nothing that passed here tells a SYN that was lost before from one that never was.
-        if let Some(first) = seen.first_mut().filter(|s| alone && self.packets[dir][s.packet].syn) {
-            first.class = SegmentClass::New;
+        // Nothing that passed here tells a SYN or a FIN that was lost before from one that never was.
+        if alone {
+            let mut bare = Vec::new();
+            for s in &mut seen {
+                let p = &self.packets[dir][s.packet];
+                if p.len == 0 && p.probe.is_none() && !bare.contains(&p.range) {
+                    s.class = SegmentClass::New;
+                    bare.push(p.range);
+                }
+            }
         }
         // The latest packet that arrived, and how far the arrived ones reach.
         let mut reach: Vec<(u64, RelSeq)> = Vec::new();
