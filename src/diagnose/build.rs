@@ -108,7 +108,7 @@ fn until_reset(groups: &mut Vec<Group>, stalls: &[Stall]) {
         .collect();
     let cut_off = |g: &Group| {
         let soon = |(flow, at): &(_, Ts)| *flow == g.flow && at.since(g.span.start) < RTO_MIN;
-        g.open && g.cause.is_some_and(is_loss) && resets.iter().any(soon)
+        (g.open || g.resent == 0) && g.cause.is_some_and(is_loss) && resets.iter().any(soon)
     };
     groups.retain(|g| !cut_off(g));
 }

@@ -94,10 +94,7 @@ pub fn arrivals(wire: &Wire, dir: Dir, side: Side, records: &[&SegmentRecord]) -
     let pairs = m.sightings.iter().zip(&m.records);
     pairs
         .filter(|(s, _)| s.class != SegmentClass::NetworkDuplicate)
-        .filter_map(|(s, r)| {
-            let r = r.filter(|r| r.len == wire.packets[dir][s.packet].len)?;
-            Some((s.packet, (r.ts - m.skew).max(s.at)))
-        })
+        .filter_map(|(s, r)| Some((s.packet, (r.as_ref()?.ts - m.skew).max(s.at))))
         .collect()
 }
 
