@@ -129,7 +129,8 @@ fn the_kernels_state_names_the_cause_and_the_log_says_whether_it_was_needed() {
         family: 4,
     };
     let resends = Some(vec![resend(100, Congestion::Recovery), resend(400, Congestion::Loss)]);
-    let kernel = Kernel { resends, ..Kernel::default() };
+    let mut kernel = Kernel { resends, ..Kernel::default() };
+    kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
     let why: Vec<_> = segments::why_sent(&wire, Dir::C2s, Some(&kernel))
         .into_iter()
         .flatten()
