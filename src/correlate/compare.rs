@@ -6,13 +6,14 @@
 
 use super::align::{Flow, Laid, TapView, World, sender};
 use super::clock::STAMPS;
-use super::crossing::{ByByte, Copy, Crossing};
+use super::crossing::{Copy, Crossing};
 use crate::model::{Dir, FlowId, Ns, PerDir, RelSeq, Span, StreamRange, Ts};
 use crate::report::{
     Comparison, CrossingLoss, CrossingStats, Delay, Ends, Evidence, LossProof, Missing, MissingWhy,
     PairedFlow, UnpairedFlow,
 };
 use crate::tcp::quantile;
+use crate::tcp::ranges::ByByte;
 use std::collections::HashMap;
 
 /// Jitter that a path may have without having shown it yet.
@@ -113,11 +114,14 @@ impl<'a> Judge<'a> {
     fn all(&self) -> Way {
         let mut stats = CrossingStats { delay: self.delay(), ..CrossingStats::default() };
         let (mut losses, mut missing) = (Vec::new(), Gatherer::default());
+        // Where other copies begin or end, so that each piece has one fate.
+        let crossing = self.crossing;
+        let others = |i, r| crossing.cut(r, crossing.overlapping(r).filter(move |&j| j != i));
         for (i, copy) in self.crossing.copies.iter().enumerate() {
             let mut comparable = true;
             let lost = copy.lost();
             let mut counted = false;
-            for piece in lost.into_iter().flat_map(|r| self.elementary(i, r)) {
+            for piece in lost.into_iter().flat_map(|r| others(i, r)) {
                 match self.verdict(i, copy, piece) {
                     Verdict::Lost { proof, repair, arrived } => {
                         stats.lost += u64::from(!std::mem::replace(&mut counted, true));
@@ -149,20 +153,6 @@ impl<'a> Judge<'a> {
         }
         self.acks(&mut stats);
         Way { flow: self.flow, dir: self.dir, losses, missing: missing.all, stats }
-    }
-
-    /// Cuts a range where other copies begin or end, so that each piece has one fate.
-    fn elementary(&self, i: usize, r: StreamRange) -> Vec<StreamRange> {
-        let mut cuts = vec![r.start, r.end];
-        for j in self.crossing.overlapping(r).filter(|&j| j != i) {
-            let c = &self.crossing.copies[j];
-            cuts.extend([c.range.start, c.range.end]);
-            cuts.extend(c.arrived.iter().flat_map(|a| [a.0.start, a.0.end]));
-        }
-        cuts.retain(|x| r.start <= *x && *x <= r.end);
-        cuts.sort_unstable();
-        cuts.dedup();
-        cuts.iter().zip(cuts.iter().skip(1)).map(|(a, b)| StreamRange::new(*a, *b)).collect()
     }
 
     fn verdict(&self, i: usize, copy: &Copy, piece: StreamRange) -> Verdict {

@@ -11,6 +11,7 @@
 
 use crate::model::tcp::{SegmentClass, SegmentRecord, SpuriousProof};
 use crate::model::{Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
+use crate::tcp::ranges::{ByByte, RangeSet};
 use crate::tcp::{Connection, PacketMark};
 use std::collections::{HashMap, VecDeque};
 
@@ -44,19 +45,11 @@ impl Copy {
 
     /// What did not come by.
     pub fn lost(&self) -> Vec<StreamRange> {
-        let mut got: Vec<StreamRange> = self.arrived.iter().map(|a| a.0).collect();
-        got.sort_unstable();
-        let (mut at, mut out) = (self.range.start, Vec::new());
-        for r in got {
-            if r.start > at {
-                out.push(StreamRange::new(at, r.start));
-            }
-            at = at.max(r.end);
+        let mut got = RangeSet::default();
+        for (r, _) in &self.arrived {
+            got.insert(*r);
         }
-        if at < self.range.end {
-            out.push(StreamRange::new(at, self.range.end));
-        }
-        out
+        got.gaps(self.range)
     }
 }
 
@@ -213,21 +206,12 @@ impl Crossing {
                 })
                 .collect();
             ids.sort_by_key(|&i| self.oddness(&self.copies[i], s.ts, usual));
-            let mut cuts: Vec<RelSeq> = vec![range.start, range.end];
-            for &i in &ids {
-                let c = &self.copies[i];
-                cuts.extend([c.range.start, c.range.end]);
-                cuts.extend(c.arrived.iter().flat_map(|(r, _)| [r.start, r.end]));
-            }
-            cuts.retain(|x| range.start <= *x && *x <= range.end);
-            cuts.sort_unstable();
-            cuts.dedup();
             let mut unknown: Option<StreamRange> = None;
-            for (from, to) in cuts.iter().zip(cuts.iter().skip(1)) {
-                let piece = StreamRange::new(*from, *to);
+            for piece in self.cut(range, ids.iter().copied()) {
+                let from = piece.start;
                 let here = |i: &&usize| self.copies[**i].range.covers(piece);
-                if let Some(&i) = ids.iter().filter(here).find(|&&i| !self.copies[i].has(*from)) {
-                    if self.copies[i].range.start == s.seq && *from == s.seq {
+                if let Some(&i) = ids.iter().filter(here).find(|&&i| !self.copies[i].has(from)) {
+                    if self.copies[i].range.start == s.seq && from == s.seq {
                         self.delays.push(s.ts.since(self.copies[i].ts));
                     }
                     self.copies[i].arrived.push((piece, s.ts));
@@ -286,40 +270,22 @@ impl Crossing {
         (arrival.since(c.ts) - usual.unwrap_or_default()).0.saturating_abs()
     }
 
+    /// Cuts a range where these copies, or what arrived of them, begin or end.
+    pub fn cut(&self, r: StreamRange, copies: impl Iterator<Item = usize>) -> Vec<StreamRange> {
+        let mut cuts = vec![r.start, r.end];
+        for i in copies {
+            let c = &self.copies[i];
+            cuts.extend([c.range.start, c.range.end]);
+            cuts.extend(c.arrived.iter().flat_map(|(r, _)| [r.start, r.end]));
+        }
+        cuts.retain(|x| r.start <= *x && *x <= r.end);
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts.windows(2).map(|w| StreamRange::new(w[0], w[1])).collect()
+    }
+
     /// Copies that share a byte with `r`.
     pub fn overlapping(&self, r: StreamRange) -> impl Iterator<Item = usize> + '_ {
         self.by_byte.overlapping(r)
-    }
-}
-
-/// Ranges by their bytes; each is named by its place in the list.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ByByte {
-    /// By first byte.
-    all: Vec<(StreamRange, usize)>,
-    longest: i64,
-}
-
-impl ByByte {
-    /// Indexes a list.
-    pub fn new(ranges: impl Iterator<Item = StreamRange>) -> ByByte {
-        let mut all: Vec<(StreamRange, usize)> = ranges.enumerate().map(|(i, r)| (r, i)).collect();
-        all.sort_unstable();
-        let longest = all.iter().map(|(r, _)| i64::try_from(r.len()).unwrap_or(i64::MAX)).max().unwrap_or(0);
-        ByByte { all, longest }
-    }
-
-    /// Those that share a byte with `r`.
-    pub fn overlapping(&self, r: StreamRange) -> impl Iterator<Item = usize> + '_ {
-        let upto = self.all.partition_point(|(s, _)| s.start < r.end);
-        let near = self.all[..upto].iter().rev();
-        near.take_while(move |(s, _)| s.start.plus(self.longest) > r.start)
-            .filter(move |(s, _)| s.overlaps(r))
-            .map(|(_, i)| *i)
-    }
-
-    /// Those that hold byte `x`.
-    pub fn over(&self, x: RelSeq) -> impl Iterator<Item = usize> + '_ {
-        self.overlapping(StreamRange::new(x, x.plus(1)))
     }
 }

@@ -6,6 +6,7 @@ use super::sight::is_copy;
 use crate::model::tcp::{Hole, Loss, SegmentClass, SegmentRecord};
 use crate::model::{Dir, FrameNo, RelSeq, Ts};
 use crate::tcp::AckPoint;
+use crate::tcp::ranges::ByByte;
 use std::collections::BTreeMap;
 
 /// Something at a moment, with the frame that shows it.
@@ -22,15 +23,14 @@ pub struct Stream<'a> {
     /// Where it was seen.
     pub tap: &'a TapView,
     dir: Dir,
-    /// By first byte, then time.
-    copies: Vec<&'a SegmentRecord>,
-    longest: i64,
     /// Every byte below `.0` was at the tap (or acknowledged past it) from then on; rising.
     frontier: Vec<(RelSeq, Event)>,
     /// Acknowledged below `.0`; rising.
     acked: Vec<(RelSeq, Event)>,
     /// Order of sending: time of each copy, rising.
     sent: Vec<&'a SegmentRecord>,
+    /// Places in `sent`.
+    by_byte: ByByte,
 }
 
 impl<'a> Stream<'a> {
@@ -39,9 +39,6 @@ impl<'a> Stream<'a> {
         let mut sent: Vec<&SegmentRecord> =
             tap.conn.segments.iter().filter(|s| s.dir == dir && carries(s) && is_copy(s.class)).collect();
         sent.sort_by_key(|s| (s.ts, s.frame));
-        let mut copies = sent.clone();
-        copies.sort_by_key(|s| (s.seq, s.ts, s.frame));
-        let longest = copies.iter().map(|s| s.range().end.0 - s.seq.0).max().unwrap_or(0);
         let mut acked: Vec<(RelSeq, Event)> = Vec::new();
         for a in &tap.conn.acks[dir] {
             let event = Event { ts: a.ts, frame: a.frame };
@@ -50,21 +47,15 @@ impl<'a> Stream<'a> {
             }
         }
         let frontier = frontier(&sent, &acked);
-        Stream { tap, dir, copies, longest, frontier, acked, sent }
+        let by_byte = ByByte::new(sent.iter().map(|s| s.range()));
+        Stream { tap, dir, frontier, acked, sent, by_byte }
     }
 
     /// Every copy of byte `x` that passed the tap, in order of time.
     pub fn copies_of(&self, x: RelSeq) -> Vec<&'a SegmentRecord> {
-        let upto = self.copies.partition_point(|s| s.seq <= x);
-        let mut found: Vec<&SegmentRecord> = self.copies[..upto]
-            .iter()
-            .rev()
-            .take_while(|s| s.seq.plus(self.longest) > x)
-            .filter(|s| s.range().end > x)
-            .copied()
-            .collect();
-        found.sort_by_key(|s| (s.ts, s.frame));
-        found
+        let mut found: Vec<usize> = self.by_byte.over(x).collect();
+        found.sort_unstable();
+        found.into_iter().map(|i| self.sent[i]).collect()
     }
 
     /// When byte `x` and all before it had arrived.

@@ -3,7 +3,7 @@
 
 use super::AckPoint;
 use super::classify::Half;
-use super::ranges::any_overlap;
+use super::ranges::{ByByte, any_overlap};
 use super::score::Score;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
@@ -131,33 +131,26 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     w
 }
 
-/// Records by their bytes: which of them filled a hole?
+/// Which record filled a hole?
 struct Fillers {
-    by_start: Vec<(StreamRange, usize)>,
-    longest: i64,
+    by_byte: ByByte,
     /// The earliest time of each record and all behind it.
     earliest: Vec<Ts>,
 }
 
 impl Fillers {
     fn of(half: &Half) -> Fillers {
-        let mut by_start: Vec<_> = half.records.iter().enumerate().map(|(i, r)| (r.range(), i)).collect();
-        by_start.sort_unstable();
-        let longest = by_start.iter().map(|(r, _)| r.len()).max().unwrap_or(0);
         let mut earliest: Vec<Ts> = half.records.iter().map(|r| r.ts).collect();
         for i in (1..earliest.len()).rev() {
             earliest[i - 1] = earliest[i - 1].min(earliest[i]);
         }
-        Fillers { by_start, longest: i64::try_from(longest).unwrap_or(i64::MAX), earliest }
+        Fillers { by_byte: ByByte::new(half.records.iter().map(SegmentRecord::range)), earliest }
     }
 
     /// The newest record up to `until` that carried a part of `hole` since `birth`.
     fn find<'a>(&self, half: &'a Half, hole: StreamRange, birth: Ts, until: Ts) -> Option<&'a SegmentRecord> {
         let upto = self.earliest.partition_point(|&t| t <= until);
-        let first = self.by_start.partition_point(|(r, _)| r.start.plus(self.longest) <= hole.start);
-        let near = self.by_start[first..].iter().take_while(|(r, _)| r.start < hole.end);
-        near.filter(|(r, i)| *i < upto && r.overlaps(hole) && half.records[*i].ts >= birth)
-            .map(|(_, i)| &half.records[*i])
-            .max_by_key(|r| r.frame)
+        let carried = self.by_byte.overlapping(hole).filter(|i| *i < upto);
+        carried.map(|i| &half.records[i]).filter(|r| r.ts >= birth).max_by_key(|r| r.frame)
     }
 }

@@ -7,12 +7,13 @@
 
 use super::cause_of_wait::{self, Wait};
 use super::classify::Half;
+use super::ranges::ByByte;
 use super::rtt::Estimator;
 use super::score::Score;
 use super::sent::SendClock;
 use super::{AckPoint, RttSample};
 use crate::flow::{Trace, Twin};
-use crate::model::tcp::{SegmentClass, Stall, Tap};
+use crate::model::tcp::{SegmentClass, SegmentRecord, Stall, Tap};
 use crate::model::{Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
 
 /// No shorter wait counts while bytes are outstanding.
@@ -82,29 +83,19 @@ pub fn keep_alives(halves: &PerDir<Half>) -> Vec<Ts> {
 
 /// Retransmissions that nothing proves needless, by their bytes.
 #[derive(Debug, Default)]
-pub struct Needed {
-    by_start: Vec<(StreamRange, usize)>,
-    longest: i64,
-}
+pub struct Needed(ByByte);
 
 impl Needed {
     /// Those of one direction.
     pub fn of(half: &Half) -> Needed {
-        let records = half.records.iter().enumerate();
-        let mut by_start: Vec<_> = records
-            .filter(|(_, r)| r.class == SegmentClass::Retransmission && r.spurious.is_none())
-            .map(|(i, r)| (r.range(), i))
-            .collect();
-        by_start.sort_unstable();
-        let longest = by_start.iter().map(|(r, _)| r.len()).max().unwrap_or(0);
-        Needed { by_start, longest: i64::try_from(longest).unwrap_or(i64::MAX) }
+        let needed = |r: &SegmentRecord| r.class == SegmentClass::Retransmission && r.spurious.is_none();
+        let records = half.records.iter().enumerate().filter(|(_, r)| needed(r));
+        Needed(ByByte::numbered(records.map(|(i, r)| (r.range(), i))))
     }
 
     /// True when record `from` or a later one is among them and shares a number with `r`.
     pub fn any(&self, from: usize, r: StreamRange) -> bool {
-        let first = self.by_start.partition_point(|(s, _)| s.start.plus(self.longest) <= r.start);
-        let near = self.by_start[first..].iter().take_while(|(s, _)| s.start < r.end);
-        near.into_iter().any(|(s, i)| *i >= from && s.overlaps(r))
+        self.0.overlapping(r).any(|i| i >= from)
     }
 }
 
