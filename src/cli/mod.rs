@@ -12,6 +12,7 @@ mod explain;
 mod lab;
 mod live;
 mod logs;
+mod offline;
 pub mod score;
 mod serve;
 mod sync;
