@@ -1,26 +1,17 @@
 //! Dates of the proleptic Gregorian calendar as day numbers, for logs and listings that print them.
 
+use chrono::NaiveDate;
+
 /// Nanoseconds in a second.
 pub const SECOND: i64 = 1_000_000_000;
 /// Nanoseconds in a day.
 pub const DAY: i64 = 86_400 * SECOND;
 
-/// Days since 1970-01-01; none where there is no such date.
+/// Days since 1970-01-01; none where there is no such date from 1600 to 2300.
 pub fn day_number(year: i64, month: u32, day: u32) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + u32::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if day == 0 || day > length || !(1600..=2300).contains(&year) {
-        return None;
-    }
-    // Years that begin in March end with the leap day.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let in_year = i64::from((153 * m + 2) / 5 + day - 1);
-    Some(y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + in_year - 719_468)
+    let year = i32::try_from(year).ok().filter(|y| (1600..=2300).contains(y))?;
+    let date = NaiveDate::from_ymd_opt(year, month, day)?;
+    Some((date - NaiveDate::default()).num_days())
 }
 
 /// The day number of `2019-08-14`.
