@@ -38,6 +38,9 @@ pub struct Args {
     record: Option<PathBuf>,
 }
 
+/// What is played.
+const TEST: &str = "a test sync";
+
 /// Port of the served tree, where the scenario names none.
 const PORT: u16 = 8730;
 
@@ -84,7 +87,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         let (stop, mut probe) = (Arc::clone(&stop), probe.clone());
         lab.spawn_thread(Side::Client, "sync", move || run_sync(&options, &stop, &mut probe))?
     };
-    let view = view_of(&scenario, &dir);
+    let view = view_of(&scenario, &dir, TEST);
     let show = live::screens(args.format, color);
     let finish = |result: Result<RunRecord, DriveError>| {
         // The server's half of the record is whole once it has stopped.
@@ -145,9 +148,10 @@ fn sync_options(scenario: &Scenario, server: SocketAddr, local: &Path, dir: &Pat
     options
 }
 
-fn view_of(scenario: &Scenario, dir: &Path) -> RunView {
+/// How the record of a scenario is shown. `what`: a test sync, a scripted talk.
+pub fn view_of(scenario: &Scenario, dir: &Path, what: &str) -> RunView {
     RunView {
-        title: format!("{}: a test sync over an emulated link", scenario.name),
+        title: format!("{}: {what} over an emulated link", scenario.name),
         slow_read: scenario.run.slow_read.map_or(Ns::from_millis(100), |d| d.0),
         live: false,
         run: Some(RunInfo {
@@ -164,7 +168,7 @@ fn view_of(scenario: &Scenario, dir: &Path) -> RunView {
 
 /// The final report, with what was injected held against what was found.
 fn explain(scenario: &Scenario, done: RunRecord) -> Result<Report, CliError> {
-    let mut view = view_of(scenario, &done.dir);
+    let mut view = view_of(scenario, &done.dir, TEST);
     view.clock = done.clock;
     if let Some(run) = &mut view.run {
         run.sync = Some(done.stats);

@@ -1,6 +1,6 @@
 //! `syncscope lab --record`: the scripted talk of a scenario, with everything that is known about it.
 
-use super::analysis::{RunView, report_run, save};
+use super::analysis::{report_run, save};
 use super::lab::print_stats;
 use super::sync::{fresh_record, stop_on_signals};
 use super::{CliError, Outcome, demo};
@@ -9,7 +9,7 @@ use crate::lab::live::{Lab, prepare};
 use crate::lab::scenario::Scenario;
 use crate::model::Ns;
 use crate::model::app::ClockOffset;
-use crate::report::{RunHow, RunInfo, record};
+use crate::report::{RunHow, record};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -38,7 +38,12 @@ pub fn run(file: &Path, scenario: &Scenario, dir: &Path) -> Result<Outcome, CliE
     let talked = talked.map_err(|e| CliError::Message(e.to_string()))?;
     print_stats(&stats);
     tell(&talked);
-    let report = report_run(&dir, view_of(scenario, &dir, &talked))?;
+    let mut view = demo::view_of(scenario, &dir, "a scripted talk");
+    view.clock = Some(SAME_CLOCK);
+    if let Some(run) = &mut view.run {
+        run.ended = Some(talked.ended());
+    }
+    let report = report_run(&dir, view)?;
     save(&dir, &report)?;
     eprintln!("{}", report.verdict.sentence);
     Ok(if stop.load(Ordering::Acquire) { Outcome::Interrupted } else { Outcome::Ok })
@@ -50,36 +55,11 @@ fn as_played(scenario: &Scenario, text: &str) -> String {
     format!("# Played with seed {} and congestion control {cc}.\n{text}", scenario.seed)
 }
 
-fn view_of(scenario: &Scenario, dir: &Path, talked: &TalkRecord) -> RunView {
-    RunView {
-        title: format!("{}: a scripted talk over an emulated link", scenario.name),
-        slow_read: scenario.run.slow_read.map_or(Ns::from_millis(100), |d| d.0),
-        live: false,
-        run: Some(RunInfo {
-            scenario: scenario.name.clone(),
-            seed: Some(scenario.seed),
-            injected: scenario.expect.clone(),
-            ended: Some(talked.ended()),
-            record: Some(dir.display().to_string()),
-            ..RunInfo::default()
-        }),
-        clock: Some(SAME_CLOCK),
-        client_log: None,
-    }
-}
-
 /// What a person should know besides the report.
 fn tell(talked: &TalkRecord) {
     for (who, end) in [("client", &talked.client), ("server", &talked.server)] {
-        let capture = &end.capture;
-        if let Some(problem) = &capture.problem {
-            eprintln!("the {who}'s capture: {problem}");
-        }
-        if capture.dropped > 0 {
-            eprintln!("the {who}'s capture: {} packets were dropped by the kernel", capture.dropped);
-        }
-        for missing in &capture.missing {
-            eprintln!("the {who}'s capture: {missing}");
+        for remark in end.capture.problem.iter().cloned().chain(end.capture.remarks()) {
+            eprintln!("the {who}'s capture: {remark}");
         }
     }
     let ended = talked.ended();

@@ -6,6 +6,7 @@
 use super::error::DriveError;
 use super::options::Mode;
 use crate::model::app::ClockOffset;
+use crate::model::units::printable;
 use crate::model::{AppLog, Ns};
 use crate::report::{RunEnded, RunHow, SyncStats, record};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,15 @@ pub struct CaptureState {
     pub problem: Option<String>,
 }
 
+impl CaptureState {
+    /// What the capture lacks, in words that a terminal may be shown.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let dropped =
+            (self.dropped > 0).then(|| format!("{} packets were dropped by the kernel", self.dropped));
+        dropped.into_iter().chain(self.missing.iter().map(|m| printable(m)))
+    }
+}
+
 /// One run, as it lies on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -108,7 +118,7 @@ impl RunRecord {
             RunEnd::Done => String::new(),
             end => end.sentence(),
         };
-        RunEnded { how, message: crate::model::units::printable(&message) }
+        RunEnded { how, message: printable(&message) }
     }
 
     /// Whether a folder holds a record, or a part of one, that a new run would overwrite.

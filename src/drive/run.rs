@@ -177,12 +177,7 @@ fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
     }
     for (who, capture) in [("client", &record.client_capture), ("server", &record.server_capture)] {
         let Some(capture) = capture else { continue };
-        if capture.dropped > 0 {
-            record
-                .errors
-                .push(format!("{who}'s capture: {} packets were dropped by the kernel", capture.dropped));
-        }
-        record.errors.extend(capture.missing.iter().map(|m| format!("{who}'s capture: {}", printable(m))));
+        record.errors.extend(capture.remarks().map(|r| format!("{who}'s capture: {r}")));
     }
     for (who, step) in [("client", record.client_clock_step), ("server", record.server_clock_step)] {
         if Ns(step.0.saturating_abs()) >= NOTABLE_STEP {
