@@ -16,20 +16,33 @@ pub(super) enum Kind {
     Other,
 }
 
+/// The bytes of `text` that are in no string, quotes left out, each with its place.
+pub(super) fn unquoted(text: &str) -> impl Iterator<Item = (usize, u8)> {
+    let mut quoted = false;
+    let mut bytes = text.bytes().enumerate();
+    std::iter::from_fn(move || {
+        loop {
+            let (i, b) = bytes.next()?;
+            match b {
+                b'\\' if quoted => {
+                    bytes.next();
+                }
+                b'"' => quoted = !quoted,
+                _ if quoted => {}
+                _ => return Some((i, b)),
+            }
+        }
+    })
+}
+
 /// Splits at the commas that are in no string and no bracket.
 pub(super) fn split(args: &str) -> Vec<&str> {
     /// More than any call has.
     const MOST: usize = 16;
     let mut out = Vec::new();
-    let (mut from, mut depth, mut quoted) = (0, 0i32, false);
-    let mut bytes = args.bytes().enumerate();
-    while let Some((i, b)) = bytes.next() {
+    let (mut from, mut depth) = (0, 0i32);
+    for (i, b) in unquoted(args) {
         match b {
-            b'\\' if quoted => {
-                bytes.next();
-            }
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth -= 1,
             b',' if depth == 0 => {

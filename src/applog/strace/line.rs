@@ -5,6 +5,7 @@
 //!       pid  stamp              name args                                                   ret  took
 //! ```
 
+use super::args::unquoted;
 use crate::applog::time::{Stamp, TimeFormat};
 use crate::model::Ns;
 use std::sync::LazyLock;
@@ -155,15 +156,8 @@ fn what(text: &str) -> Option<What<'_>> {
 /// Splits `a, b) = 4 <0.000021>` at its closing parenthesis.
 fn arguments(text: &str) -> Option<(&str, Returned<'_>)> {
     let mut depth = 0u32;
-    let mut quoted = false;
-    let mut bytes = text.bytes().enumerate();
-    while let Some((i, b)) = bytes.next() {
+    for (i, b) in unquoted(text) {
         match b {
-            b'\\' if quoted => {
-                bytes.next();
-            }
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
             b'(' => depth += 1,
             b')' if depth == 0 => return result(&text[i + 1..]).map(|r| (&text[..i], r)),
             b')' => depth -= 1,
