@@ -147,18 +147,17 @@ fn crossings<W: Write>(c: &Comparison, page: &mut Page<'_, W>) -> io::Result<()>
     shown.sort_by_key(|p| std::cmp::Reverse(volume(p)));
     shown.truncate(MAX_FLOWS);
     shown.sort_by_key(|p| p.flow);
-    let column = |head, right, drop| Column { head, right, drop };
     let table = Table {
         columns: vec![
-            column("flow", true, 0),
-            column("way", false, 0),
-            column("segments", true, 0),
-            column("lost", true, 0),
-            column("bytes lost", true, 2),
-            column("ACKs unseen", true, 3),
-            column("delay min", true, 0),
-            column("median", true, 1),
-            column("99 %", true, 0),
+            Column::new("flow", true, 0),
+            Column::new("way", false, 0),
+            Column::new("segments", true, 0),
+            Column::new("lost", true, 0),
+            Column::new("bytes lost", true, 2),
+            Column::new("ACKs unseen", true, 3),
+            Column::new("delay min", true, 0),
+            Column::new("median", true, 1),
+            Column::new("99 %", true, 0),
         ],
         rows: shown.iter().flat_map(|p| Dir::BOTH.map(|d| row(p, d))).collect(),
     };
@@ -211,19 +210,18 @@ fn losses<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) -> 
     }
     let all: u64 = c.losses.iter().map(|l| l.range.len()).sum();
     page.heading("LOST BETWEEN A AND B", &format!("  {}, {}", segments(c.losses.len() as u64), bytes(all)))?;
-    let column = |head, right, drop| Column { head, right, drop };
     let runs = runs(&c.losses);
     let table = Table {
         columns: vec![
-            column("sent", true, 0),
-            column("flow", true, 3),
-            column("way", false, 0),
-            column("bytes", true, 0),
-            column("segments", true, 4),
-            column("frames", false, 0),
-            column("copy", true, 5),
-            column("repaired", true, 0),
-            column("by", false, 2),
+            Column::new("sent", true, 0),
+            Column::new("flow", true, 3),
+            Column::new("way", false, 0),
+            Column::new("bytes", true, 0),
+            Column::new("segments", true, 4),
+            Column::new("frames", false, 0),
+            Column::new("copy", true, 5),
+            Column::new("repaired", true, 0),
+            Column::new("by", false, 2),
         ],
         rows: runs.iter().take(MAX_LOSSES).map(|r| loss_row(report, r)).collect(),
     };
@@ -284,17 +282,16 @@ fn missing<W: Write>(report: &Report, c: &Comparison, page: &mut Page<'_, W>) ->
     // what the captures do not share in time comes first: it is much and says little
     let mut shown: Vec<&Missing> = c.missing.iter().collect();
     shown.sort_by_key(|m| m.why == MissingWhy::CaptureDrop);
-    let column = |head, right, drop| Column { head, right, drop };
     let table = Table {
         columns: vec![
-            column("in", false, 0),
-            column("flow", true, 3),
-            column("way", false, 0),
-            column("segments", true, 4),
-            column("bytes", true, 0),
-            column("when", true, 0),
-            column("frames", false, 2),
-            column("why", false, 0),
+            Column::new("in", false, 0),
+            Column::new("flow", true, 3),
+            Column::new("way", false, 0),
+            Column::new("segments", true, 4),
+            Column::new("bytes", true, 0),
+            Column::new("when", true, 0),
+            Column::new("frames", false, 2),
+            Column::new("why", false, 0),
         ],
         rows: shown.iter().take(MAX_NOTES).map(|m| missing_row(report, m)).collect(),
     };

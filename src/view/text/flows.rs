@@ -52,7 +52,6 @@ fn flow_table<W: Write>(
     several: bool,
     page: &mut Page<'_, W>,
 ) -> io::Result<()> {
-    let column = |head, right, drop| Column { head, right, drop };
     let resent = |f: &FlowReport| match f.dirs.c2s.bytes_resent.saturating_add(f.dirs.s2c.bytes_resent) {
         0 => "–".to_owned(),
         n => bytes(n),
@@ -64,15 +63,15 @@ fn flow_table<W: Write>(
     };
     let table = Table {
         columns: vec![
-            column("flow", true, 0),
-            column("client → server", false, 0),
-            column("capture", false, if several { 3 } else { 9 }),
-            column("c2s", true, 0),
-            column("s2c", true, 0),
-            column("resent", true, 1),
-            column("RTT", true, 2),
-            column("lasted", true, 4),
-            column("ended", false, 5),
+            Column::new("flow", true, 0),
+            Column::new("client → server", false, 0),
+            Column::new("capture", false, if several { 3 } else { 9 }),
+            Column::new("c2s", true, 0),
+            Column::new("s2c", true, 0),
+            Column::new("resent", true, 1),
+            Column::new("RTT", true, 2),
+            Column::new("lasted", true, 4),
+            Column::new("ended", false, 5),
         ],
         rows: shown
             .iter()

@@ -171,18 +171,17 @@ fn reads<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
     longest.sort_by_key(|r| std::cmp::Reverse(r.end - r.start));
     longest.truncate(MAX_READS);
     longest.sort_by_key(|r| (r.start, r.end));
-    let column = |head, right, drop| Column { head, right, drop };
     let bar_width = if page.width >= 110 { 20 } else { 14 };
     let table = Table {
         columns: vec![
-            column("when", true, 0),
-            column("waited", true, 0),
-            column("where it went", false, 2),
-            column("mostly", false, 0),
-            column("why", false, 0),
-            column("reader", false, 4),
-            column("hole", false, 5),
-            column("frames", false, 3),
+            Column::new("when", true, 0),
+            Column::new("waited", true, 0),
+            Column::new("where it went", false, 2),
+            Column::new("mostly", false, 0),
+            Column::new("why", false, 0),
+            Column::new("reader", false, 4),
+            Column::new("hole", false, 5),
+            Column::new("frames", false, 3),
         ],
         rows: longest.iter().map(|r| read_row(report, r, bar_width)).collect(),
     };

@@ -82,10 +82,17 @@ fn sgr(tone: Tone) -> Option<&'static str> {
 
 /// A column of a table.
 pub(super) struct Column {
-    pub(super) head: &'static str,
-    pub(super) right: bool,
+    head: &'static str,
+    /// Its cells keep to the right.
+    right: bool,
     /// Columns with the highest number go first when the page is too narrow; 0 stays.
-    pub(super) drop: u8,
+    drop: u8,
+}
+
+impl Column {
+    pub(super) fn new(head: &'static str, right: bool, drop: u8) -> Column {
+        Column { head, right, drop }
+    }
 }
 
 /// Rows under a head; columns are as wide as their widest cell.
