@@ -4,7 +4,7 @@
 //! copies leave. Why something was sent again shows only where the ACKs arrive that called for it.
 
 use super::align::{Flow, World};
-use crate::model::tcp::{Cause, SegmentClass, SegmentRecord};
+use crate::model::tcp::{Cause, SegmentClass, SegmentRecord, Spurious};
 use crate::model::{Dir, FrameNo, Ns, Ts};
 use crate::tcp::Connection;
 use std::collections::HashMap;
@@ -67,8 +67,7 @@ fn take_over(r: &mut SegmentRecord, sent: &SegmentRecord) {
             }
             r.cause = r.cause.or(Some(Cause::Unknown));
             r.resend = sent.resend.or(r.resend);
-            r.spurious =
-                r.spurious.or(sent.spurious.map(|s| crate::model::tcp::Spurious { frame: None, ..s }));
+            r.spurious = r.spurious.or(sent.spurious.map(|s| Spurious { frame: None, ..s }));
         }
         // It had not been sent before, so it can only have been overtaken.
         (New, Retransmission) => {
