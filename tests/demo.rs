@@ -2,34 +2,16 @@
 //! the link's log of packet fates, the kernel's own counters, the applications' logs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod program;
 mod skip;
 
+use program::{able, syncscope};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 const INJECTED: [&str; 4] = ["loss-fast", "loss-rto", "loss-tail", "no-data"];
-
-fn syncscope(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_syncscope"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-/// True when this machine lets the demo run; a machine of the CI must.
-fn able() -> bool {
-    let doctor = syncscope(&["doctor"]);
-    if doctor.status.success() {
-        return true;
-    }
-    let why = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    skip::skip("the demo", &why);
-    false
-}
 
 struct Run {
     dir: PathBuf,
@@ -181,7 +163,7 @@ fn twice(what: &str, check: impl Fn() + std::panic::RefUnwindSafe) {
 
 #[test]
 fn five_seeds_name_what_was_injected_and_a_clean_link_is_healthy() {
-    if !able() {
+    if !able("the demo") {
         return;
     }
     std::thread::scope(|s| {
@@ -195,7 +177,7 @@ fn five_seeds_name_what_was_injected_and_a_clean_link_is_healthy() {
 /// Random loss both ways: whatever it is called, the bytes must be right.
 #[test]
 fn three_percent_loss_is_told_byte_for_byte() {
-    if !able() {
+    if !able("the demo") {
         return;
     }
     twice("loss3", || {

@@ -1,29 +1,12 @@
 //! Scripted talks, whole: what the record holds, and that the link, the captures and the kernels say the same.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod program;
 mod skip;
 
+use program::{able, syncscope};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn syncscope(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_syncscope"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-/// True when this machine lets a talk run; a machine of the CI must.
-fn able() -> bool {
-    let doctor = syncscope(&["doctor"]);
-    if !doctor.status.success() {
-        skip::skip("a talk", &String::from_utf8_lossy(&doctor.stdout));
-    }
-    doctor.status.success()
-}
 
 struct Record {
     dir: PathBuf,
@@ -106,7 +89,7 @@ fn the_trace_agrees(r: &Record, states: &[&str]) {
 
 #[test]
 fn a_lost_tail_is_in_the_log_of_the_link_and_in_the_kernels_counters() {
-    if !able() {
+    if !able("a talk") {
         return;
     }
     let r = talk("tail-loss");
@@ -120,7 +103,7 @@ fn a_lost_tail_is_in_the_log_of_the_link_and_in_the_kernels_counters() {
 
 #[test]
 fn five_lost_copies_are_four_time_outs_in_a_row() {
-    if !able() {
+    if !able("a talk") {
         return;
     }
     let r = talk("lost-five-times");
@@ -132,7 +115,7 @@ fn five_lost_copies_are_four_time_outs_in_a_row() {
 /// The link cuts what the sender's kernel hands over, and merges what it hands to the receiver's.
 #[test]
 fn with_offload_the_captures_show_large_segments_and_the_link_packets() {
-    if !able() {
+    if !able("a talk") {
         return;
     }
     let r = talk("offload");

@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod marks;
+#[path = "../program/mod.rs"]
+mod program;
 mod rivals;
 mod run;
 #[path = "../skip/mod.rs"]
@@ -17,7 +19,7 @@ mod table;
 use run::{Job, Row};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Mutex;
 
 /// One of each kind of fault: what CI has time for.
@@ -85,9 +87,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let doctor = Command::new(run::BINARY).arg("doctor").output().expect("syncscope runs");
-    if !doctor.status.success() {
-        skip::skip("accuracy", &String::from_utf8_lossy(&doctor.stdout));
+    if !program::able("accuracy") {
         return ExitCode::SUCCESS;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/scenarios/accuracy");

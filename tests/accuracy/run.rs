@@ -1,5 +1,6 @@
 //! One scenario with one seed: run it, analyse each capture alone and both together, score each report.
 
+use crate::program::BINARY;
 use crate::rivals::{self, Rivals};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,8 +11,6 @@ use syncscope::diagnose::build;
 use syncscope::lab::score::{Score, score};
 use syncscope::model::{Ns, Side};
 use syncscope::report::{Report, record};
-
-pub const BINARY: &str = env!("CARGO_BIN_EXE_syncscope");
 
 /// What to run.
 pub struct Job {
