@@ -50,6 +50,7 @@ fn number(v: &Value) -> u64 {
 
 /// The files of a record, and that everybody counts the same.
 fn everybody_agrees(r: &Record) {
+    nothing_left_early(r);
     for name in ["scenario.toml", "report.json", "client.events.json", "server.events.json", "talk.json"] {
         assert!(r.dir.join(name).is_file(), "{name}");
     }
@@ -67,6 +68,14 @@ fn everybody_agrees(r: &Record) {
     let report = r.json("report.json");
     let view = syncscope(&["view", "--format", "json", r.dir.to_str().unwrap()]);
     assert_eq!(serde_json::from_slice::<Value>(&view.stdout).unwrap(), report);
+}
+
+/// The log has the moment at which each packet was really handed over, never before it was due.
+fn nothing_left_early(r: &Record) {
+    for f in r.fates() {
+        assert!(f["left"].as_i64() >= f["due"].as_i64(), "{f}");
+        assert_eq!(f["left"].is_i64(), f["arrivals"] != 0, "{f}");
+    }
 }
 
 /// The kernel's trace against the link's log: the same retransmissions in the same order, each no later
@@ -119,6 +128,7 @@ fn with_offload_the_captures_show_large_segments_and_the_link_packets() {
         return;
     }
     let r = talk("offload");
+    nothing_left_early(&r);
     let fates = r.fates();
     assert!(fates.iter().all(|f| number(&f["size"]) <= 1500));
     for (way, side) in [("c2s", "client"), ("s2c", "server")] {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The fate of one packet. Every packet that enters the link gets exactly one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fate {
-    /// When it entered the link.
+    /// When it entered the link: read from the sender's device.
     pub t: Ts,
     /// Which way it went.
     pub dir: Dir,
@@ -51,8 +51,11 @@ pub struct Fate {
     pub fate: What,
     /// Why; empty where it passed untouched.
     pub cause: Cause,
-    /// When it left the link at the other end; none: never.
+    /// When it had to leave the link at the other end; none: never.
     pub due: Option<Ts>,
+    /// When it really did: a busy host is late. None: never, or the link is pure and takes no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Ts>,
     /// How often it arrived.
     pub arrivals: u8,
 }
@@ -173,8 +176,14 @@ impl Fate {
             fate: What::Passed,
             cause: Cause::None,
             due: None,
+            left: None,
             arrivals: 1,
         }
+    }
+
+    /// When it came out at the other end; none: it did not.
+    pub fn arrived(&self) -> Option<Ts> {
+        self.left.or(self.due).filter(|_| self.fate != What::Dropped)
     }
 
     /// Notes that something happened, unless something worse has.
@@ -183,7 +192,7 @@ impl Fate {
             (self.fate, self.cause) = (what, cause);
         }
         if what == What::Dropped {
-            (self.due, self.arrivals) = (None, 0);
+            (self.due, self.left, self.arrivals) = (None, None, 0);
         }
     }
 }
@@ -209,7 +218,9 @@ mod tests {
         fate.suffer(What::Reordered, Cause::Reorder);
         fate.suffer(What::Duplicated, Cause::Duplicate);
         assert_eq!(fate.cause, Cause::Reorder);
+        (fate.due, fate.left) = (Some(Ts(7)), Some(Ts(9)));
+        assert_eq!(fate.arrived(), Some(Ts(9)));
         fate.suffer(What::Dropped, Cause::Queue);
-        assert_eq!((fate.cause, fate.due, fate.arrivals), (Cause::Queue, None, 0));
+        assert_eq!((fate.cause.clone(), fate.arrived(), fate.arrivals), (Cause::Queue, None, 0));
     }
 }

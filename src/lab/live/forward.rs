@@ -138,11 +138,18 @@ impl Forwarder {
     fn deliver(&mut self) {
         while let Some(d) = self.machine.pop(self.clock.now()) {
             let mut written = true;
+            let left = self.clock.now();
             for _ in 0..d.times {
                 written &= self.write(d.dir, &d.packet);
             }
             self.lateness.note(self.clock.now() - d.due);
             self.collect_fates();
+            // What is merged leaves with what it is merged with.
+            if self.offload.is_none()
+                && let Some(last) = self.fates.last_mut()
+            {
+                last.left = Some(left);
+            }
             if !written && let Some(last) = self.fates.last_mut() {
                 // The fate of a delivery is the last that the machine told.
                 last.fate = What::Dropped;
@@ -171,6 +178,9 @@ impl Forwarder {
     /// Hands over what has been merged.
     fn flush(&mut self, dir: Dir) -> bool {
         let Some((head, packet)) = self.offload.as_mut().and_then(|m| m[dir].take()) else { return true };
+        let left = self.clock.now();
+        let merged = self.fates.iter_mut().rev().filter(|f| f.dir == dir && f.due.is_some());
+        merged.take_while(|f| f.left.is_none()).for_each(|f| f.left = Some(left));
         let parts = [IoSlice::new(&head), IoSlice::new(&packet)];
         let written = (&self.from[dir.flip()]).write_vectored(&parts).is_ok();
         // The fates of what was merged have been told; that the device refused them can only be counted.

@@ -5,7 +5,7 @@ use super::*;
 use crate::lab::fate::{Cause as FateCause, Fate, What};
 use crate::lab::kernel::{Congestion, Resend};
 use crate::model::tcp::SegmentClass::{self, NetworkDuplicate, New, Reordered, Retransmission, WindowProbe};
-use crate::model::{RelSeq, StreamRange};
+use crate::model::{Ns, RelSeq, StreamRange};
 use std::collections::BTreeMap;
 
 /// Milliseconds.
@@ -151,4 +151,13 @@ fn a_wait_ends_with_the_next_byte_acknowledged() {
     assert_eq!(long.len(), 1, "{waits:?}");
     assert_eq!((long[0].start, long[0].end), (at(50), Some(at(340))));
     assert_eq!(long[0].outstanding, StreamRange::new(RelSeq(1), RelSeq(1001)));
+}
+
+#[test]
+fn a_packet_that_a_busy_host_handed_over_late_arrived_late() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.ack(70, 1001, Some(90)).left = Some(at(101));
+    let waits = stalls::waits(&log.wire(), Dir::C2s, Side::Client);
+    assert_eq!(waits.iter().rev().find_map(|w| w.end), Some(at(101)), "{waits:?}");
 }

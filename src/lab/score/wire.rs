@@ -113,7 +113,7 @@ impl Wire {
             let there = |raw: u32| Some(RelSeq::unwrap_near(Seq(raw), theirs?, near[f.dir.flip()]));
             packets[f.dir].push(Packet {
                 sent: f.t,
-                arrived: f.due.filter(|_| f.fate != What::Dropped),
+                arrived: f.arrived(),
                 arrivals: f.arrivals,
                 index: f.index,
                 range: StreamRange::new(start, end),
@@ -135,7 +135,7 @@ impl Wire {
         let mut wire = Wire { ports, zero: first.t, packets };
         let closed: Vec<(Dir, Ts)> = of_it()
             .filter(|f| f.win == Some(0) && f.flags.unwrap_or(0) & (RST | SYN) == 0)
-            .filter_map(|f| Some((f.dir, f.due?)))
+            .filter_map(|f| Some((f.dir, f.arrived()?)))
             .collect();
         for dir in Dir::BOTH {
             wire.mark_probes(dir, &closed);
