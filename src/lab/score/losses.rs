@@ -58,7 +58,7 @@ fn horizon(wire: &Wire, dir: Dir, from: From) -> RelSeq {
     }
 }
 
-/// Counts one way. `shift`: what to add to the report's sequence numbers.
+/// Counts one way. `at`: from where, for messages.
 pub fn score(s: &mut Score, at: &str, wire: &Wire, dir: Dir, from: From, losses: &[&Loss]) {
     let data = wire.packets[dir].iter().filter(|p| p.len > 0).map(|p| payload(p).end).max();
     let data = data.unwrap_or(RelSeq(0));

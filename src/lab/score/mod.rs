@@ -23,9 +23,9 @@ mod tests;
 use super::fate::Fate;
 use super::kernel::Kernel;
 use super::scenario::Truth as Planned;
-use crate::correlate::{dir_of, sender};
+use crate::correlate::sender;
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord};
-use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Ts};
+use crate::model::{AppLog, Dir, FlowId, FrameNo, PerDir, Side, Ts};
 use crate::report::{InputKind, Report};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -183,16 +183,9 @@ pub enum ScoreError {
 
 /// Scores one report, which must list every segment (`--all-segments`), against the truth.
 pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
-    let (mut wire, flow) = connection(truth, report)?;
-    let inputs: Vec<u16> = report.flows.iter().filter(|f| f.flow == flow).map(|f| f.input).collect();
-    for &input in &inputs {
-        let side = side_of(&wire, report, input, flow);
-        let dir = dir_of(side.flip());
-        let late = segments::arrivals(&wire, dir, side, &records(report, input, flow, dir));
-        for (packet, at) in late {
-            wire.packets[dir][packet].arrived = Some(at);
-        }
-    }
+    let (wire, flow) = connection(truth, report)?;
+    let inputs = report.flows.iter().filter(|f| f.flow == flow).map(|f| f.input);
+    let inputs: Vec<(u16, Side)> = inputs.map(|i| (i, side_of(&wire, report, i, flow))).collect();
     let why = PerDir {
         c2s: segments::why_sent(&wire, Dir::C2s, truth.kernel),
         s2c: segments::why_sent(&wire, Dir::S2c, truth.kernel),
@@ -200,15 +193,14 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
     let alone = inputs.len() == 1;
     let complete = report.segments.iter().any(|r| r.class == SegmentClass::New);
     let mut s = Score { reports: 1, ..Score::default() };
-    for &input in &inputs {
-        let side = side_of(&wire, report, input, flow);
+    for &(input, side) in &inputs {
         let at = format!("{} tap", side.as_str());
         for dir in Dir::BOTH {
             let records = records(report, input, flow, dir);
             let m = segments::matched(&wire, dir, side, alone, &records);
             let sender_tap = side == sender(dir);
             segments::score(&mut s, &at, &wire, dir, &m, &why[dir], sender_tap, complete);
-            if inputs.len() == 1 && !truth.host_drops {
+            if alone && !truth.host_drops {
                 let losses: Vec<_> =
                     report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
                 let from = if sender_tap { losses::From::Sender } else { losses::From::Receiver };
@@ -233,7 +225,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
             }
         }
     }
-    if inputs.len() > 1 && !truth.host_drops {
+    if !alone && !truth.host_drops {
         for dir in Dir::BOTH {
             let losses: Vec<_> = report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
             losses::score(&mut s, "both taps", &wire, dir, losses::From::Both, &losses);
@@ -242,11 +234,11 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
     for dir in Dir::BOTH {
         if let Some(writer) = reads::writer(dir, truth.client, truth.server) {
             let reads: Vec<_> = report.reads.iter().filter(|r| r.flow == flow && r.dir == dir).collect();
-            reads::score(&mut s, &wire, dir, writer, &reads, Ns::ZERO);
+            reads::score(&mut s, &wire, dir, writer, &reads);
         }
     }
     if let Some(planned) = truth.findings {
-        findings(&mut s, report, planned, inputs.len() > 1);
+        findings(&mut s, report, planned, !alone);
     }
     Ok(s)
 }

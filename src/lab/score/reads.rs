@@ -149,8 +149,8 @@ impl Parts {
     }
 }
 
-/// Counts the reads of one way. `logs`: the writer's; without it nothing is known to compare with.
-pub fn score(s: &mut Score, wire: &Wire, dir: Dir, writer: &AppLog, reads: &[&ReadReport], skew: Ns) {
+/// Counts the reads of one way. `writer`: the log of the side that wrote its bytes.
+pub fn score(s: &mut Score, wire: &Wire, dir: Dir, writer: &AppLog, reads: &[&ReadReport]) {
     let way = Way::new(wire, dir, writer);
     for r in reads {
         let waited = r.end.since(r.start);
@@ -164,7 +164,7 @@ pub fn score(s: &mut Score, wire: &Wire, dir: Dir, writer: &AppLog, reads: &[&Re
                 r.budget.total()
             ));
         }
-        let span = Span::new(r.start - skew, r.end - skew);
+        let span = Span::new(r.start, r.end);
         let offset = i64::try_from(r.offset).unwrap_or(i64::MAX);
         let Some(parts) = way.parts(way.awaited(offset, r.len, span.end), span).filter(|_| r.len > 0) else {
             continue;

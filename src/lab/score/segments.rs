@@ -88,16 +88,6 @@ pub fn matched<'a>(
     }
 }
 
-/// When packets of one way were taken off the link: it notes when they were due, and a busy host is late.
-pub fn arrivals(wire: &Wire, dir: Dir, side: Side, records: &[&SegmentRecord]) -> Vec<(usize, Ts)> {
-    let m = matched(wire, dir, side, true, records);
-    let pairs = m.sightings.iter().zip(&m.records);
-    pairs
-        .filter(|(s, _)| s.class != SegmentClass::NetworkDuplicate)
-        .filter_map(|(s, r)| Some((s.packet, (r.as_ref()?.ts - m.skew).max(s.at))))
-        .collect()
-}
-
 fn near(a: Ts, b: Ts) -> bool {
     a.since(b).0.abs() < NEAR.0
 }

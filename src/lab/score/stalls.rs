@@ -137,7 +137,7 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
         let said = label(stall.owner, stall.cause);
         let span = Span::new(start, end.unwrap_or(seen.end));
         let truth: Vec<(Owner, StallCause)> = if by_fates {
-            let causes = from_fates(seen, span);
+            let causes = from_fates(seen, &waits, span);
             causes.into_iter().map(|c| (Owner::Network, c)).collect()
         } else {
             let here = planned.iter().enumerate().filter(|(_, e)| mine(e) && near(e, seen.wire.zero, span));
@@ -251,11 +251,10 @@ fn label(owner: Owner, cause: StallCause) -> String {
 
 /// What a wait must be called, by what the link did to the bytes that it waited for; nothing where the
 /// link did nothing to them.
-fn from_fates(seen: &Seen<'_>, span: Span) -> Vec<StallCause> {
+fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
     let packets = &seen.wire.packets[seen.dir];
     let slack = Ns::from_secs(60);
-    let oldest = waits(seen.wire, seen.dir, seen.side);
-    let Some(wait) = oldest.iter().min_by_key(|w| w.start.since(span.start).0.abs()) else {
+    let Some(wait) = waits.iter().min_by_key(|w| w.start.since(span.start).0.abs()) else {
         return Vec::new();
     };
     let of_it = |r: StreamRange| r.overlaps(wait.outstanding);
