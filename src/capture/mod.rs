@@ -5,7 +5,7 @@ pub mod file;
 pub mod live;
 pub mod writer;
 
-use crate::model::{Frame, Ts};
+use crate::model::{Frame, FrameNo, Ts};
 use std::collections::BTreeMap;
 
 /// A stream of frames in the order in which they were captured.
@@ -37,6 +37,19 @@ pub struct SourceNotes {
     pub last_ts: Option<Ts>,
     /// What the source lacks, in sentences.
     pub remarks: Vec<Remark>,
+    /// The files that it is made of, in the order in which they were named; none: one file.
+    pub pieces: Vec<Piece>,
+}
+
+/// One of several files that are read as one capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// File name.
+    pub name: String,
+    /// Frames taken from it.
+    pub frames: u64,
+    /// Number of its first frame in the whole capture; none where frames of other files came between.
+    pub first_frame: Option<FrameNo>,
 }
 
 /// Something to know about a source before its frames are believed.

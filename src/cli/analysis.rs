@@ -9,7 +9,7 @@ use crate::flow::Table;
 use crate::lab::units::Dur;
 use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns, Side, Span, Ts};
-use crate::report::{Quality, Report, RunInfo, Severity, record};
+use crate::report::{InputFile, Quality, Report, RunInfo, Severity, record};
 use crate::view;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -53,6 +53,9 @@ pub fn read_capture(source: &mut dyn FrameSource, side: Option<Side>) -> Result<
     input.dropped = notes.dropped;
     input.tcp = table.segments();
     input.skipped = table.skipped().clone();
+    let pieces = notes.pieces.into_iter();
+    input.files =
+        pieces.map(|p| InputFile { name: p.name, frames: p.frames, first_frame: p.first_frame }).collect();
     let mut note = |code: &str, severity, count, message: String| {
         input.quality.push(Quality { input: None, code: code.to_owned(), severity, count, message });
     };

@@ -1,32 +1,59 @@
-//! `syncscope analyze`: explain a capture file.
+//! `syncscope analyze`: explain captures.
 
-use super::offline::OfflineArgs;
+use super::offline::{Evidence, OfflineArgs, count_on};
 use super::{CliError, ColorWhen, Outcome};
 use crate::applog;
+use crate::model::units::printable;
 use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  syncscope analyze trace.pcapng                         one capture
+  syncscope analyze /var/captures/                       every capture in a folder and below, as one
+  syncscope analyze trace.pcap trace.pcap1 trace.pcap2   the files of a rotating capture
+  syncscope analyze near.pcapng far.pcapng               the same traffic at two places
+  tcpdump -w - -i eth0 tcp | syncscope analyze - -o report.json";
 
 /// Arguments of `syncscope analyze`.
 #[derive(clap::Args, Debug)]
-#[command(after_long_help = applog::PATTERN_HELP)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", applog::PATTERN_HELP))]
 pub struct Args {
-    /// A pcap or pcapng file, also compressed with gzip or zstd, or what tcpdump printed; `-` reads
-    /// standard input. A second one shows the same traffic at another place; their clocks need not
-    /// agree.
-    #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
+    /// A pcap or pcapng file, also compressed with gzip or zstd, or what tcpdump printed; a folder stands for the
+    /// captures in it; `-` reads standard input. A second one shows the same traffic at another place; their clocks
+    /// need not agree. Three or more are one capture in several files, read in order of time; and so are two whose
+    /// names differ only in numbers and whose times follow each other.
+    #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// All files are one capture, also if they are two: what a rotating capture left, or several interfaces of one
+    /// place.
+    #[arg(long)]
+    join: bool,
     #[command(flatten)]
     offline: OfflineArgs,
 }
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
-    if let Some(dir) = args.files.iter().find(|f| f.is_dir()) {
-        let dir = dir.display();
-        return Err(CliError::Message(format!(
-            "{dir} is a folder: `syncscope view {dir}` opens a run record; analyze reads the captures in it"
-        )));
-    }
-    let evidence = args.offline.read(&args.files)?;
+    let evidence = match args.files.as_slice() {
+        [a, b] if !args.join => {
+            let two = args.offline.read(&[vec![a.clone()], vec![b.clone()]])?;
+            if count_on(a, b) && one_after_the_other(&two) {
+                eprintln!(
+                    "{} and {} follow each other in name and time, and are read as one capture",
+                    printable(&a.display().to_string()),
+                    printable(&b.display().to_string())
+                );
+                args.offline.read(std::slice::from_ref(&args.files))?
+            } else {
+                two
+            }
+        }
+        _ => args.offline.read(std::slice::from_ref(&args.files))?,
+    };
     let report = args.offline.report(evidence)?;
     args.offline.print(&report, color)
+}
+
+fn one_after_the_other(e: &Evidence) -> bool {
+    let spans: Vec<_> = e.captures.iter().filter_map(|c| c.span).collect();
+    matches!(spans[..], [a, b] if a.end <= b.start || b.end <= a.start)
 }

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = applog::PATTERN_HELP)]
 pub struct Args {
-    /// A pcap or pcapng file, also compressed with gzip or zstd, or what tcpdump printed; `-` reads standard input.
+    /// A pcap or pcapng file, also compressed with gzip or zstd, or what tcpdump printed; a folder
+    /// stands for the captures in it, as one; `-` reads standard input.
     #[arg(value_name = "A")]
     a: PathBuf,
     /// The same traffic, captured at another place. Clocks, addresses and sequence numbers may differ; the order of
@@ -26,14 +27,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
-    let files = [args.a, args.b];
-    if let Some(dir) = files.iter().find(|f| f.is_dir()) {
-        return Err(CliError::Message(format!(
-            "{0} is a folder: compare reads two capture files, of a run record {0}/client.pcapng and {0}/server.pcapng",
-            dir.display()
-        )));
-    }
-    let evidence = args.offline.read(&files)?;
+    let evidence = args.offline.read(&[vec![args.a], vec![args.b]])?;
     let contents: Vec<String> = evidence.captures.iter().map(contents).collect();
     let report = args.offline.report(evidence)?;
     if report.comparison.as_ref().is_none_or(|c| c.paired.is_empty()) {

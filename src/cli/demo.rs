@@ -104,7 +104,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let report = report?;
 
     save(&dir, &report)?;
-    super::view::print(&report, args.format.unwrap_or(Format::Text), color)?;
+    super::view::print(&report, args.format, None, color)?;
     if stop.load(Ordering::Acquire) {
         return Ok(Outcome::Interrupted);
     }

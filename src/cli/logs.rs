@@ -9,15 +9,17 @@ use crate::model::tcp::TapPosition;
 use crate::model::{PerDir, Side, Span, Ts, calendar};
 use crate::report::{Quality, Severity};
 use crate::tcp::AckPoint;
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments about application logs.
 #[derive(clap::Args, Debug)]
 pub struct LogArgs {
     /// What an application read and wrote, and when; slow reads are then joined to the bytes they
     /// waited for. An events file of a run record, or what strace printed (best recorded with
-    /// `strace -f -ttt -T -yy`), or any log with --app-log-pattern. May be given for both sides.
+    /// `strace -f -ttt -T -yy`), or any log with --app-log-pattern. May be given for both sides; `-`
+    /// reads standard input.
     #[arg(long, value_name = "FILE")]
     app_log: Vec<PathBuf>,
     /// How the lines of a log look (see below). Given once, it is for every log of an unknown kind;
@@ -48,6 +50,11 @@ pub struct Opened {
 }
 
 impl LogArgs {
+    /// The logs.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.app_log.iter().map(PathBuf::as_path)
+    }
+
     /// Reads every log.
     pub fn open(&self) -> Result<Vec<Opened>, CliError> {
         let mut patterns = Vec::new();
@@ -60,7 +67,7 @@ impl LogArgs {
         let mut out = Vec::new();
         for path in &self.app_log {
             let at = |e: &dyn std::fmt::Display| CliError::Message(format!("{}: {e}", path.display()));
-            let bytes = std::fs::read(path).map_err(|e| at(&e))?;
+            let bytes = read(path).map_err(|e| at(&e))?;
             let pattern = if patterns.len() == 1 { patterns.first() } else { patterns.get(used) };
             let what = applog::read(&bytes, pattern).map_err(|e| at(&e))?;
             used += usize::from(matches!(&what, Recognised::Other(p) if p.by_pattern));
@@ -125,6 +132,16 @@ pub fn hints(args: &LogArgs, opened: &[Opened]) -> Hints {
         zone: args.time_zone.or_else(|| others().find_map(|p| p.zone)),
         names: args.name.clone(),
     }
+}
+
+/// A file, or standard input.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    std::fs::read(path)
 }
 
 fn candidates(c: &CaptureInput) -> impl Iterator<Item = Candidate> {

@@ -13,12 +13,14 @@ mod lab;
 mod live;
 mod logs;
 mod offline;
+mod output;
 pub mod score;
 mod serve;
 mod sync;
 mod talk;
 mod view;
 
+use crate::model::units::printable;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -67,6 +69,18 @@ pub enum Format {
     Json,
     /// One JSON object a line, meta first.
     Ndjson,
+}
+
+impl Format {
+    /// What the name of a file asks for.
+    fn of_name(path: &std::path::Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "txt" => Some(Format::Text),
+            "json" => Some(Format::Json),
+            "ndjson" | "jsonl" => Some(Format::Ndjson),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -142,7 +156,10 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Code(c)) => ExitCode::from(c),
         Err(CliError::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("syncscope: {e}");
+            // names of files and words of peers may be in it
+            for (i, line) in e.to_string().lines().enumerate() {
+                eprintln!("{}{}", if i == 0 { "syncscope: " } else { "" }, printable(line));
+            }
             ExitCode::from(2)
         }
     }

@@ -3,22 +3,25 @@
 use super::analysis::{self, SLOW_READ};
 use super::logs::{self, LogArgs, Opened};
 use super::view::FailOn;
-use super::{CliError, ColorWhen, Format, Outcome};
+use super::{CliError, ColorWhen, Format, Outcome, output};
 use crate::capture;
 use crate::correlate::{BuildInputs, CaptureInput};
 use crate::diagnose::build;
 use crate::model::Ns;
-use crate::report::Report;
-use std::path::PathBuf;
+use crate::report::{Report, record};
+use std::path::{Path, PathBuf};
 
 /// Options of every subcommand that explains files.
 #[derive(clap::Args, Debug)]
 pub struct OfflineArgs {
     #[command(flatten)]
     logs: LogArgs,
-    /// How to print the report.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    /// How to print the report; otherwise as the name of --output ends, else as text.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Write the report to this file. It appears whole or not at all; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Reads at least this slow are listed.
     #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = SLOW_READ, env = "SYNCSCOPE_SLOW_READ")]
     slow_read: Ns,
@@ -30,21 +33,45 @@ pub struct OfflineArgs {
     fail_on: FailOn,
 }
 
+/// What one capture lies in: a file, or several files and folders.
+pub type Place = Vec<PathBuf>;
+
 /// What was read, before any conclusion.
 pub struct Evidence {
-    /// One per file.
+    /// One per place.
     pub captures: Vec<CaptureInput>,
     logs: Vec<Opened>,
 }
 
 impl OfflineArgs {
     /// Reads the captures, and the logs that were named beside them.
-    pub fn read(&self, files: &[PathBuf]) -> Result<Evidence, CliError> {
+    pub fn read(&self, places: &[Place]) -> Result<Evidence, CliError> {
+        self.check(places)?;
         let logs = self.logs.open()?;
         let hints = logs::hints(&self.logs, &logs);
-        let read = |file| analysis::read_capture(&mut *capture::file::open_with(file, &hints)?, None);
-        let captures = files.iter().map(read).collect::<Result<_, _>>()?;
+        let read = |p: &Place| analysis::read_capture(&mut *capture::file::open_all(p, &hints)?, None);
+        let captures = places.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Evidence { captures, logs })
+    }
+
+    /// What would fail later on is said at once.
+    fn check(&self, places: &[Place]) -> Result<(), CliError> {
+        let files = || places.iter().flatten();
+        let stdin = files().map(PathBuf::as_path).chain(self.logs.paths()).filter(|p| p.as_os_str() == "-");
+        if stdin.count() > 1 {
+            let message = "`-` stands for standard input, which can be read once: name files for the others";
+            return Err(CliError::Message(message.to_owned()));
+        }
+        let is_record =
+            |d: &&PathBuf| d.join(record::REPORT).is_file() && d.join(record::CLIENT_CAPTURE).is_file();
+        if let Some(dir) = files().find(is_record) {
+            let dir = dir.display();
+            return Err(CliError::Message(format!(
+                "{dir} is a run record, which `syncscope view {dir}` opens; its captures are two, taken at two places: \
+                 name {dir}/client.pcapng and {dir}/server.pcapng"
+            )));
+        }
+        self.output.as_deref().map_or(Ok(()), output::check)
     }
 
     /// Ties the logs to the connections, and draws the conclusions.
@@ -65,7 +92,35 @@ impl OfflineArgs {
 
     /// Prints the report; the outcome is what it comes to.
     pub fn print(&self, report: &Report, color: ColorWhen) -> Result<Outcome, CliError> {
-        super::view::print(report, self.format, color)?;
+        super::view::print(report, self.format, self.output.as_deref(), color)?;
         Ok(self.fail_on.outcome(report))
+    }
+}
+
+/// Whether two file names differ only in their numbers, as those of a rotating capture do: `a.pcap` and `a.pcap1`,
+/// `a_00001_20261121.pcapng` and `a_00002_20261121.pcapng`.
+pub fn count_on(a: &Path, b: &Path) -> bool {
+    let plain = |p: &Path| -> Option<String> {
+        let name = p.file_name()?.to_str()?;
+        Some(name.chars().filter(|c| !c.is_ascii_digit()).collect())
+    };
+    a.parent() == b.parent() && a != b && plain(a).is_some() && plain(a) == plain(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_rotating_capture_count_on() {
+        let yes = |a: &str, b: &str| assert!(count_on(Path::new(a), Path::new(b)), "{a} {b}");
+        let no = |a: &str, b: &str| assert!(!count_on(Path::new(a), Path::new(b)), "{a} {b}");
+        yes("/x/a.pcap", "/x/a.pcap1");
+        yes("a_00001_20261121.pcapng", "a_00002_20261121.pcapng");
+        yes("a.pcap0.gz", "a.pcap1.gz");
+        no("near.pcap", "far.pcap");
+        no("x/a0.pcap", "y/a1.pcap");
+        no("a.pcap", "a.pcap");
+        no("-", "-");
     }
 }

@@ -116,7 +116,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     analysis::save(&record, &report)?;
     let Some(done) = ended else { return Ok(Outcome::Inconclusive) };
     tell(&done);
-    super::view::print(&report, args.format.unwrap_or(Format::Text), color)?;
+    super::view::print(&report, args.format, None, color)?;
     Ok(match done.end {
         RunEnd::Interrupted => Outcome::Interrupted,
         // It could not be done, whatever the packets say.

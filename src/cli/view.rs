@@ -1,10 +1,10 @@
 //! `syncscope view`: the screens again, or the text, of a report that was stored.
 
-use super::{CliError, ColorWhen, Format, Outcome};
+use super::{CliError, ColorWhen, Format, Outcome, output};
 use crate::report::{Report, Severity, VerdictKind, record};
 use crate::tui;
 use crate::view::{self, TextOptions};
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `syncscope view`.
@@ -16,6 +16,10 @@ pub struct Args {
     /// Print instead of opening the screens. Off a terminal text is printed in any case.
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+    /// Write to this file instead, in the form that its name ends in unless --format says another. It appears whole
+    /// or not at all; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Exit with 3 where the report is inconclusive, else with 1 where a finding is at least this
     /// severe. By default showing a report succeeds whatever it says.
     #[arg(long, value_name = "SEVERITY", default_value = "never")]
@@ -56,11 +60,13 @@ impl FailOn {
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    args.output.as_deref().map_or(Ok(()), output::check)?;
     let report = load(&args.path)?;
     let outcome = args.fail_on.outcome(&report);
-    match args.format {
-        None if screens_possible() => show(report, color)?,
-        format => print(&report, format.unwrap_or(Format::Text), color)?,
+    if args.format.is_none() && args.output.is_none() && screens_possible() {
+        show(report, color)?;
+    } else {
+        print(&report, args.format, args.output.as_deref(), color)?;
     }
     Ok(outcome)
 }
@@ -122,20 +128,30 @@ fn is_capture(bytes: &[u8]) -> bool {
     )
 }
 
-/// Prints a report to stdout. Every subcommand that ends in a report ends here.
-pub fn print(report: &Report, format: Format, color: ColorWhen) -> Result<(), CliError> {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    match format {
+/// Prints a report, to stdout or a file. Every subcommand that ends in a report ends here.
+pub fn print(
+    report: &Report,
+    format: Option<Format>,
+    file: Option<&Path>,
+    color: ColorWhen,
+) -> Result<(), CliError> {
+    let file = file.filter(|f| f.as_os_str() != "-");
+    let format = format.or_else(|| Format::of_name(file?)).unwrap_or(Format::Text);
+    output::to(file, |mut out| match format {
         // a run has its own story, in which two captures are one; who hands in two files asks about the path
         Format::Text => {
-            let options = TextOptions { comparison: report.run.is_none(), ..text_options(color) };
-            view::text::write(report, &mut out, options)?;
+            let look = if file.is_none() { text_options(color) } else { in_a_file(color) };
+            let options = TextOptions { comparison: report.run.is_none(), ..look };
+            view::text::write(report, &mut out, options)
         }
-        Format::Json => view::json::write(report, &mut out)?,
-        Format::Ndjson => view::ndjson::write(report, &mut out)?,
-    }
-    out.flush()?;
-    Ok(())
+        Format::Json => view::json::write(report, &mut out),
+        Format::Ndjson => view::ndjson::write(report, &mut out),
+    })
+}
+
+/// A file has no width and no colour, unless colour is asked for.
+fn in_a_file(color: ColorWhen) -> TextOptions {
+    TextOptions { color: color == ColorWhen::Always, ..TextOptions::default() }
 }
 
 /// How text for stdout should look: as wide as the terminal, or 100 columns off one.

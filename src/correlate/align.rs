@@ -464,6 +464,7 @@ fn describe(w: &mut World, c: &CaptureInput, side: Option<Side>, clock: Option<C
         clock: clock.map(|c| c.told()),
         dropped: c.dropped,
         skipped: c.skipped.clone(),
+        files: c.files.clone(),
     });
 }
 
@@ -523,6 +524,7 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
             clock: clock.filter(|_| input > 0).map(|c| c.told()),
             dropped: None,
             skipped: Default::default(),
+            files: Vec::new(),
         });
         if let Some(f) = w.flows.get_mut(flow) {
             let side = log.side;

@@ -2,7 +2,7 @@
 
 use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns, Side, Span};
-use crate::report::{Quality, RunInfo};
+use crate::report::{InputFile, Quality, RunInfo};
 use crate::tcp::Connection;
 use std::collections::BTreeMap;
 
@@ -47,6 +47,8 @@ pub struct CaptureInput {
     pub dropped: Option<u64>,
     /// Frames that were not analysed, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// The files that it is made of, where these are several.
+    pub files: Vec<InputFile>,
     /// Faults of the file; `input` is filled in here.
     pub quality: Vec<Quality>,
     /// What it showed.

@@ -109,6 +109,21 @@ pub struct Input {
     /// Frames that were not analysed, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<String, u64>,
+    /// The files of a capture that lies in several, in the order in which they were named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<InputFile>,
+}
+
+/// One file of a capture that lies in several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// File name.
+    pub name: String,
+    /// Frames in it.
+    pub frames: u64,
+    /// Number of its first frame in the whole capture, as frames are numbered in this report; none where frames of
+    /// other files came between its own.
+    pub first_frame: Option<FrameNo>,
 }
 
 words! {

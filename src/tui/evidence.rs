@@ -10,9 +10,10 @@ use crate::model::{Ns, Ts};
 use crate::report::{Incident, InputKind, ReadReport, Report};
 use crate::view::layout;
 use crate::view::words::{
-    Tone, bar, flow_name, input_name, owner_tone, part_letter, part_tone, percent, severity_letter,
-    severity_tone, since,
+    Tone, bar, flow_name, frame_place, input_name, owner_tone, part_letter, part_tone, percent,
+    severity_letter, severity_tone, since,
 };
+use std::collections::BTreeMap;
 
 /// The lines, for a page `width` columns wide.
 pub fn lines(state: &State, width: usize) -> Vec<Line> {
@@ -221,19 +222,18 @@ impl Page<'_> {
             return;
         }
         self.heading("Frames", "as Wireshark numbers them");
-        let mut inputs: Vec<u16> = i.evidence.iter().map(|e| e.input).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        for input in inputs {
-            let of: Vec<String> =
-                i.evidence.iter().filter(|e| e.input == input).map(|e| format!("#{}", e.frame)).collect();
+        let mut of_file: BTreeMap<(u16, String), Vec<String>> = BTreeMap::new();
+        for e in &i.evidence {
+            let (file, frame) = frame_place(self.report(), *e);
+            of_file.entry((e.input, file)).or_default().push(format!("#{frame}"));
+        }
+        for ((_, file), of) in of_file {
             let more = of.len().saturating_sub(MAX_FRAMES);
             let mut text = of[..of.len().min(MAX_FRAMES)].join(" ");
             if more > 0 {
                 text.push_str(&format!(" … and {more} more"));
             }
-            let label = format!("{}  ", input_name(self.report(), input));
-            self.paragraph(2, &label, Tone::Plain, &text);
+            self.paragraph(2, &format!("{file}  "), Tone::Plain, &text);
         }
     }
 

@@ -4,8 +4,8 @@
 use super::layout;
 use crate::model::tcp::{Cause, Owner, SegmentClass, SegmentRecord};
 use crate::model::units::printable;
-use crate::model::{FlowId, Ts};
-use crate::report::{Budget, Evidence, FlowReport, Report, Severity, VerdictKind};
+use crate::model::{FlowId, FrameNo, Ts};
+use crate::report::{Budget, Evidence, FlowReport, InputFile, Report, Severity, VerdictKind};
 
 /// What a piece of text deserves. A tone is never the only sign: a letter or word says the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,28 +156,41 @@ pub fn since(report: &Report, ts: Ts) -> String {
 /// File name of an input without its folders, or `input N`.
 pub fn input_name(report: &Report, input: u16) -> String {
     match report.inputs.get(usize::from(input)) {
-        Some(i) => {
-            let base = i.name.rsplit('/').find(|p| !p.is_empty()).unwrap_or(&i.name);
-            printable(base)
-        }
+        Some(i) => file_name(&i.name),
         None => format!("input {input}"),
     }
 }
 
-/// Frames, grouped by input and in the order of the story: `client.pcapng #12 #15, server.pcapng #11`.
+fn file_name(path: &str) -> String {
+    printable(path.rsplit('/').find(|p| !p.is_empty()).unwrap_or(path))
+}
+
+/// Where Wireshark shows a frame: the file's name, and the number there. A frame of a capture in several files is
+/// numbered as in its own file, unless the files overlap in time; then as in all of them merged.
+pub fn frame_place(report: &Report, e: Evidence) -> (String, FrameNo) {
+    let files = report.inputs.get(usize::from(e.input)).map_or(&[][..], |i| &i.files);
+    let within = |f: &InputFile| {
+        let at = e.frame.0.checked_sub(f.first_frame?.0)?;
+        (at < f.frames).then(|| (file_name(&f.name), FrameNo(at + 1)))
+    };
+    files.iter().find_map(within).unwrap_or_else(|| (input_name(report, e.input), e.frame))
+}
+
+/// Frames, grouped by file and in the order of the story: `client.pcapng #12 #15, server.pcapng #11`.
 /// At most `max` frames are named.
 pub fn frames(report: &Report, evidence: &[Evidence], max: usize) -> String {
     let mut out = String::new();
     let mut last = None;
     for e in evidence.iter().take(max) {
-        if last != Some(e.input) {
+        let (file, frame) = frame_place(report, *e);
+        if last.as_ref() != Some(&file) {
             if last.is_some() {
                 out.push_str(", ");
             }
-            out.push_str(&input_name(report, e.input));
-            last = Some(e.input);
+            out.push_str(&file);
+            last = Some(file);
         }
-        out.push_str(&format!(" #{}", e.frame));
+        out.push_str(&format!(" #{frame}"));
     }
     if evidence.len() > max {
         out.push_str(&format!(" … and {} more", evidence.len() - max));

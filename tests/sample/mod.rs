@@ -576,6 +576,7 @@ fn frame_of_report(flow: FlowId) -> Report {
         dirs: PerDir { c2s: c2s.clone(), s2c: s2c.clone() },
     };
     let input = |kind, name: &str, side, frames, tcp| Input {
+        files: Vec::new(),
         kind,
         name: name.to_owned(),
         side: Some(side),

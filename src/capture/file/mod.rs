@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! path or stdin → (gzip, zstd) → Input (a window of the stream) ┬ pcap
-//!                                                               ├ pcapng
+//!   × many, by time                                             ├ pcapng
 //!                                                               └ listing (what tcpdump prints)
 //! ```
 //!
@@ -13,9 +13,12 @@
 
 mod input;
 mod listing;
+mod many;
 mod pcap;
 mod pcapng;
 mod sniff;
+
+pub use many::open_all;
 
 use super::{CaptureError, FrameSource, SourceNotes};
 use crate::model::{Frame, FrameNo, LinkType, Ts};

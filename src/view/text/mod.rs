@@ -254,6 +254,9 @@ fn inputs<W: Write>(report: &Report, page: &mut Page<'_, W>) -> io::Result<()> {
             }
             crate::report::InputKind::AppLog => format!("{} application events", count(input.frames)),
         };
+        if input.files.len() > 1 {
+            text = format!("{} files, {text}", count(input.files.len() as u64));
+        }
         if let Some(side) = input.side {
             text.push_str(&format!(", taken at the {}", side.as_str()));
         }
