@@ -521,7 +521,7 @@ fn rank(c: StallCause) -> u8 {
         Deadlock | StuckWindow => 5,
         LossRto => 4,
         BurstLoss => 3,
-        LostRetransmission | LossTail | ZeroWindow => 2,
+        LostRetransmission | LossTail | PathMtu | ZeroWindow => 2,
         _ => 1,
     }
 }

@@ -461,7 +461,7 @@ pub fn part_of(c: StallCause) -> Option<Part> {
         CwndLimited | SendBuffer | NagleDelayedAck => Part::SendQueue,
         ZeroWindow | SmallWindow | StuckWindow | Deadlock => Part::Window,
         LossFast | LossTail | LossRto | LostRetransmission | BurstLoss | HandshakeLoss | BlackHole
-        | MtuBlackHole | HostDrop => Part::LossRecovery,
+        | MtuBlackHole | PathMtu | HostDrop => Part::LossRecovery,
         Reordering => Part::Reordering,
         Queueing | RateLimit | DelaySpike => Part::Transit,
         Reset | PeerSilent | Gap | Unknown => return None,

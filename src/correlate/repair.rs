@@ -48,6 +48,7 @@ pub fn by_causes(causes: &[Cause], own: Option<Cause>, relost: bool) -> Option<S
     }
     match causes.first().copied().or(own)? {
         Cause::Tlp | Cause::Fin => Some(StallCause::LossTail),
+        Cause::PathMtu => Some(StallCause::PathMtu),
         Cause::Fast | Cause::PartialAck if relost => Some(StallCause::LostRetransmission),
         Cause::Fast | Cause::PartialAck => Some(StallCause::LossFast),
         _ => None,
@@ -77,6 +78,7 @@ pub fn is_loss(c: StallCause) -> bool {
             | HandshakeLoss
             | BlackHole
             | MtuBlackHole
+            | PathMtu
             | HostDrop
     )
 }

@@ -30,7 +30,7 @@ pub fn rule(code: StallCause) -> &'static Rule {
 }
 
 /// All rules, in the order of owners.
-pub static RULES: [Rule; 27] = [
+pub static RULES: [Rule; 28] = [
     Rule {
         code: StallCause::NoData,
         owner: Owner::SenderApp,
@@ -200,6 +200,16 @@ pub static RULES: [Rule; 27] = [
         check: "Tunnels and VPNs on the path, filters for ICMP type 3 code 4 (IPv6: packet too big).",
         prove: "`ping -M do -s 1472 PEER`, smaller until it passes; `tracepath PEER`; `sysctl net.ipv4.tcp_mtu_probing=1` on the sender lets TCP find out by itself.",
         next: "Lower the MTU or clamp the MSS at the tunnel (iptables … -j TCPMSS --clamp-mss-to-pmtu), or set net.ipv4.tcp_mtu_probing=1 on the sender.",
+    },
+    Rule {
+        code: StallCause::PathMtu,
+        owner: Owner::Network,
+        title: "packets were too large for the path, and it said so",
+        what: "The path carries less than the endpoints believed (a tunnel, PPPoE, a VPN). A router dropped the large packets and told their sender by ICMP what fits; the sender cut the same bytes into shorter segments and went on. Path MTU discovery worked as it should: it costs a part of a round trip, once.",
+        how: "An ICMP `fragmentation needed` or `packet too big` for this connection, then the same bytes again in segments that fit. At the receiver's tap the ICMP does not come by: the missing packets were as large as the MSS allows, and what is sent again and ever after is shorter.",
+        check: "Whether many short connections pay this again and again: hosts forget what they learnt after ten minutes.",
+        prove: "`tracepath PEER` names the hop; `ip route get PEER` on the sender shows the learnt mtu; `nstat -az IcmpInDestUnreachs` counts the messages.",
+        next: "Nothing needs mending; to save the round trip, lower the MTU of the route or clamp the MSS at the tunnel.",
     },
     Rule {
         code: StallCause::Queueing,

@@ -49,7 +49,9 @@ pub(super) fn sentence(g: &Group, f: &Facts<'_>) -> String {
     use StallCause::*;
     let cause = g.cause.unwrap_or(Unknown);
     let mut s = match cause {
-        LossFast | LossTail | LossRto | LostRetransmission | BurstLoss | HostDrop => loss(g, f, cause),
+        LossFast | LossTail | LossRto | LostRetransmission | BurstLoss | PathMtu | HostDrop => {
+            loss(g, f, cause)
+        }
         BlackHole | MtuBlackHole | HandshakeLoss | PeerSilent => dead(g, f, cause),
         Reordering => reordering(g, f),
         ZeroWindow | SmallWindow | StuckWindow | Deadlock => window(g, f, cause),
@@ -107,6 +109,7 @@ fn mechanism(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
             format!("only after {}{doubled}", plural(timeouts as usize, "retransmission time-out"))
         }
         StallCause::LossRto => "only by the retransmission time-out".to_owned(),
+        StallCause::PathMtu => "in shorter segments: they had been too long for the path".to_owned(),
         _ => "by retransmission".to_owned(),
     }
 }

@@ -64,6 +64,8 @@ words! {
         Syn = "syn",
         /// A FIN again.
         Fin = "fin",
+        /// The path had said that the segment was too long for it (RFC 1191, RFC 8201).
+        PathMtu = "path-mtu",
         /// No trigger seen.
         Unknown = "unknown",
     }
@@ -280,6 +282,8 @@ words! {
         BlackHole = "black-hole",
         /// Only large packets do not come through.
         MtuBlackHole = "mtu-black-hole",
+        /// Packets were too large for the path, and it said so.
+        PathMtu = "path-mtu",
         /// A long queue on the path.
         Queueing = "queueing",
         /// A policer or shaper.

@@ -4,6 +4,7 @@
 //! that triggers comes by another half later: a trigger lies at least `sender_rtt` back.
 //!
 //! ```text
+//! the path said that it was too long, now it is shorter  → path-mtu    (RFC 1191, 8201)
 //! SACK above, or 3 duplicate ACKs, just arrived          → fast        (RFC 5681, 6675, 8985)
 //! below the recovery point, a partial ACK just arrived   → partial-ack (RFC 6582)
 //! quiet, the last segment, nothing known to be lost      → tlp         (RFC 8985 §7)
@@ -48,6 +49,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     let mut timed_out_at: Option<Ts> = None;
     // A tail loss probe goes out once per quiet time; the next timer is the RTO.
     let mut probed = false;
+    let mut path = PathMtu::of(trace, dir, lag);
 
     for k in 0..half.records.len() {
         let r = half.records[k];
@@ -72,6 +74,9 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
         }
         while let Some(s) = rtt.next_if(|s| s.ts <= r.ts) {
             est.take(s.rtt + lag);
+        }
+        if let Some(told) = path.hear(r.ts, nxt) {
+            last_news = last_news.max(Some(told));
         }
         let range = r.range();
         if range.start > nxt
@@ -115,6 +120,10 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 Cause::Syn
             } else if r.len == 0 && r.fin {
                 Cause::Fin
+            } else if let Some(&cause) = half.told.get(&(k as u32)) {
+                cause
+            } else if !timed_out && path.explains(half, k) {
+                Cause::PathMtu
             } else if may_probe && probe_due && !(timed_out && doubling_follows(half, k, quiet)) {
                 Cause::Tlp
             } else if timed_out && !(dup_evidence && just(last_news)) {
@@ -134,6 +143,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 && range.start < to
             {
                 if just(last_partial) { Cause::PartialAck } else { Cause::Fast }
+            } else if sent_later_and_arrived(half, k, &score) {
+                Cause::Fast
             } else {
                 Cause::Unknown
             };
@@ -154,6 +165,61 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             last_send = Some(r.ts);
         }
     }
+}
+
+/// What routers told the sender about the longest packet that the path takes.
+struct PathMtu {
+    /// When the sender heard it and which length; the latest first.
+    waiting: Vec<(Ts, u32)>,
+    /// The shortest so far, and how far the sender had come when it last heard of one.
+    told: Option<(u32, RelSeq)>,
+    /// IP and TCP headers without options.
+    headers: u32,
+}
+
+impl PathMtu {
+    fn of(trace: &Trace, dir: Dir, lag: Ns) -> PathMtu {
+        let sender = if dir == Dir::C2s { trace.client } else { trace.server };
+        let about = trace.icmp.iter().filter(|e| e.src == sender);
+        let mut waiting: Vec<(Ts, u32)> = about.filter_map(|e| Some((e.ts + lag, e.mtu?))).collect();
+        waiting.sort_unstable_by(|a, b| b.cmp(a));
+        PathMtu { waiting, told: None, headers: if sender.is_ipv6() { 60 } else { 40 } }
+    }
+
+    /// Takes what the sender heard up to `at`, having sent up to `nxt`; when it heard the newest of that.
+    fn hear(&mut self, at: Ts, nxt: RelSeq) -> Option<Ts> {
+        let mut heard = None;
+        while let Some((t, mtu)) = self.waiting.pop_if(|w| w.0 <= at) {
+            let least = self.told.map_or(mtu, |(m, _)| m.min(mtu));
+            self.told = Some((least, nxt));
+            heard = Some(t);
+        }
+        heard
+    }
+
+    /// Record `k` fits the path, and its bytes were in a packet before that did not.
+    fn explains(&self, half: &Half, k: usize) -> bool {
+        let Some((mtu, upto)) = self.told else { return false };
+        let fits = |i: usize| half.records[i].len + self.headers <= mtu;
+        let range = half.records[k].range();
+        range.start < upto && fits(k) && copy_before(half, k).is_some_and(|i| !fits(i))
+    }
+}
+
+/// The last record before `k` that carried some of its bytes.
+fn copy_before(half: &Half, k: usize) -> Option<usize> {
+    let carried = half.coverage.over(half.records[k].range());
+    carried.flat_map(|(_, c)| c.records()).map(|i| i as usize).filter(|&i| i < k).max()
+}
+
+/// Something that was sent after the last copy of record `k` has been delivered: by RACK's clock that copy is
+/// lost, though nothing above it in the stream was SACKed (RFC 8985 §6.2).
+fn sent_later_and_arrived(half: &Half, k: usize, score: &Score) -> bool {
+    let Some(last) = copy_before(half, k) else { return false };
+    half.records[last + 1..k].iter().rev().take(4096).any(|r| {
+        let again = matches!(r.class, SegmentClass::New | SegmentClass::Retransmission);
+        again && !r.range().is_empty() && score.has(r.range())
+    })
 }
 
 fn is_resend(class: SegmentClass) -> bool {

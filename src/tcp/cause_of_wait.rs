@@ -63,7 +63,7 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
         records.iter().copied().filter(|r| r.class == SegmentClass::Retransmission).collect();
     let count = |c: Cause| resends.iter().filter(|r| r.cause == Some(c)).count() as u32;
     let probes = records.iter().filter(|r| is_probe(r.class)).count() as u32;
-    let timeouts = count(Cause::Rto) + count(Cause::Syn);
+    let timeouts = count(Cause::Rto) + resends.iter().filter(|r| r.syn && !answers_syn(cx, r)).count() as u32;
     let some = |n: u32| (n > 0).then_some(n);
     let detail = StallDetail {
         timeouts: some(timeouts),
@@ -100,6 +100,14 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
         evidence,
         confidence,
     })
+}
+
+/// A SYN-ACK sent again because its SYN came again: no timer did that.
+fn answers_syn(cx: &Context<'_>, r: &SegmentRecord) -> bool {
+    let soon = cx.sender_rtt[r.dir].unwrap_or(Ns::ZERO).scaled(5, 4) + Ns::from_millis(5);
+    let heard = &cx.halves[r.dir.flip()].records;
+    let newest = heard[..heard.partition_point(|h| h.ts <= r.ts)].iter().rev().take(8);
+    r.dir == Dir::S2c && newest.into_iter().any(|h| h.syn && r.ts.since(h.ts) < soon)
 }
 
 fn is_probe(class: SegmentClass) -> bool {
@@ -276,6 +284,9 @@ impl Facts<'_> {
         }
         if self.resends.iter().any(|r| r.cause == Some(Cause::Tlp)) {
             return (Owner::Network, StallCause::LossTail, 0.95);
+        }
+        if self.resends.iter().any(|r| r.cause == Some(Cause::PathMtu)) {
+            return (Owner::Network, StallCause::PathMtu, 0.95);
         }
         if self.resends.iter().any(|r| r.cause == Some(Cause::Unknown) || r.cause.is_none()) {
             // A receiver's tap sees the repair, not the sender's reason.
@@ -502,8 +513,12 @@ impl Facts<'_> {
             self.detail.path = Some("ack".to_owned());
             return Some(Some(answer));
         }
-        let tail = first.cause == Some(Cause::Tlp) || self.wait.len() < super::rtt::RTO_MIN;
-        let cause = if tail { StallCause::LossTail } else { StallCause::LossRto };
+        let cause = match first.cause {
+            Some(Cause::PathMtu) => StallCause::PathMtu,
+            Some(Cause::Tlp) => StallCause::LossTail,
+            _ if self.wait.len() < super::rtt::RTO_MIN => StallCause::LossTail,
+            _ => StallCause::LossRto,
+        };
         self.detail.needs = Some("a capture at the sender: when did the first copy leave?".to_owned());
         Some(Some((Owner::Network, cause, 0.7)))
     }

@@ -7,10 +7,10 @@
 use super::ranges::{Coverage, RangeSet};
 use super::rtt::RTO_MIN;
 use super::score::Score;
-use super::unseen::{DELAYED_ACK, Unseen};
+use super::unseen::{self, DELAYED_ACK, Unseen};
 use crate::flow::hygiene::IdOrder;
 use crate::flow::{Packet, Trace, Twin};
-use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
+use crate::model::tcp::{Cause, Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +26,8 @@ pub struct Half {
     pub coverage: Coverage,
     /// For each record sent again: the bytes of it that were there before, by an ACK or a DSACK.
     pub needless: HashMap<u32, RangeSet>,
+    /// Records of which the first copies never came by, and what made their sender repeat them.
+    pub told: HashMap<u32, Cause>,
     /// Gaps seen in the data itself.
     pub holes: Vec<Hole>,
     /// One past the highest number sent.
@@ -64,6 +66,8 @@ struct Walk<'a> {
     /// Newest packet of this direction, and whether the other side sent data since.
     previous: Option<usize>,
     peer_spoke: bool,
+    /// One past the highest number that the other side was seen to use.
+    peer_nxt: RelSeq,
     last_ack: Option<Ts>,
     unseen: Unseen,
 }
@@ -86,6 +90,7 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         probing: false,
         previous: None,
         peer_spoke: false,
+        peer_nxt: RelSeq(0),
         last_ack: None,
         unseen: Unseen::new(trace.segment_size(dir)),
     };
@@ -113,6 +118,7 @@ impl Walk<'_> {
             self.window_closed = p.raw_window == 0;
         }
         self.peer_spoke |= p.carries();
+        self.peer_nxt = self.peer_nxt.max(p.range().end);
     }
 
     fn record(&mut self, i: usize, class: SegmentClass, of: Option<u32>) -> u32 {
@@ -191,6 +197,9 @@ impl Walk<'_> {
         let nxt = if self.started { self.half.nxt } else { r.start };
         self.settle(Some(p.ts));
         let (class, of) = if r.start >= nxt { self.fresh(i, nxt) } else { self.repeated(i) };
+        if r.start < nxt && class == SegmentClass::Retransmission {
+            self.died_ahead(i);
+        }
         let id = self.record(i, class, of);
         self.unseen.saw(p.len);
         if class == SegmentClass::New || class == SegmentClass::Retransmission {
@@ -205,7 +214,8 @@ impl Walk<'_> {
     /// At or beyond everything seen so far.
     fn fresh(&mut self, i: usize, nxt: RelSeq) -> (SegmentClass, Option<u32>) {
         let p = &self.trace.packets[i];
-        let gap = StreamRange::new(nxt, p.seq);
+        let r = p.range();
+        let gap = StreamRange::new(nxt, r.start);
         // What was acknowledged already did arrive; the capture missed it.
         let from = self.score.una.map_or(gap.start, |u| gap.start.max(u));
         if self.started && from < gap.end {
@@ -247,7 +257,12 @@ impl Walk<'_> {
                 return (SegmentClass::Undecided, None);
             }
             let id = self.half.records.len() as u32;
-            return (self.unseen.next(id, p.len, p.ts, self.patience()), None);
+            if let Some(until) = self.died_before(i).and_then(|m| self.cut_shorter(i, m)) {
+                self.unseen.too_long(until, p.ts);
+            }
+            let (class, cause) = self.unseen.next(id, r, p.ts, self.patience());
+            self.half.told.extend(cause.map(|c| (id, c)));
+            return (class, None);
         }
         (SegmentClass::New, None)
     }
@@ -267,6 +282,50 @@ impl Walk<'_> {
         }
         let ids = self.order.distance(prev, p).filter(|&d| (1..4096).contains(&d))?;
         Some((u32::from(ids.unsigned_abs()).saturating_sub(self.unseen.on_the_wire(prev.len)), pause))
+    }
+
+    /// Packets that died on their way to the tap right before this one; none where they may be late, or had
+    /// nothing to carry but an acknowledgment.
+    fn died_before(&self, i: usize) -> Option<u32> {
+        let p = &self.trace.packets[i];
+        let prev = &self.trace.packets[self.previous?];
+        let same = prev.raw_window == p.raw_window && prev.ack == p.ack;
+        let owes = prev.ack.is_none_or(|a| a < self.peer_nxt);
+        // Hosts that count all their packets with one counter start at a higher TTL.
+        if !self.order.counts_every_packet(self.dir)
+            || owes
+            || !same
+            || p.len == 0
+            || prev.len > self.unseen.mss()
+            || p.ttl > 64
+        {
+            return None;
+        }
+        let ids = self.order.distance(prev, p).filter(|&d| (2..4096).contains(&d))?;
+        let mine = self.trace.packets[i + 1..].iter().filter(|q| q.dir == self.dir).take(64);
+        let late = |q: &Packet| self.order.distance(prev, q).is_some_and(|d| d > 0 && d < ids);
+        (!mine.into_iter().any(late)).then(|| u32::from(ids.unsigned_abs()) - 1)
+    }
+
+    /// See [`unseen::cut_shorter`]: to where `missing` packets reached that began where this one does.
+    fn cut_shorter(&self, i: usize, missing: u32) -> Option<RelSeq> {
+        let data = self.trace.packets[i..].iter().filter(|p| p.dir == self.dir && p.len > 0);
+        self.open.is_empty().then(|| unseen::cut_shorter(data, self.unseen.mss(), missing)).flatten()
+    }
+
+    /// The first resend of the first gap comes a round trip behind what showed it. What died between the two
+    /// cannot have been a resend, so it was new, and will be sent again.
+    fn died_ahead(&mut self, i: usize) {
+        let p = &self.trace.packets[i];
+        let Some((_, gap)) = self.open.first_key_value() else { return };
+        let hole = self.half.holes[gap.hole];
+        let untouched = hole.range.start == p.seq && gap.left.covers(hole.range);
+        let first = self.sender_rtt.is_some_and(|rtt| p.ts.since(hole.birth) < rtt.scaled(3, 2));
+        let from_top = self.previous.is_some_and(|j| self.trace.packets[j].range().end == self.half.nxt);
+        if untouched && first && from_top {
+            let died = self.died_before(i);
+            self.unseen.died_ahead(self.half.nxt, died.unwrap_or(0));
+        }
     }
 
     /// Where IDs do not count: after a pause of a time-out a full segment comes alone, and a round trip later

@@ -11,12 +11,15 @@
 //! segments of the flight are sent again from 21 on, and at most four.
 
 use super::rtt::RTO_MIN;
-use crate::model::tcp::SegmentClass;
-use crate::model::{Ns, StreamRange, Ts};
+use crate::flow::Packet;
+use crate::model::tcp::{Cause, SegmentClass};
+use crate::model::{Ns, RelSeq, StreamRange, Ts};
 use std::collections::VecDeque;
 
 /// Segments whose sizes tell how many packets an unseen piece took.
 const RECENT: usize = 16;
+/// Payload that every path takes (RFC 791 §3.1, less headers with options).
+const SHORTEST_MTU: u32 = 500;
 /// So many segments may belong to a flight that nobody counted.
 const FLIGHT: u32 = 64;
 /// A receiver may hold its ACK for so long (Linux), and the go-back is clocked by ACKs.
@@ -29,6 +32,8 @@ pub struct Unseen {
     /// Payload sizes of the newest segments.
     sizes: VecDeque<u32>,
     again: Option<GoBack>,
+    /// So many packets that began at this number died, and their resends have not come yet.
+    ahead: Option<(RelSeq, u32)>,
 }
 
 /// A sender that repeats, in order, what the tap never saw.
@@ -46,12 +51,75 @@ struct GoBack {
     proven: bool,
     /// New data followed without a pause.
     over: bool,
+    /// It reaches up to here, however many packets that takes.
+    until: Option<RelSeq>,
+    /// What made the sender repeat, where the count tells.
+    cause: Option<Cause>,
+}
+
+impl GoBack {
+    fn begins(sure: u32, most: u32, at: Ts) -> GoBack {
+        GoBack {
+            sure,
+            most,
+            last: at,
+            doubtful: Vec::new(),
+            proven: true,
+            over: false,
+            until: None,
+            cause: None,
+        }
+    }
+}
+
+/// To where `missing` packets reached that died at the start of `data`, if they were too long for the path and
+/// are repeated in shorter segments (RFC 1191 §6.4). Their ends still show:
+///
+/// ```text
+/// lost   1448        1448        1448        three packets
+/// again  1248   200  1248   1248   400       two runs that end short, of one packet and of two
+/// ```
+pub fn cut_shorter<'a>(
+    data: impl Iterator<Item = &'a Packet> + Clone,
+    mss: u32,
+    missing: u32,
+) -> Option<RelSeq> {
+    let cut =
+        data.clone().take(FLIGHT as usize).map(|p| p.len).max().filter(|&l| l < mss && l >= SHORTEST_MTU)?;
+    let (mut run, mut packets) = (0, 0);
+    let mut end = None;
+    for p in data.take(4 * FLIGHT as usize) {
+        if end.is_some_and(|e| e != p.seq) {
+            return None;
+        }
+        end = Some(p.range().end);
+        run += p.len;
+        if p.len == cut {
+            continue;
+        }
+        let whole = run.is_multiple_of(mss);
+        packets += run.div_ceil(mss);
+        // Only the last may have been shorter than the others, and each was longer than what passes.
+        if packets > missing || !whole && packets < missing || run <= cut * run.div_ceil(mss) {
+            return None;
+        }
+        if packets == missing {
+            return end;
+        }
+        run = 0;
+    }
+    None
 }
 
 impl Unseen {
     /// `mss`: the largest segment that this direction may send.
     pub fn new(mss: u32) -> Unseen {
-        Unseen { mss: mss.max(1), sizes: VecDeque::with_capacity(RECENT), again: None }
+        Unseen { mss: mss.max(1), sizes: VecDeque::with_capacity(RECENT), again: None, ahead: None }
+    }
+
+    /// The largest segment.
+    pub fn mss(&self) -> u32 {
+        self.mss
     }
 
     /// A data segment came by.
@@ -86,19 +154,23 @@ impl Unseen {
         let done = self.packets(u64::from(len));
         let sure = missing.saturating_sub(timers).saturating_sub(done);
         let most = missing.saturating_sub(done);
-        self.again = Some(GoBack { sure, most, last: at, doubtful: Vec::new(), proven: true, over: false });
+        self.again = Some(GoBack::begins(sure, most, at));
+    }
+
+    /// From here to `until` packets that were too long are repeated.
+    pub fn too_long(&mut self, until: RelSeq, at: Ts) {
+        let cause = Some(Cause::PathMtu);
+        self.again = Some(GoBack { until: Some(until), cause, ..GoBack::begins(0, 0, at) });
+    }
+
+    /// `packets` that began at `from` died and will be repeated; 0: none did.
+    pub fn died_ahead(&mut self, from: RelSeq, packets: u32) {
+        self.ahead = (packets > 0).then_some((from, packets));
     }
 
     /// What came by looks like a time-out's resend, without a count that proves it.
     pub fn maybe_timed_out(&mut self, at: Ts) {
-        self.again = Some(GoBack {
-            sure: 0,
-            most: FLIGHT,
-            last: at,
-            doubtful: Vec::new(),
-            proven: false,
-            over: false,
-        });
+        self.again = Some(GoBack { proven: false, ..GoBack::begins(0, FLIGHT, at) });
     }
 
     /// A segment that is as large as any.
@@ -106,28 +178,40 @@ impl Unseen {
         len >= self.mss
     }
 
-    /// What the next segment in sequence is. `quiet`: time after which a go-back would have gone on.
-    pub fn next(&mut self, id: u32, len: u32, at: Ts, quiet: Ns) -> SegmentClass {
-        let cost = self.packets(u64::from(len));
+    /// What the next segment in sequence is, and what made its sender repeat it. `quiet`: time after which a
+    /// go-back would have gone on.
+    pub fn next(&mut self, id: u32, r: StreamRange, at: Ts, quiet: Ns) -> (SegmentClass, Option<Cause>) {
+        if let Some((_, packets)) = self.ahead.take_if(|a| a.0 <= r.start).filter(|a| a.0 == r.start) {
+            // Resends that were sent later have arrived (RFC 8985 §6.2).
+            let cause = Some(Cause::Fast);
+            self.again = Some(GoBack { cause, ..GoBack::begins(packets, packets, at) });
+        }
+        let cost = self.packets(r.len());
         let Some(g) = self.again.as_mut().filter(|g| !g.over && at.since(g.last) <= quiet + DELAYED_ACK)
         else {
-            return SegmentClass::New;
+            return (SegmentClass::New, None);
         };
+        if let Some(until) = g.until {
+            g.over = r.end > until;
+            g.last = at;
+            let class = if g.over { SegmentClass::New } else { SegmentClass::Retransmission };
+            return (class, g.cause.filter(|_| !g.over));
+        }
         if g.most < cost {
             // It sends on. New bytes at hand would have gone out before any repeated ones (F-RTO, RFC 5682 §3.1)
             // and left a gap: so there was nothing to repeat but what is certain.
             g.over = true;
-            return SegmentClass::New;
+            return (SegmentClass::New, None);
         }
         g.last = at;
         g.most -= cost;
         if g.sure >= cost {
             g.sure -= cost;
-            return SegmentClass::Retransmission;
+            return (SegmentClass::Retransmission, g.cause);
         }
         g.sure = 0;
         g.doubtful.push(id);
-        SegmentClass::Undecided
+        (SegmentClass::Undecided, None)
     }
 
     /// Ends a go-back that paused, left a gap or went on with new data, and hands over the records that this

@@ -604,3 +604,50 @@ fn without_ids_a_probe_beyond_a_gap_is_not_sold_as_new() {
     // Right behind the gap no timer can have fired.
     assert_eq!(case("0.421", "0.461"), (17, SegmentClass::Retransmission));
 }
+
+/// What was sent behind the lost segment in time lies before it in the stream: a repair of an older gap. RACK goes
+/// by time (RFC 8985 §6.2); this resend was once one without a reason.
+#[test]
+fn a_resend_that_rack_asked_for_had_no_cause() {
+    let c = trace(&with(
+        HELLO,
+        &(flight(&[])
+            + "0.081 s ack 1001 sack 2001:5001
+               0.0811 c 1001:2001
+               0.082 s ack 1001 sack 2001:5001,6001:10001
+               0.0821 c 10001:11001
+               0.0822 c 5001:6001
+               0.1211 s ack 5001 sack 6001:10001
+               0.1222 s ack 10001
+               0.1223 c 10001:11001
+               0.1623 s ack 11001"),
+    ));
+    assert_eq!(causes(&c), [(15, Cause::Fast, 1), (18, Cause::Fast, 1), (21, Cause::Fast, 1)]);
+}
+
+/// A policer cut off the end of a burst, and the front of the flight had lost something, too. IDs 142 to 144 died
+/// between what arrived last and the first repair, too early for a resend: three segments beyond the end.
+#[test]
+fn the_lost_end_of_a_flight_with_an_older_gap_was_called_new() {
+    let case = |resend: u32| {
+        let mut text = counted();
+        for i in (0..9u32).filter(|&i| i != 2) {
+            text += &format!("0.50{i} c {}:{} id {}\n", 3001 + i * 100, 3101 + i * 100, 133 + i);
+        }
+        text += &format!(
+            "0.5091 s ack 3201 sack 3301:3901
+             0.5492 c 3201:3301 id {resend}
+             0.5493 s ack 3901\n"
+        );
+        for i in 0..5u32 {
+            text +=
+                &format!("0.589{} c {}:{} id {}\n", 4 + i, 3901 + i * 100, 4001 + i * 100, resend + 1 + i);
+        }
+        trace(&with(HELLO_AT_SERVER, &(text + "0.5899 s ack 4401")))
+    };
+    let c = case(145);
+    let again: Vec<_> = c.segments.iter().filter(|r| r.cause.is_some()).map(|r| (r.seq.0, r.cause)).collect();
+    assert_eq!(again, [3201, 3901, 4001, 4101].map(|s| (s, Some(Cause::Fast))));
+    // No packet is missing there: what follows is new.
+    assert_eq!(classes(&case(142)).len(), 1);
+}

@@ -4,6 +4,7 @@
 mod hygiene;
 mod limits;
 mod loss;
+mod path_mtu;
 mod script;
 mod stalls;
 mod traps;

@@ -2,7 +2,7 @@
 
 use super::Score;
 use super::wire::{Packet, Wire};
-use crate::model::tcp::{Loss, LossWhere};
+use crate::model::tcp::{Loss, LossWhere, SegmentClass, SegmentRecord};
 use crate::model::{Dir, RelSeq, StreamRange};
 use crate::tcp::ranges::RangeSet;
 
@@ -58,12 +58,26 @@ fn horizon(wire: &Wire, dir: Dir, from: From) -> RelSeq {
     }
 }
 
-/// Counts one way. `at`: from where, for messages.
-pub fn score(s: &mut Score, at: &str, wire: &Wire, dir: Dir, from: From, losses: &[&Loss]) {
+/// Counts one way. `at`: from where, for messages. `records`: what the report says of the segments at this tap. Bytes of those that it leaves
+/// undecided are not asked for: behind the loss, that word says all that can be known of it.
+pub fn score(
+    s: &mut Score,
+    at: &str,
+    wire: &Wire,
+    dir: Dir,
+    from: From,
+    losses: &[&Loss],
+    records: &[&SegmentRecord],
+) {
     let data = wire.packets[dir].iter().filter(|p| p.len > 0).map(|p| payload(p).end).max();
     let data = data.unwrap_or(RelSeq(0));
     let known = StreamRange::new(RelSeq(1), horizon(wire, dir, from).min(data));
-    let truth = dropped(&wire.packets[dir]);
+    let mut truth = dropped(&wire.packets[dir]);
+    if from == From::Receiver {
+        let claimed = |r: StreamRange| losses.iter().any(|l| l.range.overlaps(r));
+        let open = records.iter().filter(|r| r.class == SegmentClass::Undecided).map(|r| r.range());
+        open.filter(|r| !claimed(*r)).for_each(|r| truth.remove(r));
+    }
     let mut said = RangeSet::default();
     for l in losses {
         if l.location == from.place() {

@@ -25,7 +25,7 @@ use super::kernel::Kernel;
 use super::scenario::Truth as Planned;
 use crate::correlate::sender;
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord};
-use crate::model::{AppLog, Dir, FlowId, FrameNo, PerDir, Side, Ts};
+use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Ts};
 use crate::report::{InputKind, Report};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -204,10 +204,11 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
                 let losses: Vec<_> =
                     report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
                 let from = if sender_tap { losses::From::Sender } else { losses::From::Receiver };
-                losses::score(&mut s, &at, &wire, dir, from, &losses);
+                losses::score(&mut s, &at, &wire, dir, from, &losses, &records);
             }
             if let Some(kernel) = truth.kernel.filter(|_| sender_tap) {
-                counters(&mut s, kernel, side, dir, &records);
+                let heard = self::records(report, input, flow, dir.flip());
+                counters(&mut s, kernel, side, dir, &records, &heard);
             }
             let stalls: Vec<_> =
                 report.stalls.iter().filter(|t| t.input == input && t.flow == flow && t.dir == dir).collect();
@@ -228,7 +229,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
     if !alone && !truth.host_drops {
         for dir in Dir::BOTH {
             let losses: Vec<_> = report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
-            losses::score(&mut s, "both taps", &wire, dir, losses::From::Both, &losses);
+            losses::score(&mut s, "both taps", &wire, dir, losses::From::Both, &losses, &[]);
         }
     }
     for dir in Dir::BOTH {
@@ -283,8 +284,18 @@ fn side_of(wire: &Wire, report: &Report, input: u16, flow: FlowId) -> Side {
     if off(Side::Client) <= off(Side::Server) { Side::Client } else { Side::Server }
 }
 
-/// What both the kernel and the report count, for one sender.
-fn counters(s: &mut Score, kernel: &Kernel, side: Side, dir: Dir, records: &[&SegmentRecord]) {
+/// A host answers a SYN within so long.
+const ANSWERED: Ns = Ns::from_millis(5);
+
+/// What both the kernel and the report count, for one sender; `heard`: what the other side sent.
+fn counters(
+    s: &mut Score,
+    kernel: &Kernel,
+    side: Side,
+    dir: Dir,
+    records: &[&SegmentRecord],
+    heard: &[&SegmentRecord],
+) {
     let counted = kernel.of(side);
     let resent = || records.iter().filter(|r| r.class == SegmentClass::Retransmission);
     let by =
@@ -298,11 +309,16 @@ fn counters(s: &mut Score, kernel: &Kernel, side: Side, dir: Dir, records: &[&Se
         s.counters.push(Counter { name: name_of, kernel, said });
     };
     put("TcpRetransSegs", resent().count() as i64);
-    // A listening socket's timer for its SYN-ACK is not among them.
-    let timeouts = if side == Side::Client { &[Cause::Rto, Cause::Syn][..] } else { &[Cause::Rto] };
+    // A SYN-ACK goes out again by its timer, or because its SYN came again: the kernel counts the first alone.
+    let asked = |r: &SegmentRecord| {
+        let mut syns = heard.iter().filter(|h| h.syn);
+        syns.any(|h| (Ns::ZERO..ANSWERED).contains(&r.ts.since(h.ts)))
+    };
+    let answers = resent().filter(|r| r.cause == Some(Cause::Syn) && asked(r)).count() as i64;
+    let timeouts = by(&[Cause::Rto, Cause::Syn]) - answers;
     // A FIN is sent again by whichever timer is first.
-    let fins = (counted.of("TcpExtTCPTimeouts") - by(timeouts)).clamp(0, by(&[Cause::Fin]));
-    put("TcpExtTCPTimeouts", by(timeouts) + fins);
+    let fins = (counted.of("TcpExtTCPTimeouts") - timeouts).clamp(0, by(&[Cause::Fin]));
+    put("TcpExtTCPTimeouts", timeouts + fins);
     put("TcpExtTCPFastRetrans", by(&[Cause::Fast, Cause::PartialAck]));
 }
 

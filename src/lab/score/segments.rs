@@ -127,7 +127,9 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
         resends.into_iter().flatten().filter(|r| r.side == sender(dir) && r.sport == port).collect();
     let mut heard: Vec<Ts> = wire.packets[dir.flip()].iter().filter_map(|p| p.arrived).collect();
     heard.sort_unstable();
-    let no_timer = kernel.is_some_and(|k| k.of(sender(dir)).of("TcpExtTCPTimeouts") == 0);
+    let counted = |name: &str| kernel.map_or(0, |k| k.of(sender(dir)).of(name));
+    let no_timer = kernel.is_some() && counted("TcpExtTCPTimeouts") == 0;
+    let told = counted("IcmpMsgInType3") + counted("Icmp6InPktTooBigs") > 0;
     let dsacks = dsacks(wire, dir);
     let mut arrived = RangeSet::default();
     let mut last_sent: Option<Ts> = None;
@@ -142,7 +144,8 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
             let timer = quiet(before) && quiet(last_sent);
             let cause = match state {
                 _ if p.syn => Cause::Syn,
-                // The path said that the segment was too long: no cause of the contract's.
+                // The path said that the segment was too long: that too begins a recovery from loss.
+                Some(Congestion::Loss) if no_timer && told => Cause::PathMtu,
                 Some(Congestion::Loss) if no_timer => Cause::Unknown,
                 Some(Congestion::Loss) if timer => Cause::Rto,
                 Some(Congestion::Loss) => Cause::RtoRecovery,
