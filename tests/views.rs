@@ -5,6 +5,7 @@ mod sample;
 
 use serde_json::Value;
 use syncscope::report::{Report, SCHEMA};
+use syncscope::view::csv::Rows;
 use syncscope::view::{self, LoadError, TextOptions};
 
 fn text(r: &Report, color: bool, width: usize) -> String {
@@ -17,6 +18,35 @@ fn ndjson(r: &Report) -> String {
     let mut out = Vec::new();
     view::ndjson::write(r, &mut out).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+fn other(r: &Report, write: impl Fn(&Report, &mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(r, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn no_name_is_a_formula_or_markup() {
+    let mut r = sample::report();
+    let evil = "=HYPERLINK(\"http://x\") <img src=x> | [a](b) `c`";
+    for f in &mut r.findings {
+        f.message = evil.to_owned();
+    }
+    let t = other(&r, |r, out| view::csv::write(r, Rows::Findings, out));
+    assert!(t.contains("\"'=HYPERLINK(\"\"http://x\"\")"), "{t}");
+    let t = other(&r, view::md::write);
+    assert!(t.contains("\\<img src=x\\> \\| \\[a\\](b) \\`c\\`"), "{t}");
+}
+
+#[test]
+fn markdown_for_a_ticket() {
+    insta::assert_snapshot!(other(&sample::report(), view::md::write));
+}
+
+#[test]
+fn sums_for_prometheus() {
+    insta::assert_snapshot!(other(&sample::report(), view::prom::write));
 }
 
 fn json(r: &Report) -> String {
@@ -135,10 +165,21 @@ fn hostile_names_reach_no_terminal() {
     run.scenario = evil.to_owned();
     run.record = Some(evil.to_owned());
     run.injected = vec![evil.to_owned()];
-    let t = text(&r, false, 100);
-    for c in t.chars() {
-        assert!(c == '\n' || !c.is_control(), "{c:?} reached the text");
-        assert_ne!(c, '\u{202e}');
+    for d in &mut r.reads {
+        d.file = Some(evil.to_owned());
+    }
+    for t in [text(&r, false, 100), other(&r, view::md::write), other(&r, view::prom::write)] {
+        for c in t.chars() {
+            assert!(c == '\n' || !c.is_control(), "{c:?} reached\n{t}");
+            assert_ne!(c, '\u{202e}');
+        }
+    }
+    for rows in Rows::ALL {
+        let t = other(&r, |r, out| view::csv::write(r, *rows, out));
+        let bad = |c: char| (c.is_control() && c != '\r' && c != '\n') || c == '\u{202e}';
+        assert!(!t.contains(bad), "{t}");
+        assert_eq!(t.matches('\r').count(), t.matches("\r\n").count());
+        assert_eq!(t.matches('\n').count(), t.matches("\r\n").count(), "no name breaks a line");
     }
     for out in [ndjson(&r), json(&r)] {
         assert!(!out.chars().any(|c| c != '\n' && c.is_ascii_control()), "JSON escapes control characters");

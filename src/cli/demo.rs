@@ -7,6 +7,7 @@ use super::analysis::{RunView, report_run, save};
 use super::lab::load_scenario;
 use super::live::{self, Probe};
 use super::sync::stop_on_signals;
+use super::view::OutputArgs;
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::drive::scratch::Scratch;
 use crate::drive::tree::{TreeSpec, make_tree};
@@ -46,6 +47,7 @@ const PORT: u16 = 8730;
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    args.format.map_or(Ok(()), Format::of_report)?;
     let mut scenario = load_scenario(&args.scenario)?;
     if let Some(seed) = args.seed {
         scenario.seed = seed;
@@ -104,7 +106,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let report = report?;
 
     save(&dir, &report)?;
-    super::view::print(&report, args.format, None, color)?;
+    OutputArgs::default().print(&report, args.format, color)?;
     if stop.load(Ordering::Acquire) {
         return Ok(Outcome::Interrupted);
     }

@@ -9,6 +9,7 @@ mod compare;
 mod demo;
 mod doctor;
 mod explain;
+mod graphs;
 mod lab;
 mod live;
 mod logs;
@@ -69,15 +70,39 @@ pub enum Format {
     Json,
     /// One JSON object a line, meta first.
     Ndjson,
+    /// A table for spreadsheets, RFC 4180; which one says --table.
+    Csv,
+    /// Markdown, for a ticket.
+    Md,
+    /// Sums for the textfile collector of Prometheus' node_exporter.
+    Prom,
+    /// Time-sequence graphs for xplot or jPlotter, one file a direction; --output is the folder or how their names
+    /// begin.
+    Xplot,
 }
 
 impl Format {
+    /// Fails where a report alone does not do.
+    fn of_report(self) -> Result<(), CliError> {
+        match self {
+            Format::Xplot => Err(CliError::Message(
+                "xplot draws packets, and a report has too few: `syncscope analyze CAPTURE --format xplot -o FOLDER`"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// What the name of a file asks for.
     fn of_name(path: &std::path::Path) -> Option<Format> {
         match path.extension()?.to_str()? {
             "txt" => Some(Format::Text),
             "json" => Some(Format::Json),
             "ndjson" | "jsonl" => Some(Format::Ndjson),
+            "csv" => Some(Format::Csv),
+            "md" => Some(Format::Md),
+            "prom" => Some(Format::Prom),
+            "xpl" => Some(Format::Xplot),
             _ => None,
         }
     }

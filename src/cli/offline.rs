@@ -2,8 +2,8 @@
 
 use super::analysis::{self, SLOW_READ};
 use super::logs::{self, LogArgs, Opened};
-use super::view::FailOn;
-use super::{CliError, ColorWhen, Format, Outcome, output};
+use super::view::{FailOn, OutputArgs};
+use super::{CliError, ColorWhen, Format, Outcome, graphs};
 use crate::capture;
 use crate::correlate::{BuildInputs, CaptureInput};
 use crate::diagnose::build;
@@ -19,9 +19,8 @@ pub struct OfflineArgs {
     /// How to print the report; otherwise as the name of --output ends, else as text.
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Write the report to this file. It appears whole or not at all; `-` is standard output.
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Reads at least this slow are listed.
     #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = SLOW_READ, env = "SYNCSCOPE_SLOW_READ")]
     slow_read: Ns,
@@ -71,12 +70,23 @@ impl OfflineArgs {
                  name {dir}/client.pcapng and {dir}/server.pcapng"
             )));
         }
-        self.output.as_deref().map_or(Ok(()), output::check)
+        match (self.form(), &self.output.output) {
+            (Format::Xplot, Some(at)) => graphs::check(at),
+            (Format::Xplot, None) => Err(graphs::nowhere()),
+            _ => self.output.check(),
+        }
+    }
+
+    fn form(&self) -> Format {
+        self.output.form(self.format)
     }
 
     /// Ties the logs to the connections, and draws the conclusions.
     pub fn report(&self, evidence: Evidence) -> Result<Report, CliError> {
         let captures = evidence.captures;
+        if let (Format::Xplot, Some(at)) = (self.form(), &self.output.output) {
+            graphs::write(&captures, at)?;
+        }
         let (logs, quality) = self.logs.bind(evidence.logs, &captures)?;
         let names: Vec<&str> = captures.iter().map(|c| c.name.as_str()).collect();
         Ok(build(BuildInputs {
@@ -92,7 +102,9 @@ impl OfflineArgs {
 
     /// Prints the report; the outcome is what it comes to.
     pub fn print(&self, report: &Report, color: ColorWhen) -> Result<Outcome, CliError> {
-        super::view::print(report, self.format, self.output.as_deref(), color)?;
+        if self.form() != Format::Xplot {
+            self.output.print(report, self.format, color)?;
+        }
         Ok(self.fail_on.outcome(report))
     }
 }

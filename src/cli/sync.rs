@@ -2,7 +2,7 @@
 
 use super::analysis::{self, RunView, SLOW_READ};
 use super::live::{self, Probe};
-use super::view::FailOn;
+use super::view::{FailOn, OutputArgs};
 use super::{CliError, ColorWhen, Format, Outcome};
 use crate::drive::{DriveError, Mode, RunEnd, RunRecord, SyncOptions, run_sync};
 use crate::lab::units::Rate;
@@ -68,6 +68,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     if let Some([a, b]) = args.explain_delta.as_deref() {
         return explain(a, b, args.block_size);
     }
+    args.format.map_or(Ok(()), Format::of_report)?;
     let stop = stop_on_signals()?;
     let (source, destination) = (args.source.unwrap_or_default(), args.destination.unwrap_or_default());
     let (mode, remote, local) = ends(&source, &destination)?;
@@ -116,7 +117,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     analysis::save(&record, &report)?;
     let Some(done) = ended else { return Ok(Outcome::Inconclusive) };
     tell(&done);
-    super::view::print(&report, args.format, None, color)?;
+    OutputArgs::default().print(&report, args.format, color)?;
     Ok(match done.end {
         RunEnd::Interrupted => Outcome::Interrupted,
         // It could not be done, whatever the packets say.

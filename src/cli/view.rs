@@ -3,7 +3,9 @@
 use super::{CliError, ColorWhen, Format, Outcome, output};
 use crate::report::{Report, Severity, VerdictKind, record};
 use crate::tui;
+use crate::view::csv::Rows;
 use crate::view::{self, TextOptions};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -16,14 +18,67 @@ pub struct Args {
     /// Print instead of opening the screens. Off a terminal text is printed in any case.
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Write to this file instead, in the form that its name ends in unless --format says another. It appears whole
-    /// or not at all; `-` is standard output.
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Exit with 3 where the report is inconclusive, else with 1 where a finding is at least this
     /// severe. By default showing a report succeeds whatever it says.
     #[arg(long, value_name = "SEVERITY", default_value = "never")]
     fail_on: FailOn,
+}
+
+/// Where a report goes.
+#[derive(clap::Args, Debug, Default)]
+pub struct OutputArgs {
+    /// Write the report to this file, in the form that its name ends in (.txt .json .ndjson .csv .md .prom .xpl) unless
+    /// --format says another. It appears whole or not at all; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What `--format csv` has a row for.
+    #[arg(long, value_name = "ROWS", default_value = "flows",
+          value_parser = PossibleValuesParser::new(Rows::ALL.iter().map(|r| r.as_str())).map(rows))]
+    table: Option<Rows>,
+}
+
+fn rows(word: String) -> Rows {
+    Rows::ALL.iter().copied().find(|r| r.as_str() == word).unwrap_or(Rows::Flows)
+}
+
+impl OutputArgs {
+    fn file(&self) -> Option<&Path> {
+        self.output.as_deref().filter(|f| f.as_os_str() != "-")
+    }
+
+    /// What was asked for, and without that what the name of the file asks for.
+    pub fn form(&self, format: Option<Format>) -> Format {
+        format.or_else(|| Format::of_name(self.file()?)).unwrap_or(Format::Text)
+    }
+
+    /// Fails early where nothing can be written: before hours are spent on reading.
+    pub fn check(&self) -> Result<(), CliError> {
+        self.file().map_or(Ok(()), output::check)
+    }
+
+    /// Prints a report. Every subcommand that ends in a report ends here.
+    pub fn print(&self, report: &Report, format: Option<Format>, color: ColorWhen) -> Result<(), CliError> {
+        let file = self.file();
+        let format = self.form(format);
+        format.of_report()?;
+        output::to(file, |mut out| match format {
+            // a run has its own story, in which two captures are one; who hands in two files asks about the path
+            Format::Text => {
+                let look = if file.is_none() { text_options(color) } else { in_a_file(color) };
+                let options = TextOptions { comparison: report.run.is_none(), ..look };
+                view::text::write(report, &mut out, options)
+            }
+            Format::Json => view::json::write(report, &mut out),
+            Format::Ndjson => view::ndjson::write(report, &mut out),
+            Format::Csv => view::csv::write(report, self.table.unwrap_or(Rows::Flows), &mut out),
+            Format::Md => view::md::write(report, &mut out),
+            Format::Prom => view::prom::write(report, &mut out),
+            // it has said so before
+            Format::Xplot => Ok(()),
+        })
+    }
 }
 
 /// From which severity on a finding makes the exit code 1.
@@ -60,13 +115,14 @@ impl FailOn {
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
-    args.output.as_deref().map_or(Ok(()), output::check)?;
+    args.output.form(args.format).of_report()?;
+    args.output.check()?;
     let report = load(&args.path)?;
     let outcome = args.fail_on.outcome(&report);
-    if args.format.is_none() && args.output.is_none() && screens_possible() {
+    if args.format.is_none() && args.output.output.is_none() && screens_possible() {
         show(report, color)?;
     } else {
-        print(&report, args.format, args.output.as_deref(), color)?;
+        args.output.print(&report, args.format, color)?;
     }
     Ok(outcome)
 }
@@ -126,27 +182,6 @@ fn is_capture(bytes: &[u8]) -> bool {
                 | [0x4d, 0x3c, 0xb2, 0xa1]
         )
     )
-}
-
-/// Prints a report, to stdout or a file. Every subcommand that ends in a report ends here.
-pub fn print(
-    report: &Report,
-    format: Option<Format>,
-    file: Option<&Path>,
-    color: ColorWhen,
-) -> Result<(), CliError> {
-    let file = file.filter(|f| f.as_os_str() != "-");
-    let format = format.or_else(|| Format::of_name(file?)).unwrap_or(Format::Text);
-    output::to(file, |mut out| match format {
-        // a run has its own story, in which two captures are one; who hands in two files asks about the path
-        Format::Text => {
-            let look = if file.is_none() { text_options(color) } else { in_a_file(color) };
-            let options = TextOptions { comparison: report.run.is_none(), ..look };
-            view::text::write(report, &mut out, options)
-        }
-        Format::Json => view::json::write(report, &mut out),
-        Format::Ndjson => view::ndjson::write(report, &mut out),
-    })
 }
 
 /// A file has no width and no colour, unless colour is asked for.

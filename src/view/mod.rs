@@ -2,19 +2,27 @@
 //!
 //! ```text
 //!            ┌ text    verdict first, for people
+//!            ├ md      the same for a ticket
 //!   Report ──┼ json    the whole of it, `syncscope.report/1`
-//!            └ ndjson  the same, one object a line, for other programs
+//!            ├ ndjson  the same, one object a line, for other programs
+//!            ├ csv     one of its lists as a table
+//!            └ prom    its sums, for Prometheus
+//!   Connection ─ xplot time-sequence graph of one direction
 //! ```
 //!
 //! A view never computes a conclusion: what it says, the report says. Names in a report come from
 //! files and peers, so everything that can reach a terminal goes through
 //! [`crate::model::units::printable`] at the one place where it is written.
 
+pub mod csv;
 pub mod json;
 pub mod layout;
+pub mod md;
 pub mod ndjson;
+pub mod prom;
 pub mod text;
 pub mod words;
+pub mod xplot;
 
 pub use text::TextOptions;
 

@@ -1,6 +1,7 @@
 //! What goes in and what comes out of `analyze`, as a user sees it: the real program on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod formats;
 mod many;
 mod to_file;
 
