@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HAVE_PCAP := $(wildcard /usr/include/pcap/pcap.h /usr/local/include/pcap/pcap.h)
 
-.PHONY: demo test accuracy rivals lint fmt bench deps
+.PHONY: demo test accuracy rivals lint fmt bench peers deps
 
 demo: deps
 	$(CARGO) build --release --locked
@@ -24,8 +24,11 @@ lint: deps
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench: deps
-	$(CARGO) bench --locked --bench '*'
+# The delta engine beside memcpy, two crates and two programs (about 3 minutes; `make bench BENCH="--mib 32"`
+# for less, `BENCH=--check` fails below a mark), then what recording costs.
+bench: deps peers
+	$(CARGO) bench --locked --bench delta -- $(BENCH)
+	$(CARGO) bench --locked --bench recording
 
 deps:
 ifeq ($(HAVE_PCAP),)
@@ -34,6 +37,12 @@ ifeq ($(HAVE_PCAP),)
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libpcap-dev
 endif
 	@command -v $(CARGO) >/dev/null || { echo "no Rust toolchain: install one from https://rustup.rs"; exit 2; }
+
+peers:
+	@command -v rsync >/dev/null && command -v rdiff >/dev/null || { \
+	  echo "installing rsync and rdiff (to compare with)"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rsync rdiff; }
 
 rivals:
 	@command -v tshark >/dev/null && command -v tcptrace >/dev/null || { \

@@ -35,8 +35,11 @@ pub struct Args {
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["source", "destination"])]
     explain_delta: Option<Vec<PathBuf>>,
     /// Block size in bytes; chosen by the size of each file otherwise. A sync takes at least 64.
-    #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=131_072))]
+    #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=262_144))]
     block_size: Option<u32>,
+    /// Look for old content at every byte, also where none was found for long: may find more, takes longer.
+    #[arg(long)]
+    full_search: bool,
     /// Send no faster than this, each side: `500kB/s`, `10Mbit`.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bwlimit: Option<Rate>,
@@ -90,6 +93,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     };
     let template = SyncOptions {
         block: args.block_size,
+        full_search: args.full_search,
         bwlimit: args.bwlimit.map(Rate::bytes_per_second),
         timeout: args.timeout.to_std(),
         capture: !args.no_capture,

@@ -101,8 +101,8 @@ impl Disk {
                 self.basis = Some(file);
                 FsReply::Opened(meta)
             }
-            FsOp::Sums { offset, len, block_size, seed } => {
-                FsReply::Sums(sums(&read(self.basis.as_ref(), offset, len)?, block_size, seed))
+            FsOp::Sums { offset, len, block_size, strong } => {
+                FsReply::Sums(sums(&read(self.basis.as_ref(), offset, len)?, block_size, strong))
             }
             FsOp::OpenTemp { path, basis } => {
                 self.open_temp(&path, basis)?;

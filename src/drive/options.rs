@@ -51,6 +51,8 @@ pub struct SyncOptions {
     pub record: PathBuf,
     /// Block size of the delta engine; none: chosen by file size.
     pub block: Option<u32>,
+    /// Look for matches at every offset, however long there are none.
+    pub full_search: bool,
     /// Seed of the strong hash; none: random.
     pub seed: Option<u64>,
     /// Bytes per second that each side may write; none: no limit.
@@ -89,6 +91,7 @@ impl SyncOptions {
             local: local.into(),
             record: record.into(),
             block: None,
+            full_search: false,
             seed: None,
             bwlimit: None,
             busy: Vec::new(),

@@ -341,6 +341,7 @@ impl Client<'_> {
         let began = self.clock.now();
         let mut config = Config::new(seed);
         config.block_size = o.block;
+        config.full_search = o.full_search;
         let session = Session::client(o.mode.into(), &o.remote_path, config);
         let mut engine = SessionEngine::new(session, Disk::new(&o.local));
         let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {

@@ -1,26 +1,50 @@
 //! The search for blocks of the basis at every offset of the source.
 //!
 //! ```text
-//!  window at `head` ── weak sum ──► bitmap ──► table ──► strong hash ──► block i: copy
-//!        ▲                            │ no       │ no        │ no
-//!        └── roll by one byte ◄───────┴──────────┴───────────┘
+//!  after a match   the next block of the basis, by its strong hash alone: where nothing changed, nothing rolls
+//!  if not          the one behind it, one block on: changed in place
+//!  if not          every offset: weak sum ──► filter ──► tables ──► strong hash ──► block
+//!  1 MiB in vain   one block's length of offsets, a growing gap, one block's length, …
 //! ```
-//! After a match the next block of the basis is tried first, by its strong hash alone: where nothing
-//! changed, nothing rolls. The cost is bounded whatever the files hold: a weak sum that has let
-//! [`BAN`] windows through in vain is not looked up again until it matches.
+//! A match is extended backwards as far as the bytes before it are not yet handed on: what lies in a gap is
+//! found from its far end. Only shared pieces shorter than the gap are lost, and only where nothing matched
+//! for 1 MiB before them ([`Search::full`] looks at every offset instead).
+//!
+//! The time is linear in the length of the source, whatever the files hold: windows with the weak sum of a
+//! block that match nothing are paid from a credit that grows with the bytes looked at; while it is used up, a block is
+//! stepped over.
 
+use super::index::Index;
 use super::rolling::Rolling;
-use super::signature::{BlockSum, Layout, strong};
+use super::signature::Layout;
 
-/// Literals are handed on in pieces of this size, bytes.
+/// Literals are handed on in pieces of at least this size, unless a match or the end comes first, bytes.
 pub const LITERAL: usize = 32 * 1024;
-/// Vain strong hashes that one weak sum may cost.
-const BAN: u8 = 32;
+/// Matched blocks are handed on at the latest when they come to this many bytes.
+const RUN: u64 = 1 << 20;
+/// Every offset is looked at for this many bytes after a match.
+const PATIENCE: usize = 1 << 20;
+/// The largest gap: so many blocks, but at most so many bytes.
+const GAP_BLOCKS: usize = 16;
+/// See [`GAP_BLOCKS`].
+const GAP_BYTES: usize = 1 << 20;
+/// Credit for each byte that is looked at, in bytes of vain hashing.
+const INCOME: usize = 4;
+/// What a look-up costs beside the hash.
+const LOOKUP: usize = 16;
+
+/// What a search finds, in the order of the source.
+pub trait Sink {
+    /// These bytes.
+    fn literal(&mut self, bytes: &[u8]);
+    /// `count` blocks of the basis from block `first` on.
+    fn copy(&mut self, first: u32, count: u32);
+}
 
 /// One step of rebuilding the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// These bytes, at most [`LITERAL`] of them.
+    /// These bytes.
     Literal(Vec<u8>),
     /// `count` blocks of the basis from block `first` on.
     Copy {
@@ -31,244 +55,297 @@ pub enum Op {
     },
 }
 
-/// The sums of a basis, ready to be searched.
-#[derive(Debug)]
-pub struct Index {
-    layout: Layout,
-    seed: u64,
-    sums: Vec<BlockSum>,
-    /// Full blocks in order of (weak, strong, number).
-    order: Vec<u32>,
-    /// Open addressing by weak sum: 1 + position in `order` of the first block with that sum.
-    table: Vec<u32>,
-    /// Vain strong hashes, by position in `order`.
-    misses: Vec<u8>,
-    /// One bit per hashed weak sum.
-    filter: Vec<u64>,
+impl Sink for Vec<Op> {
+    fn literal(&mut self, bytes: &[u8]) {
+        self.push(Op::Literal(bytes.to_vec()));
+    }
+
+    fn copy(&mut self, first: u32, count: u32) {
+        self.push(Op::Copy { first, count });
+    }
 }
 
-/// Spreads weak sums: those of text differ in few bits.
-#[inline]
-fn spread(weak: u32) -> u32 {
-    let x = weak.wrapping_mul(0x9e37_79b1);
-    x ^ (x >> 15)
-}
-
-impl Index {
-    /// Of a basis cut as `layout` says. `sums` beyond it are not looked at; missing ones match nothing.
-    pub fn new(layout: Layout, seed: u64, sums: Vec<BlockSum>) -> Index {
-        let full = layout.count() - u32::from(layout.rem() > 0);
-        let full = (full as usize).min(sums.len()) as u32;
-        let mut order: Vec<u32> = (0..full).collect();
-        order.sort_unstable_by_key(|&i| {
-            let s = sums[i as usize];
-            (s.weak, s.strong, i)
-        });
-        let slots = (order.len() * 2).next_power_of_two().max(16);
-        let bits = (order.len() * 16).next_power_of_two().clamp(1 << 12, 1 << 23);
-        let mut index = Index {
-            layout,
-            seed,
-            sums,
-            misses: vec![0; order.len()],
-            order,
-            table: vec![0; slots],
-            filter: vec![0; bits / 64],
-        };
-        let mut before = None;
-        for at in 0..index.order.len() {
-            let weak = index.sums[index.order[at] as usize].weak;
-            if before == Some(weak) {
-                continue;
-            }
-            before = Some(weak);
-            let bit = spread(weak) as usize & (bits - 1);
-            index.filter[bit / 64] |= 1 << (bit % 64);
-            let mut slot = spread(weak) as usize & (slots - 1);
-            while index.table[slot] != 0 {
-                slot = (slot + 1) & (slots - 1);
-            }
-            index.table[slot] = at as u32 + 1;
-        }
-        index
-    }
-
-    #[inline]
-    fn maybe(&self, weak: u32) -> bool {
-        let bit = spread(weak) as usize & (self.filter.len() * 64 - 1);
-        self.filter[bit / 64] & (1 << (bit % 64)) != 0
-    }
-
-    /// The first block with these sums.
-    fn find(&mut self, weak: u32, window: &[u8]) -> Option<u32> {
-        let mask = self.table.len() - 1;
-        let mut slot = spread(weak) as usize & mask;
-        let start = loop {
-            let at = self.table[slot].checked_sub(1)? as usize;
-            if self.sums[self.order[at] as usize].weak == weak {
-                break at;
-            }
-            slot = (slot + 1) & mask;
-        };
-        if self.misses[start] >= BAN {
-            return None;
-        }
-        let key = (weak, strong(window, self.seed));
-        let sums = &self.sums;
-        let tail = &self.order[start..];
-        let at = tail.partition_point(|&i| (sums[i as usize].weak, sums[i as usize].strong) < key);
-        let hit = tail.get(at).copied().filter(|&i| (sums[i as usize].weak, sums[i as usize].strong) == key);
-        self.misses[start] = if hit.is_some() { 0 } else { self.misses[start] + 1 };
-        hit
-    }
-
-    /// Whether `window` is block `i`, by its strong hash alone.
-    fn is_block(&self, i: u32, window: &[u8]) -> bool {
-        self.layout.range(i, 1).is_some_and(|r| r.1 == window.len() as u64)
-            && self.sums.get(i as usize).is_some_and(|s| s.strong == strong(window, self.seed))
-    }
+/// How the places to look at are chosen; each with bytes left.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    Every(usize),
+    Gap(usize),
+    Burst(usize),
 }
 
 /// One source on its way through the search.
 #[derive(Debug)]
 pub struct Search {
     index: Index,
-    /// Source bytes from the first one that is not yet handed on.
-    buf: Vec<u8>,
-    /// Start of literal bytes in `buf`.
-    lit: usize,
-    /// Start of the window in `buf`.
+    full: bool,
+    /// Source bytes that are not yet handed on, where they are not in the piece at hand.
+    carry: Vec<u8>,
+    /// Where the window begins, from the first byte that is not handed on.
     head: usize,
-    /// Sum of the window, where known.
-    rolling: Option<Rolling>,
-    /// The window was looked up in vain and only waits for its next byte.
-    tried: bool,
+    pace: Pace,
+    /// The gap before or after this burst, bytes; 0 where every offset is looked at.
+    gap: usize,
+    credit: usize,
+    vain: u64,
     /// Blocks matched and not yet handed on.
     run: Option<(u32, u32)>,
     /// The block that would continue the last match.
     want: Option<u32>,
 }
 
+/// What a look at a stretch of offsets came to.
+enum Look {
+    Match(usize, u32),
+    Nothing,
+    /// No credit is left for the window here.
+    Spent(usize),
+}
+
 impl Search {
     /// For one source.
     pub fn new(index: Index) -> Search {
-        Search { index, buf: Vec::new(), lit: 0, head: 0, rolling: None, tried: false, run: None, want: None }
+        let mut s = Search {
+            index,
+            full: false,
+            carry: Vec::new(),
+            head: 0,
+            pace: Pace::Every(PATIENCE),
+            gap: 0,
+            credit: 0,
+            vain: 0,
+            run: None,
+            // A file that is touched begins as its basis does.
+            want: Some(0),
+        };
+        s.credit = s.most_credit();
+        s
+    }
+
+    /// Looks at every offset, however long nothing matches.
+    #[must_use]
+    pub fn full(mut self, on: bool) -> Search {
+        self.full = on;
+        self
     }
 
     /// How the basis is cut.
     pub fn layout(&self) -> Layout {
-        self.index.layout
+        self.index.layout()
     }
 
-    /// Takes the next bytes of the source; what is decided is appended to `out`.
-    pub fn push(&mut self, data: &[u8], out: &mut Vec<Op>) {
-        self.buf.extend_from_slice(data);
-        let size = self.index.layout.size as usize;
-        while self.head + size <= self.buf.len() {
-            if self.tried {
-                if self.head + size == self.buf.len() {
-                    break;
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.index.bytes() + self.carry.capacity()
+    }
+
+    /// Bytes of windows that had the weak sum of a block and were hashed in vain.
+    pub fn vain(&self) -> u64 {
+        self.vain
+    }
+
+    fn size(&self) -> usize {
+        self.index.layout().size as usize
+    }
+
+    fn most_credit(&self) -> usize {
+        64 * self.size()
+    }
+
+    /// Takes the next bytes of the source.
+    pub fn push(&mut self, data: &[u8], sink: &mut impl Sink) {
+        let mut data = data;
+        if !self.carry.is_empty() {
+            // As many bytes as it takes until nothing is held back but bytes of this piece.
+            let (old, head) = (self.carry.len(), data.len().min(self.held() + LITERAL + 3 * self.size()));
+            self.carry.extend_from_slice(&data[..head]);
+            let mut carry = std::mem::take(&mut self.carry);
+            let done = self.search(&carry, false, sink);
+            if done < old {
+                carry.drain(..done);
+                if head < data.len() {
+                    carry.extend_from_slice(&data[head..]);
+                    let done = self.search(&carry, false, sink);
+                    carry.drain(..done);
                 }
-                self.step(size);
+                self.carry = carry;
+                return;
             }
-            match self.scan(size) {
-                Some(block) => {
-                    self.flush_literal(out);
-                    self.matched(block, out);
-                    self.head += size;
-                    self.lit = self.head;
-                    self.rolling = None;
-                    self.tried = false;
-                }
-                None => self.tried = true,
-            }
-            if self.head - self.lit >= LITERAL {
-                self.flush_literal(out);
-            }
+            data = &data[done - old..];
+            carry.clear();
+            self.carry = carry;
         }
-        self.flush_run(out);
-        self.buf.drain(..self.lit);
-        self.head -= self.lit;
-        self.lit = 0;
+        let done = self.search(data, false, sink);
+        self.carry.extend_from_slice(&data[done..]);
     }
 
     /// The source has ended: the rest, which may be the basis' short last block.
-    pub fn finish(&mut self, out: &mut Vec<Op>) {
-        let (count, rem) = (self.index.layout.count(), self.index.layout.rem() as usize);
-        if rem > 0 && self.buf.len() - self.lit >= rem {
-            let at = self.buf.len() - rem;
-            // Matched windows lie before `lit`, so this one overlaps none of them.
-            if self.index.is_block(count - 1, &self.buf[at..]) {
-                self.head = at;
-                self.flush_literal(out);
-                self.matched(count - 1, out);
-                self.lit = self.buf.len();
-            }
+    pub fn finish(&mut self, sink: &mut impl Sink) {
+        let carry = std::mem::take(&mut self.carry);
+        let done = self.search(&carry, true, sink);
+        let rest = &carry[done..];
+        let (count, rem) = (self.layout().count(), self.layout().rem() as usize);
+        // Matched windows lie before `rest`, so this one overlaps none of them.
+        let at =
+            rest.len().checked_sub(rem).filter(|&at| rem > 0 && self.index.is_block(count - 1, &rest[at..]));
+        self.literal(&rest[..at.unwrap_or(rest.len())], sink);
+        if at.is_some() {
+            self.matched(count - 1, 1, sink);
         }
-        self.head = self.buf.len();
-        self.flush_literal(out);
-        self.flush_run(out);
+        self.flush_run(sink);
+        self.head = 0;
     }
 
-    /// Moves the window by one byte that is there.
-    fn step(&mut self, size: usize) {
-        if let Some(r) = &mut self.rolling {
-            r.roll(self.buf[self.head], self.buf[self.head + size]);
-        }
-        self.head += 1;
-        self.tried = false;
+    /// Bytes before the window that are not handed on, because a match may reach back to them.
+    fn held(&self) -> usize {
+        if self.gap > 0 { self.gap + self.size() } else { 0 }
     }
 
-    /// Looks for a match from `head` on, to the last window in the buffer or one literal's length.
-    fn scan(&mut self, size: usize) -> Option<u32> {
-        if let Some(want) = self.want.take()
-            && self.index.is_block(want, &self.buf[self.head..self.head + size])
-        {
-            return Some(want);
-        }
-        let last = (self.buf.len() - size).min(self.lit + LITERAL);
-        let mut roll = self.rolling.unwrap_or_else(|| Rolling::of(&self.buf[self.head..self.head + size]));
-        loop {
-            let weak = roll.sum();
-            if self.index.maybe(weak) {
-                let window = &self.buf[self.head..self.head + size];
-                if let Some(block) = self.index.find(weak, window) {
-                    return Some(block);
+    /// Looks at all windows in `data`, which begins with the first byte that is not handed on. How many
+    /// bytes are handed on now.
+    fn search(&mut self, data: &[u8], end: bool, sink: &mut impl Sink) -> usize {
+        let size = self.size();
+        let (mut lit, mut head) = (0, self.head);
+        while head + size <= data.len() {
+            if let Some(want) = self.want {
+                if self.index.is_block(want, &data[head..head + size]) {
+                    // Nothing is held back while a block is wanted, but before the first match.
+                    self.literal(&data[lit..head], sink);
+                    self.matched(want, 1, sink);
+                    head += size;
+                    lit = head;
+                    continue;
+                }
+                if head + 2 * size > data.len() && !end {
+                    break;
+                }
+                self.want = None;
+                if let Some(next) = data.get(head + size..head + 2 * size)
+                    && self.index.is_block(want + 1, next)
+                    && !matches!(self.look(data, head, head), Look::Match(..))
+                {
+                    self.literal(&data[lit..head + size], sink);
+                    self.matched(want + 1, 1, sink);
+                    head += 2 * size;
+                    lit = head;
+                    continue;
                 }
             }
-            if self.head >= last {
-                break;
+            let last = data.len() - size;
+            let left = match self.pace {
+                Pace::Gap(left) => {
+                    let step = left.min(data.len() - head);
+                    head += step;
+                    self.pace = if step < left { Pace::Gap(left - step) } else { Pace::Burst(size) };
+                    continue;
+                }
+                Pace::Every(left) | Pace::Burst(left) => left,
+            };
+            let to = last.min(head + left.min(LITERAL.max(4 * size)) - 1);
+            match self.look(data, head, to) {
+                Look::Match(at, block) => {
+                    let (at, first) = self.back(data, lit, at, block);
+                    self.literal(&data[lit..at], sink);
+                    self.matched(first, block - first + 1, sink);
+                    head = at + (block - first + 1) as usize * size;
+                    lit = head;
+                }
+                Look::Nothing => {
+                    self.looked(to + 1 - head);
+                    head = to + 1;
+                }
+                Look::Spent(at) => {
+                    let next = (at + size).min(data.len());
+                    self.looked(next - head);
+                    head = next;
+                }
             }
-            roll.roll(self.buf[self.head], self.buf[self.head + size]);
-            self.head += 1;
+            let held = self.held();
+            if head - lit >= LITERAL + held {
+                self.literal(&data[lit..head - held], sink);
+                lit = head - held;
+            }
         }
-        self.rolling = Some(roll);
-        None
+        self.head = head - lit;
+        lit
     }
 
-    fn matched(&mut self, block: u32, out: &mut Vec<Op>) {
-        match &mut self.run {
-            Some((first, count)) if *first + *count == block => *count += 1,
+    /// Counts bytes in vain.
+    fn looked(&mut self, bytes: usize) {
+        self.credit = (self.credit + INCOME * bytes).min(self.most_credit());
+        let size = self.size();
+        let most = (GAP_BLOCKS * size).min(GAP_BYTES.max(4 * size));
+        self.pace = match self.pace {
+            Pace::Every(left) if self.full => Pace::Every(left),
+            Pace::Every(left) | Pace::Burst(left) if bytes < left => match self.pace {
+                Pace::Every(_) => Pace::Every(left - bytes),
+                _ => Pace::Burst(left - bytes),
+            },
             _ => {
-                self.flush_run(out);
-                self.run = Some((block, 1));
+                self.gap = (self.gap + size / 2 + 1).min(most);
+                Pace::Gap(self.gap)
+            }
+        };
+    }
+
+    /// Looks at the windows that begin from `from` to `to`.
+    fn look(&mut self, data: &[u8], from: usize, to: usize) -> Look {
+        let size = self.size();
+        let mut window = Rolling::of(&data[from..from + size]);
+        let mut at = from;
+        loop {
+            let Some(here) = self.index.seek(&mut window, data, at, to) else { return Look::Nothing };
+            at = here;
+            if self.credit < size + LOOKUP {
+                return Look::Spent(at);
+            }
+            if let Some(block) = self.index.find(window.sum(), &data[at..at + size]) {
+                return Look::Match(at, block);
+            }
+            self.credit -= size + LOOKUP;
+            self.vain += size as u64;
+            if at == to {
+                return Look::Nothing;
+            }
+            window.roll(data[at], data[at + size]);
+            at += 1;
+        }
+    }
+
+    /// The begin of the match that ends with `block` at `at`, if it reaches back to `least`.
+    fn back(&self, data: &[u8], least: usize, mut at: usize, mut block: u32) -> (usize, u32) {
+        let size = self.size();
+        while at - least >= size && block > 0 && self.index.is_block(block - 1, &data[at - size..at]) {
+            at -= size;
+            block -= 1;
+        }
+        (at, block)
+    }
+
+    fn matched(&mut self, block: u32, count: u32, sink: &mut impl Sink) {
+        match &mut self.run {
+            Some((first, n)) if *first + *n == block => *n += count,
+            _ => {
+                self.flush_run(sink);
+                self.run = Some((block, count));
             }
         }
-        self.want = Some(block + 1);
-    }
-
-    fn flush_literal(&mut self, out: &mut Vec<Op>) {
-        if self.lit == self.head {
-            return;
+        if self.run.is_some_and(|(_, n)| u64::from(n) * self.size() as u64 >= RUN) {
+            self.flush_run(sink);
         }
-        self.flush_run(out);
-        out.extend(self.buf[self.lit..self.head].chunks(LITERAL).map(|c| Op::Literal(c.to_vec())));
-        self.lit = self.head;
+        self.want = Some(block + count);
+        (self.pace, self.gap) = (Pace::Every(PATIENCE), 0);
     }
 
-    fn flush_run(&mut self, out: &mut Vec<Op>) {
+    fn literal(&mut self, bytes: &[u8], sink: &mut impl Sink) {
+        if !bytes.is_empty() {
+            self.flush_run(sink);
+            sink.literal(bytes);
+        }
+    }
+
+    fn flush_run(&mut self, sink: &mut impl Sink) {
         if let Some((first, count)) = self.run.take() {
-            out.push(Op::Copy { first, count });
+            sink.copy(first, count);
         }
     }
 }
@@ -300,7 +377,7 @@ pub fn apply(ops: &[Op], layout: Layout, basis: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use super::super::signature::sums;
+    use super::super::signature::{MAX_BLOCK, Strong};
     use super::*;
     use proptest::prelude::*;
 
@@ -314,7 +391,7 @@ mod tests {
     }
 
     fn index(basis: &[u8], size: u32) -> Index {
-        Index::new(Layout::new(basis.len() as u64, size), 9, sums(basis, size, 9))
+        Index::of(basis, size, Strong::Xxh3(9))
     }
 
     /// Searches, rebuilds, and counts literal bytes.
@@ -322,6 +399,10 @@ mod tests {
         let ops = delta(source, index(basis, size));
         let layout = Layout::new(basis.len() as u64, size);
         assert_eq!(apply(&ops, layout, basis).as_deref(), Some(source));
+        literal_of(&ops)
+    }
+
+    fn literal_of(ops: &[Op]) -> usize {
         ops.iter().map(|o| if let Op::Literal(l) = o { l.len() } else { 0 }).sum()
     }
 
@@ -369,18 +450,71 @@ mod tests {
             }
             basis.extend_from_slice(&block);
         }
-        let mut ix = index(&basis, size as u32);
-        let source = vec![1u8; 100_000];
-        let mut hashed = 0;
-        for w in source.windows(size) {
-            let weak = Rolling::of(w).sum();
-            assert!(ix.maybe(weak));
-            let before = ix.misses.clone();
-            assert_eq!(ix.find(weak, w), None);
-            hashed += usize::from(before != ix.misses);
+        let source = vec![1u8; 3_000_000];
+        let mut search = Search::new(index(&basis, size as u32)).full(true);
+        let mut ops = Vec::new();
+        source.chunks(70_000).for_each(|piece| search.push(piece, &mut ops));
+        search.finish(&mut ops);
+        assert_eq!(literal_of(&ops), source.len());
+        let most = (INCOME * source.len() + 64 * size) as u64;
+        assert!(search.vain() > 0 && search.vain() <= most, "{} bytes hashed in vain", search.vain());
+    }
+
+    #[test]
+    fn what_lies_in_a_gap_is_found_from_its_far_end() {
+        let basis = noise(1, 4_000_000);
+        for at in [1_700_000, 1_723_456, 2_000_000] {
+            // Nothing for more than a MiB, then the second half of the basis.
+            let source = [noise(2, at), basis[2_000_100..].to_vec()].concat();
+            assert_eq!(literal(&source, &basis, 1000), at + 900, "{at} new bytes");
         }
-        assert_eq!(hashed, usize::from(BAN));
-        assert_eq!(literal(&source, &basis, size as u32), source.len());
+    }
+
+    #[test]
+    fn the_full_search_finds_what_is_shorter_than_a_gap() {
+        let basis = noise(1, 1_000_000);
+        let source = [noise(2, 3_000_000), basis[5000..7000].to_vec(), noise(3, 1_000_000)].concat();
+        let found = |full| {
+            let (mut search, mut ops) = (Search::new(index(&basis, 1000)).full(full), Vec::new());
+            search.push(&source, &mut ops);
+            search.finish(&mut ops);
+            assert_eq!(apply(&ops, Layout::new(1_000_000, 1000), &basis).as_deref(), Some(&source[..]));
+            source.len() - literal_of(&ops)
+        };
+        assert_eq!((found(true), found(false)), (2000, 0));
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_source() {
+        for (block, most) in [(700u32, 700_000), (4096, 800_000), (MAX_BLOCK, 8_000_000)] {
+            let basis = noise(1, 2 << 20);
+            let mut search = Search::new(index(&basis, block));
+            let mut ops = Vec::new();
+            for i in 0..100 {
+                search.push(&noise(i + 7, 256 * 1024), &mut ops);
+                ops.clear();
+                assert!(search.bytes() < most + search.index.bytes(), "{} with {block}", search.bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn far_from_any_match_the_size_of_the_pieces_does_not_matter() {
+        let basis = noise(1, 2_000_000);
+        let mut source = noise(2, 2_500_000);
+        for (at, from, len) in [(1_300_000, 10, 90_000), (1_700_123, 500_000, 9_000), (2_100_000, 7, 50_000)]
+        {
+            source[at..at + len].copy_from_slice(&basis[from..from + len]);
+        }
+        let whole = delta(&source, index(&basis, 1000));
+        for piece in [999, 4096, 262_144] {
+            let (mut search, mut ops) = (Search::new(index(&basis, 1000)), Vec::new());
+            source.chunks(piece).for_each(|p| search.push(p, &mut ops));
+            search.finish(&mut ops);
+            assert_eq!(apply(&ops, search.layout(), &basis).as_deref(), Some(&source[..]));
+            assert_eq!(literal_of(&ops), literal_of(&whole), "pieces of {piece}");
+        }
+        assert!(literal_of(&whole) < source.len() - 130_000);
     }
 
     proptest! {
@@ -411,8 +545,7 @@ mod tests {
             }
             search.finish(&mut ops);
             prop_assert_eq!(apply(&ops, layout, &basis).unwrap(), source.clone());
-            let count = |ops: &[Op]| ops.iter().map(|o| if let Op::Literal(l) = o { l.len() } else { 0 }).sum::<usize>();
-            prop_assert_eq!(count(&ops), count(&whole));
+            prop_assert_eq!(literal_of(&ops), literal_of(&whole));
         }
     }
 }

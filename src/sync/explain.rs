@@ -1,7 +1,8 @@
 //! The delta of two short texts, step by step, in the words of rsync's own debugging output.
 
-use super::delta::{Index, Op, delta};
-use super::signature::{Layout, sums};
+use super::delta::{Op, delta};
+use super::index::Index;
+use super::signature::{Layout, Strong};
 
 /// How `source` is rebuilt from `basis` with blocks of `block` bytes, one line a step:
 /// `chunk[i] of size n at (offset in the basis) offset=(offset in the source)` for a copy,
@@ -9,10 +10,9 @@ use super::signature::{Layout, sums};
 pub fn explain_delta(source: &[u8], basis: &[u8], block: usize) -> Vec<String> {
     let size = u32::try_from(block).unwrap_or(u32::MAX).max(1);
     let layout = Layout::new(basis.len() as u64, size);
-    let index = Index::new(layout, 0, sums(basis, size, 0));
     let mut lines = Vec::new();
     let mut at = 0u64;
-    for op in delta(source, index) {
+    for op in delta(source, Index::of(basis, size, Strong::Xxh3(0))) {
         match op {
             Op::Literal(l) => {
                 lines.push(format!("data receive {} at {at}", l.len()));

@@ -3,7 +3,7 @@
 //! At most one request is out at a time. All paths are relative to the tree's root, with `/`
 //! between components; they come from the peer, so whoever executes them must confine them.
 
-use super::signature::BlockSum;
+use super::signature::{BlockSum, Strong};
 use crate::model::Phase;
 
 /// Most bytes that one request may ask to be read, hashed or written.
@@ -87,8 +87,8 @@ pub enum FsOp {
         len: u32,
         /// Block size.
         block_size: u32,
-        /// Seed of the strong hash.
-        seed: u64,
+        /// The strong hash.
+        strong: Strong,
     },
     /// Make a temporary file beside this path. → `Done`
     OpenTemp {

@@ -34,13 +34,16 @@
 //! - After an `Err` the session is over, but `poll_output` may still hold the farewell that tells
 //!   the peer why: try to write it before closing.
 //! - One file's trouble (vanished, forbidden, disk full) is an event and a count, never an `Err`. A
-//!   file whose BLAKE3 hash is wrong in the end is sent once more, whole; it is never renamed.
+//!   file whose BLAKE3 hash is wrong in the end is never renamed: it is sent once more with BLAKE3 for
+//!   its blocks, too, and then whole.
 //! - `is_done` says that nothing is left to read or write; close then.
 
 pub mod delta;
 mod error;
 pub mod explain;
+mod filter;
 pub mod fs;
+pub mod index;
 mod output;
 mod patch;
 mod receiver;
@@ -55,4 +58,4 @@ pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, 
 pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
 
 /// Version of the wire format; both ends must have the same.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;

@@ -33,8 +33,8 @@ impl Output {
         self.mark(about);
     }
 
-    pub(super) fn sums(&mut self, sums: &[BlockSum], about: About) {
-        wire::encode_sums(sums, &mut self.buf);
+    pub(super) fn sums(&mut self, sums: &[BlockSum], strong_len: u8, about: About) {
+        wire::encode_sums(sums, strong_len, &mut self.buf);
         self.mark(about);
     }
 

@@ -26,8 +26,10 @@ const STEP: usize = 64;
 pub(super) enum Outcome {
     /// It is in place.
     Done,
-    /// The result is wrong, or the basis is not what it was: once more, whole.
-    Again,
+    /// The result is wrong.
+    Wrong,
+    /// The basis is not what it was.
+    Changed,
     /// This side could not.
     Failed(FsError),
     /// The sender could not.
@@ -292,7 +294,7 @@ impl Patch {
                 if want == got {
                     c.verified = true;
                 } else {
-                    c.spoiled = Some(Outcome::Again);
+                    c.spoiled = Some(Outcome::Wrong);
                 }
             }
             (Doing::Commit, FsReply::Done) => {
@@ -302,8 +304,8 @@ impl Patch {
             }
             (Doing::Discard, FsReply::Done | FsReply::Failed(_)) => {}
             (_, FsReply::Failed(e)) => {
-                let again = e.kind == FsErrorKind::Changed;
-                c.spoiled = Some(if again { Outcome::Again } else { Outcome::Failed(e) });
+                let changed = e.kind == FsErrorKind::Changed;
+                c.spoiled = Some(if changed { Outcome::Changed } else { Outcome::Failed(e) });
             }
             _ => return Err(SyncError::Bug("a reply of the wrong kind")),
         }

@@ -9,7 +9,7 @@ use super::fs::{FsError, FsOp, FsReply, Kind, MAX_WORK, Meta};
 use super::output::About;
 use super::patch::{Outcome, Patch};
 use super::session::{Ask, Config, Core, SessionEvent, safe_path, safe_target};
-use super::signature::{BlockSum, Layout, default_block_size};
+use super::signature::{BlockSum, Layout, STRONG_LEN, Strong, block_size};
 use super::wire::{self, Frame};
 use crate::model::Phase;
 use std::collections::BTreeMap;
@@ -26,8 +26,8 @@ const WINDOW: usize = 4096;
 pub(super) struct Asked {
     /// How its basis is cut; none: it comes whole.
     pub(super) basis: Option<Layout>,
-    /// It was sent as a delta before and did not verify, or could not be rebuilt.
-    pub(super) again: bool,
+    /// The strong hash of its signature, if there is one.
+    pub(super) strong: Strong,
     /// Its first frame has come.
     pub(super) begun: bool,
 }
@@ -39,9 +39,9 @@ enum Prepare {
     Link(u32),
     Stat(u32),
     Attr(u32),
-    Basis(u32),
+    Basis(u32, Strong),
     /// Signature up to this offset.
-    Sums(u32, Layout, u64),
+    Sums(u32, Strong, Layout, u64),
 }
 
 /// Whose request is out.
@@ -67,6 +67,8 @@ pub(super) struct Receiver {
     waiting: Option<Lane>,
     turn: Lane,
     asked: BTreeMap<u32, Asked>,
+    /// Files that did not verify and wait for a signature with safer sums.
+    redo: Vec<u32>,
     patch: Patch,
     /// Directories whose attributes are set in the end, parents first.
     dirs: Vec<u32>,
@@ -89,6 +91,7 @@ impl Receiver {
             waiting: None,
             turn: Lane::Rebuild,
             asked: BTreeMap::new(),
+            redo: Vec::new(),
             patch: Patch::default(),
             dirs: Vec::new(),
             finish_sent: false,
@@ -242,7 +245,10 @@ impl Receiver {
             return None;
         }
         if matches!(self.prepare, Prepare::Idle) {
-            self.prepare = self.next_entry(core)?;
+            self.prepare = match self.redo.pop() {
+                Some(file) => Prepare::Basis(file, Strong::Blake3(self.seed)),
+                None => self.next_entry(core)?,
+            };
         }
         let path = |file: u32| core.name(file).to_owned();
         let (phase, file, block, op) = match self.prepare {
@@ -257,14 +263,9 @@ impl Receiver {
                 let meta = core.items.get(f as usize)?.meta;
                 (Phase::Rename, f, None, FsOp::SetAttr { path: path(f), mode: meta.mode, mtime: meta.mtime })
             }
-            Prepare::Basis(f) => (Phase::Signature, f, Some(0), FsOp::OpenBasis { path: path(f) }),
-            Prepare::Sums(f, layout, at) => {
-                let op = FsOp::Sums {
-                    offset: at,
-                    len: piece(layout, at),
-                    block_size: layout.size,
-                    seed: self.seed,
-                };
+            Prepare::Basis(f, _) => (Phase::Signature, f, Some(0), FsOp::OpenBasis { path: path(f) }),
+            Prepare::Sums(f, strong, layout, at) => {
+                let op = FsOp::Sums { offset: at, len: piece(layout, at), block_size: layout.size, strong };
                 (Phase::Signature, f, Some((at / u64::from(layout.size)) as u32), op)
             }
         };
@@ -301,22 +302,23 @@ impl Receiver {
             (Prepare::Attr(_), FsReply::Done) => {}
             (Prepare::Link(f), FsReply::Done) => self.done(core, f),
             (Prepare::Stat(f), FsReply::Stat(there)) => self.quick_check(core, f, there),
-            (Prepare::Basis(f), FsReply::Opened(meta)) => {
-                let size = self.block_size.unwrap_or_else(|| default_block_size(meta.size));
-                let layout = Layout::new(meta.size, size);
+            (Prepare::Basis(f, strong), FsReply::Opened(meta)) => {
+                let layout = Layout::new(meta.size, block_size(meta.size, self.block_size));
                 if layout.len == 0 {
                     self.request(core, f, None);
                 } else {
-                    self.request(core, f, Some(layout));
-                    self.prepare = Prepare::Sums(f, layout, 0);
+                    self.request(core, f, Some((layout, strong)));
+                    self.prepare = Prepare::Sums(f, strong, layout, 0);
                 }
             }
             // A basis that can't be read is no basis.
-            (Prepare::Basis(f), FsReply::Failed(_)) => self.request(core, f, None),
-            (Prepare::Sums(f, layout, at), FsReply::Sums(sums)) => self.signed(core, f, layout, at, sums),
-            // It was promised; a basis that fails now is caught when the file is verified.
-            (Prepare::Sums(f, layout, at), FsReply::Failed(_)) => {
-                self.signed(core, f, layout, at, Vec::new())
+            (Prepare::Basis(f, _), FsReply::Failed(_)) => self.request(core, f, None),
+            (Prepare::Sums(f, strong, layout, at), reply @ (FsReply::Sums(_) | FsReply::Failed(_))) => {
+                // It was promised; a basis that fails now is caught when the file is verified.
+                let sums = if let FsReply::Sums(sums) = reply { sums } else { Vec::new() };
+                let end = self.signed(core, f, (strong, layout), at, sums);
+                self.prepare =
+                    if end < layout.len { Prepare::Sums(f, strong, layout, end) } else { Prepare::Idle };
             }
             (
                 Prepare::Dir(f) | Prepare::Link(f) | Prepare::Stat(f) | Prepare::Attr(f),
@@ -342,48 +344,62 @@ impl Receiver {
                 self.fail(core, file, &e);
             }
             Some(m) if m.kind == Kind::File && m.size > 0 && want.size > 0 && !self.whole_file => {
-                self.prepare = Prepare::Basis(file);
+                self.prepare = Prepare::Basis(file, Strong::Xxh3(self.seed));
             }
             _ => self.request(core, file, None),
         }
     }
 
-    fn request(&mut self, core: &mut Core, file: u32, basis: Option<Layout>) {
-        let (block_size, len) = basis.map_or((0, 0), |l| (l.size, l.len));
-        let seed = if basis.is_some() { self.seed } else { 0 };
+    fn request(&mut self, core: &mut Core, file: u32, basis: Option<(Layout, Strong)>) {
+        let (layout, strong) = basis.unwrap_or((Layout::default(), Strong::Xxh3(0)));
         let about = (Phase::Signature, Some(file), None);
-        core.out.frame(&Frame::Request { file, block_size, len, seed }, about);
-        let again = self.asked.contains_key(&file);
-        self.asked.insert(file, Asked { basis, again, begun: false });
+        let (block_size, len, strong_len) = (layout.size, layout.len, strong_len(layout, strong));
+        core.out.frame(&Frame::Request { file, block_size, len, strong, strong_len }, about);
+        let basis = basis.map(|b| b.0);
+        self.asked.insert(file, Asked { basis, strong, begun: false });
     }
 
-    fn signed(&mut self, core: &mut Core, file: u32, layout: Layout, at: u64, mut sums: Vec<BlockSum>) {
+    /// Sends the sums of the piece at `at`; where it ends.
+    fn signed(
+        &mut self,
+        core: &mut Core,
+        file: u32,
+        (strong, layout): (Strong, Layout),
+        at: u64,
+        mut sums: Vec<BlockSum>,
+    ) -> u64 {
         let len = piece(layout, at);
         sums.resize(len.div_ceil(layout.size) as usize, BlockSum::default());
         let mut block = (at / u64::from(layout.size)) as u32;
         for some in sums.chunks(wire::MAX_SUMS) {
-            core.out.sums(some, (Phase::Signature, Some(file), Some(block)));
+            let about = (Phase::Signature, Some(file), Some(block));
+            core.out.sums(some, strong_len(layout, strong), about);
             block += some.len() as u32;
         }
-        let at = at + u64::from(len);
-        self.prepare = if at < layout.len { Prepare::Sums(file, layout, at) } else { Prepare::Idle };
+        at + u64::from(len)
     }
 
     fn rebuilt(&mut self, core: &mut Core, file: u32, outcome: Outcome) {
-        let again = self.asked.get(&file).is_some_and(|a| a.again);
+        let asked = self.asked.get(&file).copied();
         match outcome {
             Outcome::Done => {
                 self.asked.remove(&file);
                 self.done(core, file);
             }
-            Outcome::Again if !again => {
+            Outcome::Wrong | Outcome::Changed if asked.is_some_and(|a| a.basis.is_some()) => {
                 core.stats.redone += 1;
                 core.events.push_back(SessionEvent::Redo { file });
-                self.request(core, file, None);
+                // By chance or by malice one block passed for another: not with the safer sums.
+                if outcome == Outcome::Wrong && asked.is_some_and(|a| matches!(a.strong, Strong::Xxh3(_))) {
+                    self.redo.push(file);
+                } else {
+                    self.request(core, file, None);
+                }
             }
-            Outcome::Again => {
+            Outcome::Wrong | Outcome::Changed => {
                 self.asked.remove(&file);
-                let message = "what arrived is not what was sent, twice: its BLAKE3 hash differs";
+                let message =
+                    "what arrived is not what was sent, though it was sent whole: its BLAKE3 hash differs";
                 self.fail(core, file, &FsError::new(super::FsErrorKind::Other, message));
             }
             Outcome::Failed(e) => {
@@ -410,6 +426,14 @@ impl Receiver {
         core.out.frame(&Frame::Result { file, reason }, (Phase::Rename, Some(file), None));
         let path = core.name(file).to_owned();
         core.failed(&path, reason);
+    }
+}
+
+/// Bytes of each strong sum: all of the safer ones.
+fn strong_len(layout: Layout, strong: Strong) -> u8 {
+    match strong {
+        Strong::Xxh3(_) => layout.strong_len(),
+        Strong::Blake3(_) => STRONG_LEN.1,
     }
 }
 

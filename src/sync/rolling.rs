@@ -7,6 +7,11 @@
 //! ```
 //! (Tridgell and Mackerras, "The rsync algorithm", 1996.)
 
+use super::filter::Filter;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 /// The sum of one window of fixed length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rolling {
@@ -19,6 +24,15 @@ pub struct Rolling {
 impl Rolling {
     /// Of these bytes.
     pub fn of(data: &[u8]) -> Rolling {
+        #[cfg(target_arch = "x86_64")]
+        if let Some((a, b)) = avx2::sum(data) {
+            return Rolling { a, b, len: data.len() as u32 };
+        }
+        Rolling::scalar(data)
+    }
+
+    /// The same without vectors.
+    pub fn scalar(data: &[u8]) -> Rolling {
         let (mut a, mut b) = (0u32, 0u32);
         for chunk in data.chunks(16) {
             // b after n bytes = b + n·a + Σ (n - i)·x_i: the bytes no longer wait for each other.
@@ -32,6 +46,48 @@ impl Rolling {
             a = a.wrapping_add(sum);
         }
         Rolling { a, b, len: data.len() as u32 }
+    }
+
+    /// Moves the window that begins at `at` in `data` along, to the first place before or at `to`
+    /// whose sum `filter` lets through and `sure` accepts: its begin. None: the window is at `to` and
+    /// nothing was found. The place where it stands is looked at, too. All windows must lie in `data`.
+    pub fn seek(
+        &mut self,
+        data: &[u8],
+        at: usize,
+        to: usize,
+        filter: &Filter,
+        sure: impl Fn(u32) -> bool,
+    ) -> Option<usize> {
+        if filter.may_have(self.sum()) && sure(self.sum()) {
+            return Some(at);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some((at, found)) = avx2::seek(self, data, at, to, filter, &sure) {
+            return if found { Some(at) } else { self.seek_scalar(data, at, to, filter, sure) };
+        }
+        self.seek_scalar(data, at, to, filter, sure)
+    }
+
+    /// As [`Rolling::seek`] without vectors, but for the first place.
+    fn seek_scalar(
+        &mut self,
+        data: &[u8],
+        mut at: usize,
+        to: usize,
+        filter: &Filter,
+        sure: impl Fn(u32) -> bool,
+    ) -> Option<usize> {
+        let len = self.len as usize;
+        let (leaving, entering) = (data.get(at..to)?, data.get(at + len..to + len)?);
+        for (&out, &enter) in leaving.iter().zip(entering) {
+            self.roll(out, enter);
+            at += 1;
+            if filter.may_have(self.sum()) && sure(self.sum()) {
+                return Some(at);
+            }
+        }
+        None
     }
 
     /// Moves the window by one byte: `out` leaves it, `enter` comes in.
@@ -51,6 +107,7 @@ impl Rolling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The definition, word for word.
     fn by_definition(x: &[u8]) -> u32 {
@@ -78,6 +135,69 @@ mod tests {
             for k in 0..data.len() - len {
                 assert_eq!(r.sum(), Rolling::of(&data[k..k + len]).sum(), "window of {len} at {k}");
                 r.roll(data[k], data[k + len]);
+            }
+        }
+    }
+
+    fn noise(seed: u64, len: usize) -> Vec<u8> {
+        let mut x = seed;
+        let mut next = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (x >> 56) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn vectors_give_the_sums_of_the_scalar_code_at_every_length() {
+        let data = noise(1, 1200);
+        for len in 0..data.len() {
+            assert_eq!(Rolling::of(&data[..len]), Rolling::scalar(&data[..len]), "{len} bytes");
+        }
+        let white = vec![255; 1 << 18];
+        assert_eq!(Rolling::of(&white).sum(), Rolling::scalar(&white).sum());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn vectors_stop_where_the_scalar_code_stops(
+            seed in any::<u64>(),
+            len in prop_oneof![1usize..200, Just(4096), Just(65_536), Just(65_537)],
+            places in 0usize..700,
+            marked in proptest::collection::vec(0usize..700, 0..20),
+            low in any::<bool>(),
+        ) {
+            let mut data = noise(seed, len + places);
+            if low {
+                data.iter_mut().for_each(|x| *x &= 1); // few different sums: many stops
+            }
+            let mut filter = Filter::new(marked.len() as u32, seed);
+            let mut sure = std::collections::BTreeSet::new();
+            for (i, at) in marked.iter().enumerate().filter(|m| *m.1 <= places) {
+                let sum = Rolling::of(&data[*at..at + len]).sum();
+                filter.insert(sum);
+                if i % 3 > 0 {
+                    sure.insert(sum);
+                }
+            }
+            let sure = |sum| sure.contains(&sum);
+            let (mut fast, mut slow) = (Rolling::of(&data[..len]), Rolling::scalar(&data[..len]));
+            let mut at = 0;
+            loop {
+                let found = fast.seek(&data, at, places, &filter, sure);
+                let expected = if filter.may_have(slow.sum()) && sure(slow.sum()) {
+                    Some(at)
+                } else {
+                    slow.seek_scalar(&data, at, places, &filter, sure)
+                };
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(fast.sum(), slow.sum());
+                let Some(here) = found.filter(|&p| p < places) else { break };
+                prop_assert_eq!(fast.sum(), Rolling::scalar(&data[here..here + len]).sum());
+                fast.roll(data[here], data[here + len]);
+                slow.roll(data[here], data[here + len]);
+                at = here + 1;
             }
         }
     }

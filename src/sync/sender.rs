@@ -1,11 +1,12 @@
 //! The side that has the source: lists it, then serves requests one file after the other.
 
-use super::delta::{Index, LITERAL, Op, Search};
+use super::delta::{Search, Sink};
 use super::error::{PeerFault, SyncError};
 use super::fs::{FsOp, FsReply, Kind, MAX_WORK, Meta};
+use super::index::Index;
 use super::output::About;
-use super::session::{Ask, Core, SessionEvent};
-use super::signature::{BlockSum, Layout, default_block_size};
+use super::session::{Ask, Config, Core, SessionEvent};
+use super::signature::{Layout, default_block_size};
 use super::wire::{self, Frame};
 use crate::model::Phase;
 use std::collections::{HashMap, VecDeque};
@@ -14,20 +15,25 @@ use std::collections::{HashMap, VecDeque};
 const QUEUED_SUMS: usize = 64 * 1024;
 /// The same, in requests.
 const QUEUED_JOBS: usize = 8192;
-/// A file is sent at most this often: as delta, then whole.
-const ATTEMPTS: u8 = 2;
+/// A file is sent at most this often: as delta, as delta with safer sums, then whole.
+const ATTEMPTS: u8 = 3;
 
 #[derive(Debug)]
 struct Job {
     file: u32,
     /// None: send it whole.
-    basis: Option<(Layout, u64)>,
-    sums: Vec<BlockSum>,
+    basis: Option<Index>,
+    /// Bytes of each strong sum.
+    strong_len: u8,
 }
 
 impl Job {
-    fn complete(&self) -> bool {
-        self.basis.is_none_or(|(layout, _)| self.sums.len() == layout.count() as usize)
+    fn sums(&self) -> usize {
+        self.basis.as_ref().map_or(0, |b| b.known() as usize)
+    }
+
+    fn missing(&self) -> usize {
+        self.basis.as_ref().map_or(0, |b| b.layout().count() as usize) - self.sums()
     }
 }
 
@@ -66,6 +72,7 @@ enum List {
 
 #[derive(Debug)]
 pub(super) struct Sender {
+    full_search: bool,
     list: List,
     queue: VecDeque<Job>,
     queued_sums: usize,
@@ -78,8 +85,9 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new() -> Sender {
+    pub(super) fn new(config: &Config) -> Sender {
         Sender {
+            full_search: config.full_search,
             list: List::Open,
             queue: VecDeque::new(),
             queued_sums: 0,
@@ -101,7 +109,7 @@ impl Sender {
 
     pub(super) fn awaits(&self) -> About {
         match &self.partial {
-            Some(p) => (Phase::Signature, Some(p.file), Some(p.sums.len() as u32)),
+            Some(p) => (Phase::Signature, Some(p.file), Some(p.sums() as u32)),
             None if self.finished => (Phase::Done, None, None),
             None => (Phase::Signature, None, None),
         }
@@ -110,16 +118,22 @@ impl Sender {
     pub(super) fn frame(&mut self, core: &mut Core, frame: Frame<'_>) -> Result<(), SyncError> {
         let name = frame.name();
         match frame {
-            Frame::Request { file, block_size, len, seed } if self.partial.is_none() && !self.finished => {
-                self.request(core, file, (block_size > 0).then(|| (Layout::new(len, block_size), seed)))?;
+            Frame::Request { file, block_size, len, strong, strong_len }
+                if self.partial.is_none() && !self.finished =>
+            {
+                let layout = Layout::new(len, block_size);
+                let basis = (block_size > 0).then(|| Index::truncated(layout, strong, strong_len));
+                self.request(core, Job { file, basis, strong_len })?;
             }
             Frame::Sums(sums) => {
                 let Some(job) = &mut self.partial else { return Err(self.unexpected(name)) };
-                let want = job.basis.map_or(0, |b| b.0.count()) as usize;
-                if job.sums.len() + sums.count() > want {
+                let sums = sums.split(job.strong_len).ok_or(PeerFault::Malformed(name))?;
+                if sums.len() > job.missing() {
                     return Err(PeerFault::TooMany("block sums").into());
                 }
-                job.sums.extend(sums.iter());
+                if let Some(basis) = &mut job.basis {
+                    basis.extend(sums);
+                }
                 self.enqueue_complete();
             }
             Frame::Result { file, reason } if !self.finished => {
@@ -167,7 +181,8 @@ impl Sender {
         }
     }
 
-    fn request(&mut self, core: &mut Core, file: u32, basis: Option<(Layout, u64)>) -> Result<(), SyncError> {
+    fn request(&mut self, core: &mut Core, job: Job) -> Result<(), SyncError> {
+        let file = job.file;
         if self.known_file(core, file, "requested file")?.kind != Kind::File {
             return Err(wire::out_of_range("requested file", u64::from(file), "a regular file").into());
         }
@@ -180,14 +195,14 @@ impl Sender {
             core.stats.redone += 1;
             core.events.push_back(SessionEvent::Redo { file });
         }
-        self.partial = Some(Job { file, basis, sums: Vec::new() });
+        self.partial = Some(job);
         self.enqueue_complete();
         Ok(())
     }
 
     fn enqueue_complete(&mut self) {
-        if let Some(job) = self.partial.take_if(|j| j.complete()) {
-            self.queued_sums += job.sums.len();
+        if let Some(job) = self.partial.take_if(|j| j.missing() == 0) {
+            self.queued_sums += job.sums();
             self.queue.push_back(job);
         }
     }
@@ -202,12 +217,16 @@ impl Sender {
         }
         if self.active.is_none() {
             let job = self.queue.pop_front()?;
-            self.queued_sums -= job.sums.len();
+            self.queued_sums -= job.sums();
             self.active = Some(Active { job, state: State::Open });
         }
         let active = self.active.as_mut()?;
         let file = active.job.file;
-        let phase = if active.job.basis.is_some() { Phase::Delta } else { Phase::Data };
+        let by_delta = match &active.state {
+            State::Sending(s) => s.search.is_some(),
+            State::Open | State::Opening => active.job.basis.is_some(),
+        };
+        let phase = if by_delta { Phase::Delta } else { Phase::Data };
         match &mut active.state {
             State::Open => {
                 active.state = State::Opening;
@@ -239,7 +258,7 @@ impl Sender {
                 core.failed(&path, &e.message);
             }
             (State::Opening, FsReply::Opened(meta)) => {
-                let sending = Sender::begin(core, &mut active.job, meta);
+                let sending = self.begin(core, &mut active.job, meta);
                 self.go_on(core, active.job, sending);
             }
             (State::Sending(mut sending), FsReply::Data(data)) => {
@@ -280,18 +299,19 @@ impl Sender {
         Ok(())
     }
 
-    fn begin(core: &mut Core, job: &mut Job, meta: Meta) -> Box<Sending> {
+    fn begin(&self, core: &mut Core, job: &mut Job, meta: Meta) -> Box<Sending> {
         let file = job.file;
         core.out.frame(&Frame::Begin { file, meta }, (Phase::Data, Some(file), Some(0)));
         core.events.push_back(SessionEvent::Started { file });
-        let sums = std::mem::take(&mut job.sums);
+        let basis = job.basis.take();
+        let block = basis.as_ref().map_or_else(|| default_block_size(meta.size), |b| b.layout().size);
         Box::new(Sending {
-            search: job.basis.map(|(layout, seed)| Search::new(Index::new(layout, seed, sums))),
+            search: basis.map(|index| Search::new(index).full(self.full_search)),
             hash: blake3::Hasher::new(),
             read: 0,
             sent: 0,
             size: meta.size,
-            block: job.basis.map_or_else(|| default_block_size(meta.size), |b| b.0.size),
+            block,
             asked: 0,
         })
     }
@@ -310,52 +330,57 @@ impl Sending {
     fn take(&mut self, core: &mut Core, file: u32, data: &[u8]) {
         self.hash.update(data);
         self.read += data.len() as u64;
-        match &mut self.search {
-            Some(search) => {
-                let mut ops = Vec::new();
-                search.push(data, &mut ops);
-                self.ops(core, file, &ops);
-            }
-            None => {
-                for piece in data.chunks(LITERAL) {
-                    self.literal(core, file, piece);
-                }
-            }
-        }
-    }
-
-    fn about(&self, file: u32) -> About {
-        (Phase::Data, Some(file), Some((self.sent / u64::from(self.block)) as u32))
-    }
-
-    fn literal(&mut self, core: &mut Core, file: u32, bytes: &[u8]) {
-        core.out.frame(&Frame::Literal(bytes), self.about(file));
-        core.stats.literal += bytes.len() as u64;
-        self.sent += bytes.len() as u64;
-    }
-
-    fn ops(&mut self, core: &mut Core, file: u32, ops: &[Op]) {
-        for op in ops {
-            match op {
-                Op::Literal(bytes) => self.literal(core, file, bytes),
-                Op::Copy { first, count } => {
-                    let layout = self.search.as_ref().map(Search::layout).unwrap_or_default();
-                    let (_, len) = layout.range(*first, *count).unwrap_or_default();
-                    core.out.frame(&Frame::Copy { first: *first, count: *count }, self.about(file));
-                    core.stats.matched += len;
-                    self.sent += len;
-                }
-            }
+        let (search, mut emit) = self.split(core, file);
+        match search {
+            Some(search) => search.push(data, &mut emit),
+            None => emit.literal(data),
         }
     }
 
     fn finish(&mut self, core: &mut Core, file: u32) {
-        if let Some(search) = &mut self.search {
-            let mut ops = Vec::new();
-            search.finish(&mut ops);
-            self.ops(core, file, &ops);
+        let (search, mut emit) = self.split(core, file);
+        if let Some(search) = search {
+            search.finish(&mut emit);
         }
         let hash = *self.hash.finalize().as_bytes();
         core.out.frame(&Frame::End { len: self.read, hash }, (Phase::Verify, Some(file), None));
+    }
+
+    fn split<'a>(&'a mut self, core: &'a mut Core, file: u32) -> (Option<&'a mut Search>, Emit<'a>) {
+        let layout = self.search.as_ref().map(Search::layout).unwrap_or_default();
+        let emit = Emit { core, file, layout, sent: &mut self.sent, block: self.block };
+        (self.search.as_mut(), emit)
+    }
+}
+
+/// Turns what a search finds into frames.
+struct Emit<'a> {
+    core: &'a mut Core,
+    file: u32,
+    layout: Layout,
+    sent: &'a mut u64,
+    block: u32,
+}
+
+impl Emit<'_> {
+    fn frame(&mut self, frame: &Frame<'_>, len: u64) {
+        let block = (*self.sent / u64::from(self.block)) as u32;
+        self.core.out.frame(frame, (Phase::Data, Some(self.file), Some(block)));
+        *self.sent += len;
+    }
+}
+
+impl Sink for Emit<'_> {
+    fn literal(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(wire::MAX_LITERAL) {
+            self.frame(&Frame::Literal(piece), piece.len() as u64);
+            self.core.stats.literal += piece.len() as u64;
+        }
+    }
+
+    fn copy(&mut self, first: u32, count: u32) {
+        let (_, len) = self.layout.range(first, count).unwrap_or_default();
+        self.frame(&Frame::Copy { first, count }, len);
+        self.core.stats.matched += len;
     }
 }

@@ -28,18 +28,21 @@ pub enum Mode {
 /// What the user may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Block size (`-B`), held within 64 B to 128 KiB; none: from each file's size. The client's choice counts.
+    /// Block size (`-B`), held within 64 B to 256 KiB; none: from each file's size. The client's choice counts.
     pub block_size: Option<u32>,
     /// Random seed of the strong block hash. The receiver's counts; the peer learns it.
     pub seed: u64,
     /// Send files whole, without a search for matches. The client's choice counts.
     pub whole_file: bool,
+    /// Look for matches at every offset, also where none was found for long: finds all, takes longer where
+    /// there are none. The client's choice counts.
+    pub full_search: bool,
 }
 
 impl Config {
     /// Defaults with this random seed.
     pub fn new(seed: u64) -> Config {
-        Config { block_size: None, seed, whole_file: false }
+        Config { block_size: None, seed, whole_file: false, full_search: false }
     }
 }
 
@@ -63,7 +66,7 @@ pub enum SessionEvent {
         /// Index into [`Session::file_names`].
         file: u32,
     },
-    /// This file did not verify and is sent again, whole.
+    /// This file did not verify and is sent again.
     Redo {
         /// Index into [`Session::file_names`].
         file: u32,
@@ -203,6 +206,7 @@ impl Session {
             mode,
             block_size: s.config.block_size.unwrap_or(0),
             whole_file: s.config.whole_file,
+            full_search: s.config.full_search,
             path: remote_path,
         };
         s.core.out.frame(&hello, (Phase::Handshake, None, None));
@@ -236,8 +240,11 @@ impl Session {
 
     fn begin(&mut self, send: bool, path: String) {
         self.entering = Entering::Wanted { path, create: !send };
-        self.role =
-            if send { Role::Sender(Sender::new()) } else { Role::Receiver(Receiver::new(&self.config)) };
+        self.role = if send {
+            Role::Sender(Sender::new(&self.config))
+        } else {
+            Role::Receiver(Receiver::new(&self.config))
+        };
     }
 
     /// Takes what was read from the peer. Any amount is taken, but memory stays bounded only when
@@ -441,7 +448,7 @@ impl Session {
             (_, Frame::Abort { reason }) => return Err(SyncError::PeerAborted(printable(reason))),
             (Role::Sender(s), f) => s.frame(&mut self.core, f)?,
             (Role::Receiver(r), f) => r.frame(&mut self.core, f)?,
-            (Role::Unknown, Frame::Hello { mode, block_size, whole_file, path }) => {
+            (Role::Unknown, Frame::Hello { mode, block_size, whole_file, full_search, path }) => {
                 if !path.is_empty() && !safe_path(path) {
                     return Err(SyncError::Root {
                         path: path.to_owned(),
@@ -450,6 +457,7 @@ impl Session {
                 }
                 self.config.block_size = (block_size != 0).then_some(block_size);
                 self.config.whole_file = whole_file;
+                self.config.full_search = full_search;
                 let path = path.to_owned();
                 self.begin(mode == Mode::Pull, path);
             }

@@ -18,7 +18,7 @@
 use super::error::{PeerFault, SyncError};
 use super::fs::{Kind, Meta, Mtime};
 use super::session::{Mode, Stats};
-use super::signature::{BlockSum, MAX_BLOCK, MIN_BLOCK};
+use super::signature::{BlockSum, MAX_BLOCK, MAX_BLOCKS, MIN_BLOCK, STRONG_LEN, Strong};
 
 const MAGIC: &[u8; 6] = b"syncsc";
 /// Length of the preamble.
@@ -33,7 +33,8 @@ pub const MAX_REASON: usize = 1024;
 pub const MAX_LITERAL: usize = 64 * 1024;
 /// Most sums in one frame.
 pub const MAX_SUMS: usize = 2048;
-const SUM: usize = 12;
+/// Most bytes of one sum.
+const SUM: usize = 4 + STRONG_LEN.1 as usize;
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Frame<'a> {
         block_size: u32,
         /// No search for matches.
         whole_file: bool,
+        /// A search at every offset.
+        full_search: bool,
         /// Below the server's root.
         path: &'a str,
     },
@@ -78,8 +81,10 @@ pub enum Frame<'a> {
         block_size: u32,
         /// Bytes of the basis that it covers.
         len: u64,
-        /// Of the strong hash.
-        seed: u64,
+        /// The strong hash of the signature.
+        strong: Strong,
+        /// Bytes of each strong sum that are sent.
+        strong_len: u8,
     },
     /// Sums of the last request's blocks.
     Sums(Sums<'a>),
@@ -131,22 +136,22 @@ pub enum Frame<'a> {
     },
 }
 
-/// Sums as they lie in a frame.
+/// Sums as they lie in a frame: 4 bytes weak, then as many of the strong one as the request said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums<'a>(&'a [u8]);
 
-impl Sums<'_> {
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.0.len() / SUM
-    }
-
-    /// One after the other.
-    pub fn iter(&self) -> impl Iterator<Item = BlockSum> + '_ {
-        self.0.chunks_exact(SUM).map(|c| {
-            let mut r = Reader { rest: c };
-            BlockSum { weak: r.u32().unwrap_or_default(), strong: r.u64().unwrap_or_default() }
-        })
+impl<'a> Sums<'a> {
+    /// The sums, where there is a whole number of them.
+    pub fn split(self, strong_len: u8) -> Option<impl ExactSizeIterator<Item = BlockSum> + 'a> {
+        let len = 4 + usize::from(strong_len.min(STRONG_LEN.1));
+        let sums = self.0.len().is_multiple_of(len).then(|| self.0.chunks_exact(len))?;
+        Some(sums.map(|sum| {
+            let (mut weak, mut strong) = ([0; 4], [0; 8]);
+            let (w, s) = sum.split_at(4);
+            weak.copy_from_slice(w);
+            strong[..s.len()].copy_from_slice(s);
+            BlockSum { weak: u32::from_le_bytes(weak), strong: u64::from_le_bytes(strong) }
+        }))
     }
 }
 
@@ -157,7 +162,7 @@ const TYPES: [(&str, usize); 16] = [
     ("entry", 32 + 4 + 2 * MAX_PATH),
     ("list-fault", 4 + MAX_PATH + MAX_REASON),
     ("list-end", 4),
-    ("request", 24),
+    ("request", 28),
     ("sums", MAX_SUMS * SUM),
     ("begin", 36),
     ("literal", MAX_LITERAL),
@@ -201,10 +206,9 @@ impl Frame<'_> {
         let start = out.len();
         out.extend_from_slice(&[self.number(), 0, 0, 0, 0]);
         match self {
-            Frame::Hello { mode, block_size, whole_file, path } => {
+            Frame::Hello { mode, block_size, whole_file, full_search, path } => {
                 out.push(u8::from(*mode == Mode::Push));
-                out.push(u8::from(*whole_file));
-                out.extend_from_slice(&[0; 2]);
+                out.extend_from_slice(&[u8::from(*whole_file), u8::from(*full_search), 0]);
                 out.extend_from_slice(&block_size.to_le_bytes());
                 put_str(out, path, MAX_PATH);
             }
@@ -218,11 +222,13 @@ impl Frame<'_> {
                 put_str(out, reason, MAX_REASON);
             }
             Frame::ListEnd { entries } => out.extend_from_slice(&entries.to_le_bytes()),
-            Frame::Request { file, block_size, len, seed } => {
+            Frame::Request { file, block_size, len, strong, strong_len } => {
                 out.extend_from_slice(&file.to_le_bytes());
                 out.extend_from_slice(&block_size.to_le_bytes());
                 out.extend_from_slice(&len.to_le_bytes());
-                out.extend_from_slice(&seed.to_le_bytes());
+                out.extend_from_slice(&strong.seed().to_le_bytes());
+                let kind = u8::from(matches!(strong, Strong::Blake3(_)));
+                out.extend_from_slice(&[kind, *strong_len, 0, 0]);
             }
             Frame::Sums(s) => out.extend_from_slice(s.0),
             Frame::Begin { file, meta } => {
@@ -255,12 +261,13 @@ impl Frame<'_> {
     }
 }
 
-/// Appends a frame of sums.
-pub fn encode_sums(sums: &[BlockSum], out: &mut Vec<u8>) {
+/// Appends a frame of sums, with this many bytes of each strong one.
+pub fn encode_sums(sums: &[BlockSum], strong_len: u8, out: &mut Vec<u8>) {
+    let strong_len = usize::from(strong_len.min(STRONG_LEN.1));
     let mut bytes = Vec::with_capacity(sums.len() * SUM);
     for s in sums {
         bytes.extend_from_slice(&s.weak.to_le_bytes());
-        bytes.extend_from_slice(&s.strong.to_le_bytes());
+        bytes.extend(s.strong.to_le_bytes().iter().take(strong_len));
     }
     Frame::Sums(Sums(&bytes)).encode(out);
 }
@@ -300,7 +307,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let Some(payload) = rest.get(4..4 + len) else { return Ok(None) };
     let mut r = Reader { rest: payload };
     let frame = match kind {
-        6 if len.is_multiple_of(SUM) && len > 0 => Some(Frame::Sums(Sums(r.all()))),
+        6 if len > 0 => Some(Frame::Sums(Sums(r.all()))),
         8 if len > 0 => Some(Frame::Literal(r.all())),
         _ => fields(kind, &mut r)?,
     };
@@ -397,7 +404,7 @@ impl<'a> Reader<'a> {
     }
 
     fn hello(&mut self) -> Result<Option<Frame<'a>>, PeerFault> {
-        let Some([mode, whole, p0, p1]) = self.array() else { return Ok(None) };
+        let Some([mode, whole, full, pad]) = self.array() else { return Ok(None) };
         let Some((block_size, path)) = self.u32().zip(self.str()) else { return Ok(None) };
         let mode = match mode {
             0 => Mode::Pull,
@@ -407,23 +414,33 @@ impl<'a> Reader<'a> {
         if block_size != 0 {
             check_block_size(block_size)?;
         }
-        let ok = whole <= 1 && p0 == 0 && p1 == 0;
-        Ok(ok.then_some(Frame::Hello { mode, block_size, whole_file: whole == 1, path }))
+        let ok = whole <= 1 && full <= 1 && pad == 0;
+        let (whole_file, full_search) = (whole == 1, full == 1);
+        Ok(ok.then_some(Frame::Hello { mode, block_size, whole_file, full_search, path }))
     }
 
     fn request(&mut self) -> Result<Option<Frame<'a>>, PeerFault> {
         let Some((file, block_size)) = self.u32().zip(self.u32()) else { return Ok(None) };
         let Some((len, seed)) = self.u64().zip(self.u64()) else { return Ok(None) };
+        let Some([kind, strong_len, 0, 0]) = self.array() else { return Ok(None) };
+        let strong = match kind {
+            0 => Strong::Xxh3(seed),
+            1 => Strong::Blake3(seed),
+            v => return Err(out_of_range("kind of strong hash", u64::from(v), "0 or 1")),
+        };
+        if !(STRONG_LEN.0..=STRONG_LEN.1).contains(&strong_len) {
+            return Err(out_of_range("length of strong sums", u64::from(strong_len), "4 to 8"));
+        }
         if block_size != 0 {
             check_block_size(block_size)?;
-            let max = u64::from(block_size) * u64::from(super::signature::MAX_BLOCKS);
+            let max = u64::from(block_size) * u64::from(MAX_BLOCKS);
             if len == 0 || len > max {
-                return Err(out_of_range("basis length", len, "1 to 2^20 blocks"));
+                return Err(out_of_range("basis length", len, "1 to 2^19 blocks"));
             }
         } else if len != 0 {
             return Err(out_of_range("basis length", len, "0 without a block size"));
         }
-        Ok(Some(Frame::Request { file, block_size, len, seed }))
+        Ok(Some(Frame::Request { file, block_size, len, strong, strong_len }))
     }
 
     fn stats(&mut self) -> Option<Stats> {
@@ -440,7 +457,7 @@ fn check_block_size(v: u32) -> Result<(), PeerFault> {
     if (MIN_BLOCK..=MAX_BLOCK).contains(&v) {
         Ok(())
     } else {
-        Err(out_of_range("block size", u64::from(v), "64 to 131072"))
+        Err(out_of_range("block size", u64::from(v), "64 to 262144"))
     }
 }
 
@@ -492,13 +509,25 @@ mod tests {
             mtime: Mtime { secs: -5, nanos: 999_999_999 },
         };
         vec![
-            Frame::Hello { mode: Mode::Push, block_size: 4096, whole_file: true, path: "a/b c" },
+            Frame::Hello {
+                mode: Mode::Push,
+                block_size: 4096,
+                whole_file: true,
+                full_search: false,
+                path: "a/b c",
+            },
             Frame::Entry { path: "dir/ünï.txt", meta, target: "" },
             Frame::Entry { path: "l", meta: Meta { kind: Kind::Symlink, ..meta }, target: "../x" },
             Frame::ListFault { path: "p", reason: "permission denied" },
             Frame::ListEnd { entries: 7 },
-            Frame::Request { file: 3, block_size: 700, len: 12_345, seed: u64::MAX },
-            Frame::Request { file: 3, block_size: 0, len: 0, seed: 0 },
+            Frame::Request {
+                file: 3,
+                block_size: 700,
+                len: 12_345,
+                strong: Strong::Xxh3(u64::MAX),
+                strong_len: 4,
+            },
+            Frame::Request { file: 3, block_size: 0, len: 0, strong: Strong::Blake3(0), strong_len: 8 },
             Frame::Sums(Sums(&[7; 24])),
             Frame::Begin { file: 9, meta },
             Frame::Literal(b"abc"),
@@ -532,7 +561,13 @@ mod tests {
             bytes.extend_from_slice(&[0; 70_000]);
             let len = u32::from_le_bytes(bytes[1..5].try_into().unwrap());
             for wrong in [len + 1, len.wrapping_sub(1), u32::MAX, 65_537] {
-                if wrong == len || matches!(f, Frame::Literal(_)) && wrong < 65_537 {
+                // These two are as long as they are; whether sums are whole is for the request to say.
+                let any = match f {
+                    Frame::Literal(_) => 65_537,
+                    Frame::Sums(_) => 24_577,
+                    _ => 0,
+                };
+                if wrong == len || wrong < any {
                     continue;
                 }
                 bytes[1..5].copy_from_slice(&wrong.to_le_bytes());
@@ -559,6 +594,20 @@ mod tests {
             e.to_string(),
             "the peer is not a syncscope: it began with \"@RSYNCD: 31.0.\"; check the address and the port"
         );
+    }
+
+    #[test]
+    fn sums_come_back_cut_to_their_length_or_not_at_all() {
+        let sums =
+            [BlockSum { weak: 7, strong: u64::MAX }, BlockSum { weak: 9, strong: 0x0102_0304_0506_0708 }];
+        for (len, mask) in [(4, 0xffff_ffff), (5, 0xff_ffff_ffff), (8, u64::MAX)] {
+            let mut bytes = Vec::new();
+            encode_sums(&sums, len, &mut bytes);
+            let Ok(Some((Frame::Sums(s), _))) = decode(&bytes) else { panic!("no sums") };
+            let back: Vec<_> = s.split(len).unwrap().collect();
+            assert_eq!(back, sums.map(|s| BlockSum { strong: s.strong & mask, ..s }));
+            assert!(Sums(&bytes[5..bytes.len() - 1]).split(len).is_none(), "not a whole number of sums");
+        }
     }
 
     #[test]

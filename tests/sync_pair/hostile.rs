@@ -4,6 +4,7 @@ use super::rig::{agree, noise, pair, put, run};
 use super::{BOTH, dirs};
 use std::collections::BTreeSet;
 use std::fs;
+use syncscope::sync::signature::{Strong, sums};
 use syncscope::sync::wire::{Frame, preamble};
 use syncscope::sync::{
     Config, Entry, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, PeerFault, Session, SyncError,
@@ -23,9 +24,7 @@ fn answers(r: &FsRequest) -> FsReply {
         FsOp::ReadSource { offset, len } => {
             FsReply::Data(noise(9, 5000)[*offset as usize..*offset as usize + *len as usize].to_vec())
         }
-        FsOp::Sums { block_size, .. } => {
-            FsReply::Sums(syncscope::sync::signature::sums(&noise(9, 2000), *block_size, 1))
-        }
+        FsOp::Sums { block_size, strong, .. } => FsReply::Sums(sums(&noise(9, 2000), *block_size, *strong)),
         FsOp::Hash => FsReply::Hash(*blake3::hash(&noise(9, 5000)).as_bytes()),
         _ => FsReply::Done,
     }
@@ -152,20 +151,39 @@ fn numbers_that_point_nowhere_are_refused() {
     unexpected(receiver_says(&[entry, end, Frame::Literal(b"x")]), "literal");
     unexpected(receiver_says(&[entry, end, entry]), "entry");
     unexpected(receiver_says(&[entry, end, Frame::Goodbye]), "goodbye");
-    unexpected(receiver_says(&[Frame::Request { file: 0, block_size: 0, len: 0, seed: 0 }]), "request");
+    unexpected(
+        receiver_says(&[Frame::Request {
+            file: 0,
+            block_size: 0,
+            len: 0,
+            strong: Strong::Xxh3(0),
+            strong_len: 8,
+        }]),
+        "request",
+    );
     unexpected(sender_says(&[Frame::Finish(Default::default()), Frame::Goodbye]), "goodbye");
     unexpected(sender_says(&[begin]), "begin");
 
-    let whole = |file| Frame::Request { file, block_size: 0, len: 0, seed: 0 };
+    let whole = |file| Frame::Request { file, block_size: 0, len: 0, strong: Strong::Xxh3(0), strong_len: 8 };
     out_of_range(&sender_says(&[whole(2)]), "requested file");
     out_of_range(&sender_says(&[Frame::Result { file: 9, reason: "" }]), "file of a result");
-    let delta = |block_size, len| Frame::Request { file: 0, block_size, len, seed: 0 };
+    let delta =
+        |block_size, len| Frame::Request { file: 0, block_size, len, strong: Strong::Xxh3(0), strong_len: 8 };
     out_of_range(&sender_says(&[delta(1, 1000)]), "block size");
     out_of_range(&sender_says(&[delta(1 << 30, 1000)]), "block size");
     out_of_range(&sender_says(&[delta(700, 0)]), "basis length");
     out_of_range(&sender_says(&[delta(700, u64::MAX)]), "basis length");
+    let strong_len = |strong_len| Frame::Request {
+        file: 0,
+        block_size: 700,
+        len: 1000,
+        strong: Strong::Xxh3(0),
+        strong_len,
+    };
+    out_of_range(&sender_says(&[strong_len(3)]), "length of strong sums");
+    out_of_range(&sender_says(&[strong_len(9)]), "length of strong sums");
     unexpected(sender_says(&[delta(700, 1000), whole(1)]), "request");
-    let e = sender_says(&[whole(1), whole(1), whole(1)]);
+    let e = sender_says(&[whole(1), whole(1), whole(1), whole(1)]);
     assert_eq!(e, PeerFault::TooMany("requests for one file").into());
     let results = vec![Frame::Result { file: 0, reason: "no" }; 5];
     assert_eq!(sender_says(&results), PeerFault::TooMany("results").into());
@@ -281,14 +299,15 @@ fn a_flood_is_not_wanted_before_the_disk_has_kept_up() {
     s.handle_input(&preamble(syncscope::sync::PROTOCOL)).unwrap();
     let mut sums = Vec::new();
     let some = vec![Default::default(); 2000];
-    (0..10).for_each(|_| syncscope::sync::wire::encode_sums(&some, &mut sums));
+    (0..10).for_each(|_| syncscope::sync::wire::encode_sums(&some, 8, &mut sums));
     let mut held = 0;
     for file in 0..500 {
         if !s.wants_input() {
             break;
         }
         let mut request = Vec::new();
-        Frame::Request { file, block_size: 700, len: 14_000_000, seed: 1 }.encode(&mut request);
+        Frame::Request { file, block_size: 700, len: 14_000_000, strong: Strong::Xxh3(1), strong_len: 8 }
+            .encode(&mut request);
         request.extend_from_slice(&sums);
         s.handle_input(&request).unwrap();
         held += request.len();
@@ -321,14 +340,14 @@ fn strangers_and_other_versions_are_told_so() {
     let e = server.handle_input(&preamble(9)).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "the peer speaks sync protocol 9, this side 1; install the same syncscope version on both"
+        "the peer speaks sync protocol 9, this side 2; install the same syncscope version on both"
     );
     let mut client = Session::client(Mode::Push, "", Config::new(1));
     let e = client.handle_input(server.poll_output(usize::MAX)).unwrap_err();
     assert!(matches!(&e, SyncError::PeerAborted(why) if why.contains("sync protocol 9")), "{e}");
     let mut client = Session::client(Mode::Push, "", Config::new(1));
-    let e = client.handle_input(&preamble(2)).unwrap_err();
-    assert_eq!(e, SyncError::Version { ours: 1, theirs: 2 });
+    let e = client.handle_input(&preamble(1)).unwrap_err();
+    assert_eq!(e, SyncError::Version { ours: 2, theirs: 1 });
 }
 
 #[test]

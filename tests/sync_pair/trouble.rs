@@ -5,6 +5,7 @@ use super::{BOTH, dirs};
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::symlink;
+use syncscope::sync::signature::{Strong, sums};
 use syncscope::sync::{
     Config, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Mode, Session, SessionEvent, SyncError,
 };
@@ -114,6 +115,33 @@ fn a_basis_that_changes_under_our_hands_is_noticed_and_the_file_sent_whole() {
 }
 
 #[test]
+fn blocks_that_pass_for_others_are_found_out_and_told_apart_by_safer_sums() {
+    for mode in BOTH {
+        let (_dir, source, dest) = dirs();
+        let (old, mut new) = (noise(2, 900_000), noise(2, 900_000));
+        new[500_000..510_000].copy_from_slice(&noise(3, 10_000));
+        put(source.join("f"), &new, 0);
+        put(dest.join("f"), &old, 50);
+        let (mut c, mut s) = pair(mode, &source, &dest, &Config::new(1));
+        let receiver = if mode == Mode::Pull { &mut c } else { &mut s };
+        receiver.hook = Box::new(move |r| match r.op {
+            // As if all blocks of both files had the same fast sums.
+            FsOp::Sums { offset, len, block_size, strong: strong @ Strong::Xxh3(_) } => {
+                let piece = &new[offset as usize..][..len as usize];
+                Some(FsReply::Sums(sums(piece, block_size, strong)))
+            }
+            _ => None,
+        });
+        run(&mut c, &mut s).unwrap();
+        let stats = agree(&c, &s);
+        assert_eq!((stats.changed, stats.redone, stats.failed), (1, 1, 0));
+        assert!(stats.literal > 10_000 && stats.literal < 13_000, "{} bytes were sent", stats.literal);
+        assert_eq!(picture(&dest), picture(&source));
+        assert_clean(&dest);
+    }
+}
+
+#[test]
 fn a_result_that_never_verifies_is_never_renamed() {
     for mode in BOTH {
         let (_dir, source, dest) = dirs();
@@ -131,10 +159,11 @@ fn a_result_that_never_verifies_is_never_renamed() {
         });
         run(&mut c, &mut s).unwrap();
         let stats = agree(&c, &s);
-        assert_eq!((stats.changed, stats.redone, stats.failed), (1, 1, 1));
-        assert_eq!(c.failures()[0].1, "what arrived is not what was sent, twice: its BLAKE3 hash differs");
+        assert_eq!((stats.changed, stats.redone, stats.failed), (1, 2, 1));
+        let why = "what arrived is not what was sent, though it was sent whole: its BLAKE3 hash differs";
+        assert_eq!(c.failures()[0].1, why);
         drop((c, s));
-        assert_eq!(hashes.get(), 2);
+        assert_eq!(hashes.get(), 3);
         assert_eq!(fs::read(dest.join("f")).unwrap(), old);
         assert_clean(&dest);
     }
