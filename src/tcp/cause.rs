@@ -16,9 +16,9 @@ use super::RttSample;
 use super::classify::Half;
 use super::rtt::Estimator;
 use super::score::Score;
-use crate::flow::{Trace, Twin};
+use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Cause, SegmentClass};
-use crate::model::{Dir, Ns, RelSeq, Ts};
+use crate::model::{Dir, Ns, RelSeq, StreamRange, Ts};
 
 /// Where the sender stands (RFC 5681 §3.2, RFC 6298 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     // A tail loss probe goes out once per quiet time; the next timer is the RTO.
     let mut probed = false;
     let mut path = PathMtu::of(trace, dir, lag);
+    let mut undo = Undo::default();
 
     for k in 0..half.records.len() {
         let r = half.records[k];
@@ -63,6 +64,12 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             }
             if news.is_progress() {
                 probed = false;
+            }
+            if let State::Loss(to) = state
+                && undo.proven_by(p, news.advanced)
+            {
+                state = State::Open;
+                undo.reached = to;
             }
             if let State::Recovery(to) | State::Loss(to) = state {
                 if score.una.is_some_and(|u| u >= to) {
@@ -103,7 +110,10 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             let unseen = range.start >= nxt && nxt.0 > 0;
             let sacked_above = score.has_above(range.end);
             let dup_evidence = sacked_above || score.dup_acks >= 3;
-            let timed_out = quiet >= rto.scaled(7, 10) && is_first;
+            // The timer runs from the last progress and the segment's own last copy; new data does not hold it up.
+            let own = copy_before(half, k).map_or(last_send, |i| Some(half.records[i].ts));
+            let waited = own.max(last_news).map_or(Ns::ZERO, |t| r.ts.since(t));
+            let timed_out = waited >= rto.scaled(7, 10) && is_first;
             let just = |t: Option<Ts>| {
                 t.is_some_and(|t| r.ts.since(t).0 <= srtt.map_or(10_000_000, |s| s.0 / 4).max(5_000_000))
             };
@@ -114,6 +124,9 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 let latest = (s.scaled(5, 2) + Ns::from_millis(250)).min(by_rto);
                 quiet >= s.scaled(3, 2) && quiet <= latest
             });
+            // No later than the RTO of the oldest segment either, though new data went out until then.
+            let overdue =
+                !is_first && srtt.zip(last_news).is_some_and(|(s, t)| r.ts.since(t) >= s.scaled(3, 2));
             let may_probe = sack && state == State::Open && !probed && is_last && !dup_evidence && r.len > 0;
 
             let cause = if r.syn {
@@ -124,7 +137,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 cause
             } else if !timed_out && path.explains(half, k) {
                 Cause::PathMtu
-            } else if may_probe && probe_due && !(timed_out && doubling_follows(half, k, quiet)) {
+            } else if may_probe && (probe_due || overdue) && !(timed_out && doubling_follows(half, k, waited))
+            {
                 Cause::Tlp
             } else if timed_out && !(dup_evidence && just(last_news)) {
                 Cause::Rto
@@ -143,6 +157,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 && range.start < to
             {
                 if just(last_partial) { Cause::PartialAck } else { Cause::Fast }
+            } else if range.start < undo.reached {
+                Cause::RtoRecovery
             } else if sent_later_and_arrived(half, k, &score) {
                 Cause::Fast
             } else {
@@ -152,11 +168,13 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 Cause::Tlp => probed = true,
                 Cause::Rto => {
                     timed_out_at = Some(r.ts);
+                    undo.begin(state, range, trace.packets[half.packets[k]].timestamps);
                     state = State::Loss(nxt.max(range.end));
                 }
                 Cause::Fast if state == State::Open => state = State::Recovery(nxt.max(range.end)),
                 _ => {}
             }
+            undo.resends += 1;
             half.records[k].cause = Some(cause);
             half.records[k].resend = Some(resend);
         }
@@ -164,6 +182,35 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
         if !matches!(r.class, SegmentClass::KeepAlive | SegmentClass::Reordered) {
             last_send = Some(r.ts);
         }
+    }
+}
+
+/// A time-out that an ACK proves needless: its sender goes back to where it was (RFC 4015, RFC 3708), and
+/// repeats later only what new evidence asks for.
+#[derive(Default)]
+struct Undo {
+    /// What the timer sent first, and when by its sender's clock.
+    first: StreamRange,
+    stamp: Option<u32>,
+    /// Resends since, that one included.
+    resends: u32,
+    /// Up to here a sender that does not undo repeats everything.
+    reached: RelSeq,
+}
+
+impl Undo {
+    fn begin(&mut self, state: State, first: StreamRange, timestamps: Option<(u32, u32)>) {
+        if !matches!(state, State::Loss(_)) {
+            *self = Undo { first, stamp: timestamps.map(|t| t.0), resends: 0, reached: RelSeq::default() };
+        }
+    }
+
+    /// It answers something older than the time-out, or reports the only resend as a duplicate.
+    fn proven_by(&self, ack: &Packet, advanced: bool) -> bool {
+        let echoed = ack.timestamps.map(|t| t.1).filter(|&ecr| ecr != 0);
+        let older = echoed.zip(self.stamp).is_some_and(|(e, s)| (e.wrapping_sub(s) as i32) < 0);
+        let twice = self.resends == 1 && ack.dsack.is_some_and(|d| d.covers(self.first));
+        advanced && older || twice
     }
 }
 
@@ -216,7 +263,7 @@ fn copy_before(half: &Half, k: usize) -> Option<usize> {
 /// lost, though nothing above it in the stream was SACKed (RFC 8985 §6.2).
 fn sent_later_and_arrived(half: &Half, k: usize, score: &Score) -> bool {
     let Some(last) = copy_before(half, k) else { return false };
-    half.records[last + 1..k].iter().rev().take(4096).any(|r| {
+    half.records[last + 1..k].iter().rev().take(256).any(|r| {
         let again = matches!(r.class, SegmentClass::New | SegmentClass::Retransmission);
         again && !r.range().is_empty() && score.has(r.range())
     })

@@ -7,7 +7,7 @@ use crate::flow::Packet;
 use crate::model::tcp::{
     Cause, Owner, SegmentClass, SegmentRecord, Stall, StallCause, StallDetail, TapPosition,
 };
-use crate::model::{Dir, FrameNo, Ns, Span, StreamRange, Ts};
+use crate::model::{Dir, FrameNo, Ns, RelSeq, Span, StreamRange, Ts};
 
 /// A time without progress, before it has a name.
 pub struct Wait {
@@ -282,7 +282,7 @@ impl Facts<'_> {
         if self.resends.iter().any(|r| r.resend.is_some_and(|n| n > 1)) {
             return (Owner::Network, StallCause::LostRetransmission, 0.9);
         }
-        if self.resends.iter().any(|r| r.cause == Some(Cause::Tlp)) {
+        if self.resends.iter().any(|r| matches!(r.cause, Some(Cause::Tlp | Cause::Fin))) {
             return (Owner::Network, StallCause::LossTail, 0.95);
         }
         if self.resends.iter().any(|r| r.cause == Some(Cause::PathMtu)) {
@@ -350,7 +350,12 @@ impl Facts<'_> {
             let next = closings.get(closings.partition_point(|&d| d <= self.wait.start));
             let hole_closed = next.is_some_and(|&d| d <= self.wait.until);
             if hole_closed || self.wait.sacked > 0 {
-                return Some((Owner::Network, StallCause::Reordering, 0.6));
+                // The ACK of a repair before or after may be what got lost.
+                let repaired = self.repaired(self.wait.range.start);
+                return Some((Owner::Network, repaired.unwrap_or(StallCause::Reordering), 0.6));
+            }
+            if let Some(cause) = self.shown_by_its_end() {
+                return Some((Owner::Network, cause, 0.6));
             }
             // A short segment alone in flight, its ACK late, and more data right behind it: the
             // sender held that back (Nagle), the receiver held the ACK (RFC 1122 §4.2.3.2).
@@ -383,6 +388,33 @@ impl Facts<'_> {
             "a longer capture: the retransmission timer had not fired yet".to_owned()
         });
         Some((Owner::Unknown, StallCause::Unknown, 0.3))
+    }
+
+    /// By which repair a byte got through that had to be sent again, in this wait or not.
+    fn repaired(&self, byte: RelSeq) -> Option<StallCause> {
+        let half = &self.cx.halves[self.wait.dir];
+        let (_, carried) = half.coverage.over(StreamRange::new(byte, byte.plus(1))).next()?;
+        let needed = |r: &&SegmentRecord| r.class == SegmentClass::Retransmission && r.spurious.is_none();
+        let repair = carried.records().map(|i| &half.records[i as usize]).find(needed)?;
+        Some(match repair.cause {
+            Some(Cause::Tlp | Cause::Fin) => StallCause::LossTail,
+            Some(Cause::Rto | Cause::RtoRecovery) => StallCause::LossRto,
+            Some(Cause::PathMtu) => StallCause::PathMtu,
+            _ => StallCause::LossFast,
+        })
+    }
+
+    /// The answer that ended it SACKs behind a gap: bytes were lost, and the first ACK that said so. A probe with
+    /// new data may have called for another (RFC 8985 §7.3).
+    fn shown_by_its_end(&self) -> Option<StallCause> {
+        let packets = &self.cx.trace.packets;
+        let answer =
+            packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i])?;
+        let repaired =
+            answer.ack.filter(|_| !answer.sacks().is_empty()).and_then(|una| self.repaired(una))?;
+        let [.., before, probe] = self.records.as_slice() else { return Some(repaired) };
+        let quiet = self.usual_rtt().is_some_and(|rtt| probe.ts.since(before.ts) >= rtt.scaled(3, 2));
+        Some(if quiet { StallCause::LossTail } else { repaired })
     }
 
     /// Nothing was sent again, the ACK was late.

@@ -651,3 +651,51 @@ fn the_lost_end_of_a_flight_with_an_older_gap_was_called_new() {
     // No packet is missing there: what follows is new.
     assert_eq!(classes(&case(142)).len(), 1);
 }
+
+/// Segments of 1000 bytes with time stamps from 41 ms on, a millisecond apart: 1:1001, …
+fn stamped(n: u32) -> String {
+    (0..n).map(|i| format!("0.0{0} c {1}:{2} ts {0},0\n", 41 + i, 1 + i * 1000, 1001 + i * 1000)).collect()
+}
+
+/// The ACKs of a flight were lost, its last segment too. The time-out was not needed and its sender knew by the
+/// echoed stamp; what RACK asked for afterwards was called the time-out's work.
+#[test]
+fn a_repair_after_a_time_out_that_was_undone_was_called_its_recovery() {
+    let case = |echo: u32| {
+        let c = trace(&with(
+            HELLO,
+            &(stamped(5)
+                + &format!(
+                    "0.300 c 1:1001 ts 300,0
+                     0.340 s ack 4001 ts 340,{echo}
+                     0.3401 c 5001:6001 ts 340,340
+                     0.3402 c 6001:7001 ts 340,340
+                     0.3801 s ack 4001 sack 5001:7001 ts 380,{echo}
+                     0.3902 c 4001:5001 ts 390,380
+                     0.4302 s ack 7001 ts 430,390"
+                )),
+        ));
+        causes(&c)
+    };
+    assert_eq!(case(44), [(9, Cause::Rto, 1), (14, Cause::Fast, 1)]);
+    // The answer to the resend itself proves nothing needless.
+    assert_eq!(case(300), [(9, Cause::Rto, 1), (14, Cause::RtoRecovery, 1)]);
+}
+
+/// No ACK comes back, and the application goes on writing: probe and time-out come all the same, right behind new
+/// data. They had no cause.
+#[test]
+fn timers_that_fire_between_new_data_had_no_cause() {
+    let mut text = String::from("0.041 c 1:1001\n0.081 s ack 1001\n");
+    for i in 0..60u32 {
+        text += &format!("0.{} c {}:{}\n", 100 + i * 10, 1001 + i * 100, 1101 + i * 100);
+        if i == 15 {
+            text += "0.2501 c 2501:2601\n";
+        }
+        if i == 30 {
+            text += "0.4001 c 1001:1101\n";
+        }
+    }
+    let c = trace_until(&with(HELLO, &text), 0.1);
+    assert_eq!(causes(&c).iter().map(|c| c.1).collect::<Vec<_>>(), [Cause::Tlp, Cause::Rto]);
+}

@@ -8,6 +8,7 @@ mod path_mtu;
 mod script;
 mod stalls;
 mod traps;
+mod waits;
 
 use script::trace;
 use syncscope::model::tcp::{Cause, SegmentClass};

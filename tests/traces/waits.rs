@@ -1,0 +1,92 @@
+//! Waits that a repair explains which does not lie in them.
+
+use super::script::trace;
+use super::{HELLO, HELLO_AT_SERVER, with};
+use syncscope::model::tcp::{Owner, Stall, StallCause};
+use syncscope::tcp::Connection;
+
+fn only(c: &Connection) -> &Stall {
+    let [s] = c.stalls.as_slice() else { panic!("{:#?}", c.stalls) };
+    s
+}
+
+/// A flight without its first segment, and the SACKs for the rest.
+const FLIGHT: &str = "
+    0.041 c 1:1001
+    0.081 s ack 1001
+    0.082 c 1001:2001
+    0.0821 c 2001:3001
+    0.0822 c 3001:4001
+    0.0823 c 4001:5001
+    0.122 s ack 1001 sack 2001:3001
+    0.1221 s ack 1001 sack 2001:4001
+    0.1222 s ack 1001 sack 2001:5001
+";
+
+/// The repair went out, its ACK was lost, and the delayed ACK of one more segment brought the news.
+#[test]
+fn a_lost_ack_of_a_repair_was_called_reordering() {
+    let c = trace(&with(
+        HELLO,
+        &(FLIGHT.to_owned()
+            + "0.1223 c 1001:2001
+               0.1224 c 5001:6001
+               0.1625 s ack 1001 sack 2001:6001
+               0.1626 c 6001:7001
+               0.2626 s ack 7001"),
+    ));
+    assert_eq!((only(&c).owner, only(&c).cause), (Owner::Network, StallCause::LossFast));
+}
+
+/// The only ACK of a flight was lost; a probe with new data called for another, which shows a gap.
+#[test]
+fn a_probe_with_new_data_that_showed_a_gap_was_of_unknown_cause() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.081 s ack 1001
+         0.082 c 1001:2001
+         0.0821 c 2001:3001
+         0.0822 c 3001:4001
+         0.182 c 4001:5001
+         0.222 s ack 2001 sack 3001:5001
+         0.2221 c 2001:3001
+         0.2621 s ack 5001",
+    ));
+    assert_eq!((only(&c).owner, only(&c).cause), (Owner::Network, StallCause::LossTail));
+}
+
+/// The same at the receiver's tap: it knows the gap at once, and waits for the probe.
+#[test]
+fn a_gap_that_waited_for_a_probe_was_called_reordering() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        "0.061 c 1:1001
+         0.0611 s ack 1001
+         0.102 c 1001:2001
+         0.1022 c 3001:4001
+         0.1023 s ack 2001 sack 3001:4001
+         0.202 c 4001:5001
+         0.2021 s ack 2001 sack 3001:5001
+         0.2421 c 2001:3001
+         0.2422 s ack 5001",
+    ));
+    let s = c.stalls.first().unwrap();
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::LossFast), "{:#?}", c.stalls);
+}
+
+/// A FIN that got lost was sent again by a timer, and nothing came after it.
+#[test]
+fn a_lost_fin_was_called_a_fast_retransmission() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.081 s ack 1001
+         0.082 c F 1001:1001
+         0.330 c F 1001:1001
+         0.370 s F ack 1002
+         0.371 c ack 2",
+    ));
+    let s = c.stalls.first().unwrap();
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::LossTail), "{:#?}", c.stalls);
+}
