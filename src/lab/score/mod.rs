@@ -24,7 +24,7 @@ use super::fate::Fate;
 use super::kernel::Kernel;
 use super::scenario::Truth as Planned;
 use crate::correlate::sender;
-use crate::model::tcp::{Cause, SegmentClass, SegmentRecord};
+use crate::model::tcp::{Cause, SegmentClass, SegmentRecord, StallCause};
 use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Ts};
 use crate::report::{InputKind, Report};
 use serde::{Deserialize, Serialize};
@@ -197,7 +197,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         let at = format!("{} tap", side.as_str());
         for dir in Dir::BOTH {
             let records = records(report, input, flow, dir);
-            let m = segments::matched(&wire, dir, side, alone, &records);
+            let m = segments::matched(&wire, dir, side, alone, &records).until(last(report, input, flow));
             let sender_tap = side == sender(dir);
             segments::score(&mut s, &at, &wire, dir, &m, &why[dir], sender_tap, complete);
             if alone && !truth.host_drops {
@@ -220,6 +220,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
                     side,
                     skew: m.skew,
                     why: &why[dir],
+                    writer: reads::writer(dir, truth.client, truth.server),
                     end: report.span.end,
                 };
                 stalls::score(&mut s, &seen, &stalls, truth.expected.unwrap_or_default(), truth.by_fates);
@@ -239,18 +240,24 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         }
     }
     if let Some(planned) = truth.findings {
-        findings(&mut s, report, planned, !alone);
+        let timers = Dir::BOTH.iter().flat_map(|&d| &why[d]).flatten().any(|w| w.cause == Cause::Rto);
+        let witnessed =
+            [(StallCause::DelaySpike, !wire.stood_still.is_empty()), (StallCause::LossRto, timers)];
+        let witnessed = witnessed.into_iter().filter(|w| w.1).map(|w| w.0.as_str()).collect();
+        findings(&mut s, report, planned, &witnessed, !alone);
     }
     Ok(s)
 }
 
-/// One capture alone cannot have all of them, but none where there is nothing to find.
-fn findings(s: &mut Score, report: &Report, planned: &[String], both: bool) {
+/// One capture alone cannot have all of them, but none where there is nothing to find. `witnessed`: what happened
+/// beside the plan, by the link's or the kernel's word; a report may say it or not.
+fn findings(s: &mut Score, report: &Report, planned: &[String], witnessed: &BTreeSet<&str>, both: bool) {
     let planned: BTreeSet<&str> = planned.iter().map(String::as_str).collect();
-    let said: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    let mut said: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    said.retain(|code| planned.contains(code) || !witnessed.contains(code));
     if planned.is_empty() {
         s.false_findings += said.len() as u64;
-        for f in &report.findings {
+        for f in report.findings.iter().filter(|f| said.contains(f.code.as_str())) {
             s.note(format!("nothing was planned, and there is the finding {}: {}", f.code, f.message));
         }
     } else if both {
@@ -260,6 +267,12 @@ fn findings(s: &mut Score, report: &Report, planned: &[String], both: bool) {
             s.note(format!("the findings should be {planned:?}, they are {said:?}"));
         }
     }
+}
+
+/// The last packet of the connection in one capture.
+fn last(report: &Report, input: u16, flow: FlowId) -> Ts {
+    let flow = report.flows.iter().find(|f| (f.input, f.flow) == (input, flow));
+    flow.map_or(report.span.end, |f| f.span.end)
 }
 
 /// Whose tap an input is: as the report says, else the end at whose times its packets fit better.

@@ -28,6 +28,20 @@ pub struct Matched<'a> {
     pub skew: Ns,
 }
 
+impl Matched<'_> {
+    /// Without packets that passed after the end of the capture: nobody recorded them.
+    #[must_use]
+    pub fn until(mut self, end: Ts) -> Self {
+        let seen: Vec<bool> =
+            self.sightings.iter().zip(&self.records).map(|(s, r)| r.is_some() || s.at <= end).collect();
+        let mut keep = seen.iter();
+        self.sightings.retain(|_| keep.next().copied().unwrap_or(true));
+        let mut keep = seen.iter();
+        self.records.retain(|_| keep.next().copied().unwrap_or(true));
+        self
+    }
+}
+
 /// Finds the record of each sighting: same bytes, n-th time; else (offload) the one that covers them then.
 pub fn matched<'a>(
     wire: &Wire,
@@ -137,8 +151,10 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
     for p in packets {
         let again = p.copy > 1 && !p.rst;
         out.push(again.then(|| {
-            let event = traced.iter().rev().find(|r| r.t <= p.sent + Ns::from_micros(100));
-            let state = event.filter(|r| p.sent.since(r.t) < TRACED).map(|r| r.ca);
+            let event = traced.iter().rposition(|r| r.t <= p.sent + Ns::from_micros(100));
+            let event = event.filter(|&i| p.sent.since(traced[i].t) < TRACED);
+            let state = event.map(|i| traced[i].ca);
+            let entered = event.is_some_and(|i| i == 0 || traced[i - 1].ca != Congestion::Loss);
             let before = heard[..heard.partition_point(|t| *t <= p.sent)].last().copied();
             let quiet = |t: Option<Ts>| t.is_none_or(|t| p.sent.since(t) > NO_ACK_CLOCK);
             let timer = quiet(before) && quiet(last_sent);
@@ -147,7 +163,8 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
                 // The path said that the segment was too long: that too begins a recovery from loss.
                 Some(Congestion::Loss) if no_timer && told => Cause::PathMtu,
                 Some(Congestion::Loss) if no_timer => Cause::Unknown,
-                Some(Congestion::Loss) if timer => Cause::Rto,
+                // A timer begins it, also where new data went out until then.
+                Some(Congestion::Loss) if timer || entered => Cause::Rto,
                 Some(Congestion::Loss) => Cause::RtoRecovery,
                 Some(Congestion::Recovery) => Cause::Fast,
                 Some(Congestion::Open | Congestion::Disorder | Congestion::Cwr) => Cause::Tlp,

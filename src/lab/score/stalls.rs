@@ -6,7 +6,7 @@ use super::wire::Wire;
 use crate::correlate::sender;
 use crate::lab::scenario::Truth as Planned;
 use crate::model::tcp::{Cause, Owner, Stall, StallCause};
-use crate::model::{Dir, Ns, RelSeq, Side, Span, StreamRange, Ts};
+use crate::model::{AppEvent, AppLog, AppOp, Dir, Ns, RelSeq, Side, Span, StreamRange, Ts};
 use crate::tcp::ranges::RangeSet;
 
 /// How far a stall may begin or end from the truth.
@@ -120,6 +120,8 @@ pub struct Seen<'a> {
     pub skew: Ns,
     /// Why packets of this way were sent again.
     pub why: &'a [Option<WhySent>],
+    /// The log of the application that sends this way.
+    pub writer: Option<&'a AppLog>,
     /// The end of the report.
     pub end: Ts,
 }
@@ -136,7 +138,7 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
         bounds(s, seen, &waits, stall, start, end);
         let said = label(stall.owner, stall.cause);
         let span = Span::new(start, end.unwrap_or(seen.end));
-        let truth: Vec<(Owner, StallCause)> = if by_fates {
+        let mut truth: Vec<(Owner, StallCause)> = if by_fates {
             let causes = from_fates(seen, &waits, span);
             causes.into_iter().map(|c| (Owner::Network, c)).collect()
         } else {
@@ -150,6 +152,7 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
         if by_fates && truth.is_empty() {
             continue;
         }
+        truth.extend(seen.beside_the_plan(span, stall.detail.outstanding.is_none()));
         let right = truth.contains(&(stall.owner, stall.cause));
         let names = |(o, c): &(Owner, StallCause)| label(*o, *c);
         let truth_label =
@@ -200,6 +203,26 @@ impl Seen<'_> {
     fn is_long(&self, w: &Wait) -> bool {
         let floor = if w.outstanding.is_empty() { FLOOR_EMPTY } else { FLOOR_OUTSTANDING };
         self.length(w) > floor.max(self.wire.round_trip().scaled(22, 10))
+    }
+
+    /// What really happened though nobody planned it: the host stood still, or the kernel's timer fired.
+    fn beside_the_plan(&self, span: Span, all_was_acknowledged: bool) -> Vec<(Owner, StallCause)> {
+        let mut out = Vec::new();
+        if self.wire.stood_still.iter().any(|s| s.intersect(span).is_some()) {
+            out.extend([StallCause::DelaySpike, StallCause::Queueing].map(|c| (Owner::Network, c)));
+        }
+        let packets = self.wire.packets[self.dir].iter().zip(self.why);
+        let timers = packets.filter(|(_, w)| w.is_some_and(|w| w.cause == Cause::Rto));
+        if timers.into_iter().any(|(p, _)| p.sent >= span.start - ON_ITS_WAY && p.sent <= span.end) {
+            out.push((Owner::Network, StallCause::LossRto));
+        }
+        let inner = Span::new(span.start + TOLERANCE, span.end - TOLERANCE);
+        let writes =
+            |e: &AppEvent| e.op == AppOp::Write && Span::new(e.start, e.end).intersect(inner).is_some();
+        if all_was_acknowledged && self.writer.is_some_and(|log| !log.events.iter().any(writes)) {
+            out.extend([StallCause::NoData, StallCause::Idle].map(|c| (Owner::SenderApp, c)));
+        }
+        out
     }
 
     fn when(&self, from: Ts, to: Option<Ts>) -> String {
@@ -266,7 +289,10 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
     let again = packets.iter().zip(seen.why);
     let again: Vec<Cause> = again
         .filter(|(p, _)| {
-            p.copy > 1 && of_it(p.range) && p.sent >= span.start - ON_ITS_WAY && p.sent <= span.end
+            p.copy > 1
+                && p.range.start < wait.outstanding.end
+                && p.sent >= span.start - ON_ITS_WAY
+                && p.sent <= span.end
         })
         .filter_map(|(_, w)| w.map(|w| w.cause))
         .collect();
@@ -275,6 +301,9 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
         out.extend([StallCause::LossRto, StallCause::BurstLoss]);
     } else if again.contains(&Cause::Tlp) {
         out.push(StallCause::LossTail);
+    } else if probed_with_new_data(seen, span) {
+        // What the probe shows is then repaired at once.
+        out.extend([StallCause::LossTail, StallCause::LossFast]);
     }
     if lost.iter().any(|p| p.copy > 1) {
         out.push(StallCause::LostRetransmission);
@@ -289,4 +318,16 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
         out.push(StallCause::LossFast);
     }
     out
+}
+
+/// A tail loss probe carries new data where there is some (RFC 8985 §7.3): the first packet after a silence of
+/// both sides.
+fn probed_with_new_data(seen: &Seen<'_>, span: Span) -> bool {
+    let quiet = seen.wire.round_trip().scaled(3, 2);
+    let heard = || seen.wire.packets[seen.dir.flip()].iter().filter_map(|p| p.arrived);
+    seen.wire.packets[seen.dir].windows(2).any(|pair| {
+        let at = pair[1].sent;
+        let silent = at.since(pair[0].sent) >= quiet && !heard().any(|t| t <= at && at.since(t) < quiet);
+        pair[1].copy == 1 && at >= span.start - ON_ITS_WAY && at <= span.end && silent
+    })
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::lab::fate::{Cause as FateCause, Fate, What};
 use crate::lab::kernel::{Congestion, Resend};
 use crate::model::tcp::SegmentClass::{self, NetworkDuplicate, New, Reordered, Retransmission, WindowProbe};
-use crate::model::{Ns, RelSeq, StreamRange};
+use crate::model::{Ns, RelSeq, Span, StreamRange};
 use std::collections::BTreeMap;
 
 /// Milliseconds.
@@ -160,4 +160,45 @@ fn a_packet_that_a_busy_host_handed_over_late_arrived_late() {
     log.ack(70, 1001, Some(90)).left = Some(at(101));
     let waits = stalls::waits(&log.wire(), Dir::C2s, Side::Client);
     assert_eq!(waits.iter().rev().find_map(|w| w.end), Some(at(101)), "{waits:?}");
+}
+
+#[test]
+fn what_passed_after_the_end_of_a_capture_is_not_asked_for() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.data(900, 1001, 1000, Some(920));
+    let wire = log.wire();
+    let matched = |end: i64| segments::matched(&wire, Dir::C2s, Side::Client, true, &[]).until(at(end));
+    let counted =
+        |end: i64| matched(end).sightings.iter().filter(|s| wire.packets.c2s[s.packet].len > 0).count();
+    assert_eq!((counted(100), counted(1000)), (1, 2));
+}
+
+#[test]
+fn a_time_out_that_interrupts_new_data_is_still_the_timers() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, None);
+    log.data(240, 1001, 1000, None);
+    log.data(250, 1, 1000, Some(270));
+    let resend = Resend {
+        side: Side::Client,
+        t: at(250),
+        sport: 4000,
+        dport: 9000,
+        ca: Congestion::Loss,
+        seq: None,
+        family: 4,
+    };
+    let mut kernel = Kernel { resends: Some(vec![resend]), ..Kernel::default() };
+    kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
+    let why = segments::why_sent(&log.wire(), Dir::C2s, Some(&kernel));
+    assert_eq!(why.into_iter().flatten().map(|w| w.cause).collect::<Vec<_>>(), [Cause::Rto]);
+}
+
+#[test]
+fn a_host_that_stood_still_is_known_by_what_it_handed_over_late() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70)).left = Some(at(72));
+    log.ack(72, 1001, Some(92)).left = Some(at(300));
+    assert_eq!(log.wire().stood_still, [Span::new(at(92), at(300))]);
 }

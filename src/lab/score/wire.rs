@@ -3,7 +3,7 @@
 
 use crate::lab::fate::{Fate, What};
 use crate::model::tcp::SegmentClass;
-use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, Side, StreamRange, Ts};
+use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, Side, Span, StreamRange, Ts};
 use std::collections::BTreeMap;
 
 /// SYN, FIN and RST in [`Fate::flags`] (RFC 9293 §3.1).
@@ -11,6 +11,9 @@ const FIN: u16 = 1;
 const SYN: u16 = 2;
 const RST: u16 = 4;
 const ACK: u16 = 16;
+
+/// A busy host hands packets over this much later than due before that is a delay which TCP feels.
+const STOOD_STILL: Ns = Ns::from_millis(15);
 
 /// One packet of the connection, with sequence numbers that count from its SYN.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +80,8 @@ pub struct Wire {
     pub zero: Ts,
     /// Every packet of each way, in the order in which they entered.
     pub packets: PerDir<Vec<Packet>>,
+    /// When the link stood still: from the moment at which a packet had to leave it to that at which it did.
+    pub stood_still: Vec<Span>,
 }
 
 impl Wire {
@@ -132,7 +137,9 @@ impl Wire {
                 probe: None,
             });
         }
-        let mut wire = Wire { ports, zero: first.t, packets };
+        let late = of_it().filter_map(|f| Some(Span::new(f.due?, f.left?)));
+        let stood_still = late.filter(|s| s.len() >= STOOD_STILL).collect();
+        let mut wire = Wire { ports, zero: first.t, packets, stood_still };
         let closed: Vec<(Dir, Ts)> = of_it()
             .filter(|f| f.win == Some(0) && f.flags.unwrap_or(0) & (RST | SYN) == 0)
             .filter_map(|f| Some((f.dir, f.arrived()?)))
