@@ -32,8 +32,10 @@ enum State {
 
 /// Fills in `cause` and `resend` of every retransmission of `half`.
 pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, rtt: &[RttSample]) {
-    // On the sender's own host an ACK is acted on within microseconds.
-    let lag = sender_rtt.filter(|&r| r >= crate::flow::tap::OWN_HOST).unwrap_or(Ns::ZERO);
+    // On the sender's own host an ACK is acted on within microseconds. The fastest round trip of a few, from the
+    // handshake alone where the receiver sends no data, is not the fastest there is.
+    let far = sender_rtt.filter(|&r| r >= crate::flow::tap::OWN_HOST);
+    let lag = far.map_or(Ns::ZERO, |r| r.scaled(19, 20));
     let sack = trace.sack_permitted[dir.flip()] != Some(false);
     let mut answers =
         trace.packets.iter().filter(|p| p.dir != dir && !matches!(p.twin, Twin::Capture(_))).peekable();
@@ -45,6 +47,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     let mut last_send: Option<Ts> = None;
     let mut last_news: Option<Ts> = None;
     let mut last_partial: Option<Ts> = None;
+    // A resend that is no probe.
+    let mut last_repair: Option<Ts> = None;
     // A tap near the receiver learns how much a time-out has to repair only from what comes after.
     let mut timed_out_at: Option<Ts> = None;
     // A tail loss probe goes out once per quiet time; the next timer is the RTO.
@@ -112,7 +116,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             let dup_evidence = sacked_above || score.dup_acks >= 3;
             // The timer runs from the last progress and the segment's own last copy; new data does not hold it up.
             let own = copy_before(half, k).map_or(last_send, |i| Some(half.records[i].ts));
-            let waited = own.max(last_news).map_or(Ns::ZERO, |t| r.ts.since(t));
+            let waited = own.max(last_news).max(last_repair).map_or(Ns::ZERO, |t| r.ts.since(t));
             let timed_out = waited >= rto.scaled(7, 10) && is_first;
             let just = |t: Option<Ts>| {
                 t.is_some_and(|t| r.ts.since(t).0 <= srtt.map_or(10_000_000, |s| s.0 / 4).max(5_000_000))
@@ -159,7 +163,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 if just(last_partial) { Cause::PartialAck } else { Cause::Fast }
             } else if range.start < undo.reached {
                 Cause::RtoRecovery
-            } else if sent_later_and_arrived(half, k, &score) {
+            } else if sack && just(last_news) && sent_later_and_arrived(half, k, &score) {
                 Cause::Fast
             } else {
                 Cause::Unknown
@@ -173,6 +177,9 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 }
                 Cause::Fast if state == State::Open => state = State::Recovery(nxt.max(range.end)),
                 _ => {}
+            }
+            if cause != Cause::Tlp {
+                last_repair = Some(r.ts);
             }
             undo.resends += 1;
             half.records[k].cause = Some(cause);

@@ -699,3 +699,32 @@ fn timers_that_fire_between_new_data_had_no_cause() {
     let c = trace_until(&with(HELLO, &text), 0.1);
     assert_eq!(causes(&c).iter().map(|c| c.1).collect::<Vec<_>>(), [Cause::Tlp, Cause::Rto]);
 }
+
+/// At the receiver's tap the handshake alone tells the way to the sender and back; a resend that came 0.1 ms faster
+/// had no cause, as if its SACK had not been there in time.
+#[test]
+fn a_resend_a_little_faster_than_the_handshake_had_no_cause() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        &(flight(&[1])
+            + "0.0501 s ack 1001 sack 2001:10001
+               0.0899 c 1001:2001 id 113
+               0.0900 s ack 10001"),
+    ));
+    assert_eq!(causes(&c), [(14, Cause::Fast, 1)]);
+}
+
+/// Behind the lost ACKs both segments had arrived, and a time-out repeats both at once: it fired once, not twice.
+#[test]
+fn resends_that_follow_a_time_out_at_once_were_time_outs_of_their_own() {
+    let c = trace(&with(
+        HELLO_AT_SERVER,
+        "0.061 c 1:1001
+         0.0611 c 1001:2001
+         0.0612 s ack 2001
+         0.461 c 1:1001
+         0.4611 c 1001:2001
+         0.4612 s ack 2001",
+    ));
+    assert_eq!(causes(&c), [(7, Cause::Rto, 1), (8, Cause::RtoRecovery, 1)]);
+}

@@ -243,17 +243,33 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         let timers = Dir::BOTH.iter().flat_map(|&d| &why[d]).flatten().any(|w| w.cause == Cause::Rto);
         let witnessed =
             [(StallCause::DelaySpike, !wire.stood_still.is_empty()), (StallCause::LossRto, timers)];
-        let witnessed = witnessed.into_iter().filter(|w| w.1).map(|w| w.0.as_str()).collect();
-        findings(&mut s, report, planned, &witnessed, !alone);
+        let witnessed = witnessed.into_iter().filter(|w| w.1).map(|w| w.0);
+        // What is right as the name of a stall is right as that of a finding.
+        let allowed = truth.expected.into_iter().flatten().flat_map(|e| e.cause.iter().copied());
+        let witnessed = witnessed.chain(allowed).map(StallCause::as_str).collect();
+        findings(&mut s, report, planned, &witnessed, timers, !alone);
     }
     Ok(s)
 }
 
 /// One capture alone cannot have all of them, but none where there is nothing to find. `witnessed`: what happened
-/// beside the plan, by the link's or the kernel's word; a report may say it or not.
-fn findings(s: &mut Score, report: &Report, planned: &[String], witnessed: &BTreeSet<&str>, both: bool) {
-    let planned: BTreeSet<&str> = planned.iter().map(String::as_str).collect();
+/// beside the plan, by the link's or the kernel's word, and other names that the plan allows; a report may say it or
+/// not. `timers`: a time-out is among it.
+fn findings(
+    s: &mut Score,
+    report: &Report,
+    planned: &[String],
+    witnessed: &BTreeSet<&str>,
+    timers: bool,
+    both: bool,
+) {
+    let mut planned: BTreeSet<&str> = planned.iter().map(String::as_str).collect();
     let mut said: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    // The kernel's timer was there before the repair that was planned.
+    if timers && said.contains(StallCause::LossRto.as_str()) {
+        let repairs = [StallCause::LossFast, StallCause::LossTail].map(StallCause::as_str);
+        planned.retain(|code| said.contains(code) || !repairs.contains(code));
+    }
     said.retain(|code| planned.contains(code) || !witnessed.contains(code));
     if planned.is_empty() {
         s.false_findings += said.len() as u64;
