@@ -6,7 +6,7 @@
 use super::trace::{Packet, Trace, Twin};
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Whether IPv4 identifications tell the order of sending, learnt for each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +161,9 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
     count
 }
 
+/// Of so many copies that a network makes, the receiver reports at least one.
+const REPORTED: usize = 4;
+
 /// A network that duplicates makes the receiver report it (DSACK); a capture that duplicates does
 /// so in both directions, or wholesale.
 fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
@@ -168,20 +171,34 @@ fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
         return true;
     }
     let mut copies: PerDir<u64> = PerDir::default();
-    let mut carried: Vec<(usize, StreamRange)> = Vec::new();
+    // By first byte; with it the place in the trace.
+    let mut carried: PerDir<Vec<(StreamRange, usize)>> = PerDir::default();
     for &(i, ..) in twins {
         let p = &trace.packets[i];
         copies[p.dir] += 1;
         if p.carries() {
-            carried.push((i, p.range()));
+            carried[p.dir].push((p.range(), i));
         }
     }
-    let reported = trace.packets.iter().enumerate().any(|(k, a)| {
-        a.dsack.is_some_and(|d| {
-            carried.iter().any(|(i, r)| *i < k && trace.packets[*i].dir == a.dir.flip() && r.overlaps(d))
-        })
-    });
-    if reported {
+    let mut longest = PerDir { c2s: 0, s2c: 0 };
+    for dir in Dir::BOTH {
+        carried[dir].sort_unstable();
+        longest[dir] = carried[dir].iter().map(|(r, _)| r.end.0 - r.start.0).max().unwrap_or(0);
+    }
+    let reports = |k: usize, dir: Dir, d: StreamRange| {
+        let upto = carried[dir].partition_point(|(r, _)| r.start < d.end);
+        let near = carried[dir][..upto].iter().rev();
+        let mut near = near.take_while(|(r, _)| r.start.plus(longest[dir]) > d.start);
+        near.any(|(r, i)| *i < k && r.overlaps(d))
+    };
+    let mut reported = HashSet::new();
+    for (k, a) in trace.packets.iter().enumerate() {
+        if let Some(d) = a.dsack.filter(|d| reports(k, a.dir.flip(), *d)) {
+            reported.insert((a.dir, d.start, d.end));
+        }
+    }
+    // Some of these ACKs may be lost; but a needless resend is reported as well, and says nothing of the rest.
+    if !reported.is_empty() && reported.len() * REPORTED >= carried.c2s.len() + carried.s2c.len() {
         return false;
     }
     let total = |d: Dir| trace.packets.iter().filter(|p| p.dir == d).count() as u64;
@@ -189,6 +206,6 @@ fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
     let wholesale = Dir::BOTH.iter().any(|&d| copies[d] * 5 > total(d) && copies[d] > 1);
     // A receiver that can report duplicates and did not got only one.
     let silent =
-        carried.iter().any(|(i, _)| trace.sack_permitted[trace.packets[*i].dir.flip()] == Some(true));
+        Dir::BOTH.iter().any(|&d| !carried[d].is_empty() && trace.sack_permitted[d.flip()] == Some(true));
     both || wholesale || silent
 }

@@ -150,7 +150,8 @@ impl Fillers {
     /// The newest record up to `until` that carried a part of `hole` since `birth`.
     fn find<'a>(&self, half: &'a Half, hole: StreamRange, birth: Ts, until: Ts) -> Option<&'a SegmentRecord> {
         let upto = self.earliest.partition_point(|&t| t <= until);
-        let carried = self.by_byte.overlapping(hole).filter(|i| *i < upto);
-        carried.map(|i| &half.records[i]).filter(|r| r.ts >= birth).max_by_key(|r| r.frame)
+        let carried = self.by_byte.overlapping(hole).filter(|i| *i < upto).map(|i| &half.records[i]);
+        let real = carried.filter(|r| r.ts >= birth && r.class != SegmentClass::CaptureDuplicate);
+        real.max_by_key(|r| r.frame)
     }
 }

@@ -3,7 +3,21 @@
 use super::script::trace;
 use super::{HELLO, causes, classes, with};
 use syncscope::model::Dir;
-use syncscope::model::tcp::{SegmentClass, TapPosition};
+use syncscope::model::tcp::{Filler, SegmentClass, TapPosition};
+
+/// A trace with every packet twice, 20 µs apart.
+fn doubled(text: &str) -> String {
+    let mut id = (100, 30_000);
+    let lines = text.lines().filter(|l| !l.trim().is_empty());
+    let twice = lines.flat_map(|l| {
+        let side = if l.contains(" c ") { &mut id.0 } else { &mut id.1 };
+        *side += 1;
+        let (at, rest) = l.trim().split_once(' ').unwrap();
+        let again: f64 = at.parse::<f64>().unwrap() + 0.000_02;
+        [format!("{at} {rest} id {side}\n"), format!("{again} {rest} id {side}\n")]
+    });
+    twice.collect()
+}
 
 #[test]
 fn every_frame_captured_twice_changes_nothing() {
@@ -15,19 +29,7 @@ fn every_frame_captured_twice_changes_nothing() {
          0.165 c 1001:2001
          0.205 s ack 2001",
     );
-    let mut id = (100, 30_000);
-    let doubled: String = text
-        .lines()
-        .filter(|l| !l.trim().is_empty())
-        .flat_map(|l| {
-            let side = if l.contains(" c ") { &mut id.0 } else { &mut id.1 };
-            *side += 1;
-            let (at, rest) = l.trim().split_once(' ').unwrap();
-            let again: f64 = at.parse::<f64>().unwrap() + 0.000_02;
-            [format!("{at} {rest} id {side}\n"), format!("{again} {rest} id {side}\n")]
-        })
-        .collect();
-    let (once, twice) = (trace(&text), trace(&doubled));
+    let (once, twice) = (trace(&text), trace(&doubled(&text)));
     let genuine = |c: &syncscope::tcp::Connection| {
         c.segments
             .iter()
@@ -40,6 +42,47 @@ fn every_frame_captured_twice_changes_nothing() {
     assert_eq!(once.losses.len(), twice.losses.len());
     assert_eq!(once.stalls.iter().map(|s| s.cause).collect::<Vec<_>>(), [twice.stalls[0].cause]);
     assert!(twice.quality.iter().any(|q| q.code == "capture-duplicates" && q.count == 8));
+}
+
+#[test]
+fn the_dsack_for_one_needless_resend_does_not_blame_the_network_for_every_frame_captured_twice() {
+    let text = with(
+        HELLO,
+        "0.041 c 1:1001
+         0.0411 c 1001:2001
+         0.0412 c 2001:3001
+         0.0413 c 3001:4001
+         0.0414 c 4001:5001
+         0.341 c 1:1001
+         0.381 s ack 5001
+         0.382 s ack 5001 sack 1:1001",
+    );
+    let (once, twice) = (trace(&text), trace(&doubled(&text)));
+    assert!(once.segments.iter().any(|r| r.spurious.is_some()));
+    let copies = twice.segments.iter().filter(|r| r.class == SegmentClass::CaptureDuplicate).count();
+    assert_eq!(copies, once.segments.len());
+    let spurious =
+        |c: &syncscope::tcp::Connection| c.segments.iter().filter(|r| r.spurious.is_some()).count();
+    assert_eq!(spurious(&once), spurious(&twice));
+}
+
+#[test]
+fn what_fills_a_hole_is_a_packet_not_its_second_copy_in_the_file() {
+    let text = with(
+        HELLO,
+        "0.041 c 1:1001
+         0.0411 c 1001:2001
+         0.0412 c 2001:3001
+         0.0413 c 3001:4001
+         0.081 s ack 1 sack 1001:2001
+         0.0811 s ack 1 sack 1001:3001
+         0.0812 s ack 1 sack 1001:4001
+         0.0813 c 1:1001
+         0.121 s ack 4001",
+    );
+    let filler = |text: &str| trace(text).holes[0].filler;
+    assert_eq!(filler(&text), Some(Filler::Retransmission));
+    assert_eq!(filler(&doubled(&text)), filler(&text));
 }
 
 #[test]
