@@ -177,15 +177,20 @@ impl<'a> Judge<'a> {
             repair: next.and_then(|n| n.0),
             arrived: next.map(|n| n.1),
         };
+        let needless = || later().next().is_some_and(|j| self.crossing.copies[j].twice);
+        let answered = |n: &(Option<usize>, Ts)| acked.is_some_and(|ack| ack < n.1);
+        // only this brought the bytes, although the copy may have passed while the other capture did not run
+        let repair = || next.filter(|n| !had && !needless() && !answered(n));
         if copy.ts + self.fast < self.to_span.start {
-            let needless = later().next().is_some_and(|j| self.crossing.copies[j].twice);
-            let answered = |n: &(Option<usize>, Ts)| acked.is_some_and(|ack| ack < n.1);
-            return match next.filter(|n| !had && !needless && !answered(n)) {
+            return match repair() {
                 Some(n) => lost(LossProof::Repaired, Some(n)),
                 None => Verdict::Missing(MissingWhy::BeforeStart),
             };
         }
         if copy.ts + self.slow > self.to_span.end {
+            if let Some(n) = repair() {
+                return lost(LossProof::Repaired, Some(n));
+            }
             // its silence alone proves nothing; that of the receiver does, given time
             let waited = self.from_span.end.since(copy.ts) > Ns::from_secs(1) + self.slow + self.slow;
             let dead = self.heard.is_none_or(|h| h < copy.ts + self.fast);
@@ -198,7 +203,7 @@ impl<'a> Judge<'a> {
         if had {
             return lost(LossProof::NotSeen, None);
         }
-        if later().next().is_some_and(|j| self.crossing.copies[j].twice) {
+        if needless() {
             return Verdict::Missing(MissingWhy::CaptureDrop);
         }
         match (acked, next) {

@@ -263,6 +263,26 @@ fn what_a_capture_missed_is_no_loss_of_the_network() {
     }
 }
 
+/// A packet that was seen to take long made every loss as long before the end a matter of where the capture ends,
+/// although the repair was there.
+#[test]
+fn a_loss_near_the_end_of_a_slow_path_is_one_where_its_repair_arrived() {
+    let text = "[c2s]\ndelay = \"20ms\"\n[s2c]\ndelay = \"35ms\"\nloss = 0.03\n
+        [[rule]]\nname = \"slow\"\ndir = \"s2c\"\nbytes = [20000, 20001]\ncopy = 1\naction = \"hold\"\nfor = \"2s\"\n";
+    for seed in 0..6 {
+        let p = talk(&scenario(seed, text), Talk::default(), START);
+        let arrived: Vec<_> = p.fates.iter().filter(|f| f.arrivals > 0).filter_map(|f| f.seq).collect();
+        let r = compare(&p.client, &p.server);
+        let told = said(&r);
+        let mut repaired = p.dropped();
+        repaired.retain(|l| arrived.contains(&tcp::isn(l.0, l.1).wrapping_add(l.3 as u32)));
+        assert!(repaired.len() > 3, "seed {seed}");
+        for (dir, port, _, from, to) in repaired {
+            assert!(told.contains(&(dir, port, from, to)), "seed {seed}: {dir} {from}:{to}");
+        }
+    }
+}
+
 #[test]
 fn a_path_that_dies_loses_what_was_sent_into_it() {
     let text = "[c2s]\ndelay = \"20ms\"\nblackout = [{ at = \"170ms\", for = \"3s\" }]\n[s2c]\ndelay = \"20ms\"\nblackout = [{ at = \"170ms\", for = \"3s\" }]\n";
