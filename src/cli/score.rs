@@ -95,6 +95,7 @@ impl Known {
                 [Side::Client, Side::Server].iter().any(|side| s.endpoint.of(*side).drop.is_some())
             }),
             by_fates: planned.is_some_and(|s| s.score == Some(scenario::Score::Fates)),
+            ..Truth::default()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes that the link dropped, beside those that the report calls lost.
 
 use super::Score;
+use super::tally::Found;
 use super::wire::{Packet, Wire};
 use crate::model::tcp::{Loss, LossWhere, SegmentClass, SegmentRecord};
 use crate::model::{Dir, RelSeq, StreamRange};
@@ -58,51 +59,106 @@ fn horizon(wire: &Wire, dir: Dir, from: From) -> RelSeq {
     }
 }
 
-/// Counts one way. `at`: from where, for messages. `records`: what the report says of the segments at this tap. Bytes of those that it leaves
-/// undecided are not asked for: behind the loss, that word says all that can be known of it.
-pub fn score(
-    s: &mut Score,
-    at: &str,
-    wire: &Wire,
-    dir: Dir,
-    from: From,
-    losses: &[&Loss],
-    records: &[&SegmentRecord],
-) {
-    let data = wire.packets[dir].iter().filter(|p| p.len > 0).map(|p| payload(p).end).max();
+/// Bytes that a capture does not have because it missed every packet with them.
+struct Gaps {
+    /// The network had nothing to do with it.
+    capture: RangeSet,
+    /// It had: nobody can tell whose loss it was.
+    either: RangeSet,
+}
+
+fn gaps(packets: &[Packet], from: From) -> Gaps {
+    let taps: &[bool] = match from {
+        From::Sender => &[true],
+        From::Receiver => &[false],
+        From::Both => &[true, false],
+    };
+    let mut dropped = RangeSet::default();
+    for p in packets.iter().filter(|p| p.lost()) {
+        dropped.insert(payload(p));
+    }
+    let mut out = Gaps { capture: RangeSet::default(), either: RangeSet::default() };
+    for &at_sender in taps {
+        let mut seen = RangeSet::default();
+        // What came before the capture began is nothing that it lost.
+        let begin = packets.iter().find(|p| p.copy == 1 && p.captured(at_sender).is_some());
+        if let Some(p) = begin {
+            seen.insert(StreamRange::new(RelSeq(0), p.range.start));
+        }
+        for p in packets.iter().filter(|p| p.captured(at_sender).is_some()) {
+            seen.insert(payload(p));
+        }
+        for p in packets.iter().filter(|p| p.missed(at_sender)) {
+            for r in dropped.within(payload(p)) {
+                out.either.insert(r);
+            }
+            for unseen in seen.gaps(payload(p)) {
+                for r in dropped.gaps(unseen) {
+                    out.capture.insert(r);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// What the report says.
+pub struct Said<'a> {
+    /// Of the bytes of one way.
+    pub losses: &'a [&'a Loss],
+    /// Of the segments at one tap.
+    pub records: &'a [&'a SegmentRecord],
+    /// What to add to its sequence numbers.
+    pub shift: i64,
+}
+
+/// Counts one way. `at`: from where, for messages. Bytes of segments that the report leaves undecided are not
+/// asked for: behind the loss, that word says all that can be known of it.
+pub fn score(s: &mut Score, at: &str, wire: &Wire, dir: Dir, from: From, report: &Said<'_>) {
+    let here = |r: StreamRange| StreamRange::new(r.start.plus(report.shift), r.end.plus(report.shift));
+    let packets = &wire.packets[dir];
+    let data = packets.iter().filter(|p| p.len > 0).map(|p| payload(p).end).max();
     let data = data.unwrap_or(RelSeq(0));
+    let gaps = gaps(packets, from);
     let known = StreamRange::new(RelSeq(1), horizon(wire, dir, from).min(data));
-    let mut truth = dropped(&wire.packets[dir]);
+    let known = gaps.either.gaps(known);
+    let mut truth = dropped(packets);
     if from == From::Receiver {
-        let claimed = |r: StreamRange| losses.iter().any(|l| l.range.overlaps(r));
-        let open = records.iter().filter(|r| r.class == SegmentClass::Undecided).map(|r| r.range());
-        open.filter(|r| !claimed(*r)).for_each(|r| truth.remove(r));
+        let claimed = |r: StreamRange| report.losses.iter().any(|l| l.range.overlaps(r));
+        let open = report.records.iter().filter(|r| r.class == SegmentClass::Undecided).map(|r| r.range());
+        open.filter(|r| !claimed(*r)).for_each(|r| truth.remove(here(r)));
     }
     let mut said = RangeSet::default();
-    for l in losses {
-        if l.location == from.place() {
-            if let Some(r) = l.range.intersect(known) {
+    let mut missed = RangeSet::default();
+    for l in report.losses {
+        for r in known.iter().filter_map(|k| k.intersect(here(l.range))) {
+            if l.location == from.place() {
                 said.insert(r);
+            } else if let Some(r) = truth.within(r).first() {
+                s.misplaced += 1;
+                s.note(format!("{at} {dir}: the network dropped {r}, the report says: {}", l.location));
+            } else if l.location == LossWhere::Capture {
+                missed.insert(r);
             }
-        } else if let Some(r) = truth.within(l.range).first() {
-            s.misplaced += 1;
-            s.note(format!("{at} {dir}: the network dropped {r}, the report says: {}", l.location));
         }
     }
+    let all = |set: &RangeSet| known.iter().flat_map(|k| set.within(*k)).collect::<Vec<_>>();
+    s.losses.merge(found(&truth, &all(&truth), &all(&said)));
+    s.gaps.merge(found(&gaps.capture, &all(&gaps.capture), &all(&missed)));
+    let mut compare = |who: &str, did: &str, truth: &RangeSet, said: &RangeSet| {
+        for r in all(truth).into_iter().flat_map(|r| said.gaps(r)) {
+            s.note(format!("{at} {dir}: {who} {did} {r}, the report does not say so"));
+        }
+        for r in all(said).into_iter().flat_map(|r| truth.gaps(r)) {
+            s.note(format!("{at} {dir}: the report says that {who} {did} {r}, and it did not"));
+        }
+    };
+    compare("the link", "dropped", &truth, &said);
+    compare("the capture", "missed", &gaps.capture, &missed);
+}
+
+fn found(truth: &RangeSet, wanted: &[StreamRange], claimed: &[StreamRange]) -> Found {
     let bytes = |ranges: &[StreamRange]| ranges.iter().map(|r| r.len()).sum::<u64>();
-    let claimed = said.within(known);
-    let right: u64 = claimed.iter().map(|r| bytes(&truth.within(*r))).sum();
-    s.losses.truth += bytes(&truth.within(known));
-    s.losses.said += bytes(&claimed);
-    s.losses.right += right;
-    for r in truth.within(known) {
-        for missed in said.gaps(r) {
-            s.note(format!("{at} {dir}: the link dropped {missed}, the report does not say so"));
-        }
-    }
-    for r in claimed {
-        for invented in truth.gaps(r) {
-            s.note(format!("{at} {dir}: the link did not drop {invented}, the report says so"));
-        }
-    }
+    let right = claimed.iter().map(|r| bytes(&truth.within(*r))).sum();
+    Found { truth: bytes(wanted), said: bytes(claimed), right }
 }

@@ -30,7 +30,7 @@ use crate::report::{InputKind, Report};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tally::{Confusion, Found};
-use wire::Wire;
+use wire::{Missed, Wire};
 
 /// Longest list of wrong answers that is kept.
 const NOTES: usize = 200;
@@ -54,6 +54,10 @@ pub struct Truth<'a> {
     pub host_drops: bool,
     /// Chance makes the stalls: what they are follows from the fates.
     pub by_fates: bool,
+    /// What the captures behind the report lack.
+    pub missed: &'a [Missed],
+    /// They have every frame twice.
+    pub twice: bool,
 }
 
 /// How right a report is. Adds up over reports.
@@ -74,6 +78,8 @@ pub struct Score {
     pub spurious: Found,
     /// Lost bytes.
     pub losses: Found,
+    /// Bytes that only the capture lost.
+    pub gaps: Found,
     /// Losses said to have happened elsewhere.
     pub misplaced: u64,
     /// Stalls by owner and cause.
@@ -151,6 +157,7 @@ impl Score {
         self.resend_wrong += o.resend_wrong;
         self.spurious.merge(o.spurious);
         self.losses.merge(o.losses);
+        self.gaps.merge(o.gaps);
         self.misplaced += o.misplaced;
         self.bounds.merge(o.bounds);
         self.read_ns = (self.read_ns.0 + o.read_ns.0, self.read_ns.1 + o.read_ns.1);
@@ -191,6 +198,7 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         s2c: segments::why_sent(&wire, Dir::S2c, truth.kernel),
     };
     let alone = inputs.len() == 1;
+    let mut shifts = PerDir { c2s: 0, s2c: 0 };
     let complete = report.segments.iter().any(|r| r.class == SegmentClass::New);
     let mut s = Score { reports: 1, ..Score::default() };
     for &(input, side) in &inputs {
@@ -199,14 +207,16 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
             let records = records(report, input, flow, dir);
             let m = segments::matched(&wire, dir, side, alone, &records).until(last(report, input, flow));
             let sender_tap = side == sender(dir);
+            shifts[dir] = m.shift;
             segments::score(&mut s, &at, &wire, dir, &m, &why[dir], sender_tap, complete);
             if alone && !truth.host_drops {
                 let losses: Vec<_> =
                     report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
                 let from = if sender_tap { losses::From::Sender } else { losses::From::Receiver };
-                losses::score(&mut s, &at, &wire, dir, from, &losses, &records);
+                let said = losses::Said { losses: &losses, records: &records, shift: m.shift };
+                losses::score(&mut s, &at, &wire, dir, from, &said);
             }
-            if let Some(kernel) = truth.kernel.filter(|_| sender_tap) {
+            if let Some(kernel) = truth.kernel.filter(|_| sender_tap && truth.missed.is_empty()) {
                 let heard = self::records(report, input, flow, dir.flip());
                 counters(&mut s, kernel, side, dir, &records, &heard);
             }
@@ -230,7 +240,8 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
     if !alone && !truth.host_drops {
         for dir in Dir::BOTH {
             let losses: Vec<_> = report.losses.iter().filter(|l| l.flow == flow && l.dir == dir).collect();
-            losses::score(&mut s, "both taps", &wire, dir, losses::From::Both, &losses, &[]);
+            let said = losses::Said { losses: &losses, records: &[], shift: shifts[dir] };
+            losses::score(&mut s, "both taps", &wire, dir, losses::From::Both, &said);
         }
     }
     for dir in Dir::BOTH {
@@ -383,7 +394,9 @@ pub fn labelled(truth: Truth<'_>, report: &Report) -> Result<Vec<Labelled>, Scor
 }
 
 fn connection(truth: Truth<'_>, report: &Report) -> Result<(Wire, FlowId), ScoreError> {
-    let wire = Wire::busiest(truth.fates).ok_or(ScoreError::NoConnection)?;
+    let mut wire = Wire::busiest(truth.fates).ok_or(ScoreError::NoConnection)?;
+    wire.miss(truth.missed);
+    wire.twice = truth.twice;
     let (client, server) = wire.ports;
     let flow = report.flows.iter().find(|f| (f.client.port(), f.server.port()) == wire.ports);
     let flow = flow.ok_or(ScoreError::NotInReport { client, server })?.flow;

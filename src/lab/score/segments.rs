@@ -26,6 +26,8 @@ pub struct Matched<'a> {
     pub extra: Vec<&'a SegmentRecord>,
     /// How much the report's clock is ahead of the link's at this tap.
     pub skew: Ns,
+    /// What to add to the report's sequence numbers: 0, unless it did not see the handshake.
+    pub shift: i64,
 }
 
 impl Matched<'_> {
@@ -95,6 +97,7 @@ pub fn matched<'a>(
     let few = late.len() / 50;
     let least = if side == sender(dir) { late.len().saturating_sub(1 + few) } else { few };
     Matched {
+        shift,
         skew: late.get(least).copied().unwrap_or(Ns::ZERO),
         records: found.iter().map(|f| f.map(|i| records[i])).collect(),
         extra: records.iter().zip(&used).filter(|(_, u)| !**u).map(|(r, _)| *r).collect(),
@@ -109,12 +112,19 @@ fn near(a: Ts, b: Ts) -> bool {
 /// What to add to the report's sequence numbers: 0, unless it did not see the handshake and counts from
 /// the first packet that it saw.
 fn shift(wire: &Wire, dir: Dir, sightings: &[Sighting], records: &[&SegmentRecord]) -> i64 {
+    let packet = |s: &Sighting| &wire.packets[dir][s.packet];
+    // A report of every segment begins where the capture does.
+    if records.iter().any(|r| r.class == SegmentClass::New) {
+        let first = sightings.iter().map(packet).find(|p| p.len > 0);
+        let said = records.iter().find(|r| r.len > 0);
+        return first.zip(said).map_or(0, |(p, r)| p.range.start.0 - r.seq.0);
+    }
     let mut votes = BTreeMap::<i64, u32>::new();
     for r in records.iter().filter(|r| r.len > 0).take(64) {
         let from = sightings.partition_point(|s| s.at.since(r.ts) < Ns(-NEAR.0));
-        let same = sightings[from..].iter().take_while(|s| s.at.since(r.ts) < NEAR);
-        for s in same.filter(|s| wire.packets[dir][s.packet].len == r.len) {
-            *votes.entry(wire.packets[dir][s.packet].range.start.0 - r.seq.0).or_default() += 1;
+        let same = sightings[from..].iter().take_while(|s| s.at.since(r.ts) < NEAR).map(packet);
+        for p in same.filter(|p| p.len == r.len) {
+            *votes.entry(p.range.start.0 - r.seq.0).or_default() += 1;
         }
     }
     let best = votes.iter().max_by_key(|(shift, n)| (**n, **shift == 0));
@@ -193,7 +203,7 @@ fn dsacks(wire: &Wire, dir: Dir) -> Vec<(Ts, StreamRange)> {
         let first = *p.sack.first()?;
         let below = p.ack.is_some_and(|a| first.end <= a);
         let inside = p.sack.get(1).is_some_and(|s| s.covers(first));
-        (below || inside).then_some((p.arrived?, first))
+        (below || inside).then_some((p.captured(false)?, first))
     });
     reports.collect()
 }
@@ -226,6 +236,9 @@ pub fn score(
             ));
             continue;
         };
+        if !sighting.known {
+            continue;
+        }
         s.classes.add(truth.as_str(), r.class.as_str(), 1);
         if r.class != truth {
             let needs = if r.class == SegmentClass::Undecided { "undecided" } else { "called" };

@@ -43,9 +43,7 @@ pub fn waits(wire: &Wire, dir: Dir, side: Side) -> Vec<Wait> {
     let mut events: Vec<(Ts, Event)> = Vec::new();
     for way in Dir::BOTH {
         for p in &wire.packets[way] {
-            let at_sender = side == sender(way);
-            let passes = if at_sender { Some(p.sent).filter(|_| !p.forged) } else { p.arrived };
-            let Some(at) = passes else { continue };
+            let Some(at) = p.captured(side == sender(way)) else { continue };
             if p.rst {
                 events.push((at, Event::Reset));
             } else if way == dir {

@@ -5,6 +5,7 @@ use super::*;
 use crate::lab::fate::{Cause as FateCause, Fate, What};
 use crate::lab::kernel::{Congestion, Resend};
 use crate::model::tcp::SegmentClass::{self, NetworkDuplicate, New, Reordered, Retransmission, WindowProbe};
+use crate::model::tcp::{Loss, LossWhere};
 use crate::model::{Ns, RelSeq, Span, StreamRange};
 use std::collections::BTreeMap;
 
@@ -201,4 +202,70 @@ fn a_host_that_stood_still_is_known_by_what_it_handed_over_late() {
     log.data(50, 1, 1000, Some(70)).left = Some(at(72));
     log.ack(72, 1001, Some(92)).left = Some(at(300));
     assert_eq!(log.wire().stood_still, [Span::new(at(92), at(300))]);
+}
+
+/// One packet that arrives and is acknowledged, and that the client's capture lacks.
+fn missed_at_the_client() -> Wire {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.data(51, 1001, 1000, Some(71));
+    log.ack(71, 2001, Some(91));
+    log.data(400, 1, 1000, Some(420));
+    let mut wire = log.wire();
+    wire.miss(&[wire::Missed { side: Side::Client, dir: Dir::C2s, index: wire.packets.c2s[1].index }]);
+    wire
+}
+
+#[test]
+fn a_copy_whose_first_the_capture_missed_cannot_be_told_there() {
+    let wire = missed_at_the_client();
+    let known = |side| -> Vec<(i64, bool)> {
+        let seen = wire.sightings(Dir::C2s, side, true);
+        seen.iter().map(|s| (wire.packets.c2s[s.packet].range.start.0, s.known)).collect()
+    };
+    assert_eq!(known(Side::Client), [(0, true), (1001, true), (1, false)]);
+    assert_eq!(known(Side::Server), [(0, true), (1, true), (1001, true), (1, true)]);
+}
+
+#[test]
+fn what_only_the_capture_lacks_is_no_loss_of_the_network() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.data(51, 1001, 1000, Some(71));
+    log.data(52, 2001, 1000, Some(72));
+    log.ack(72, 3001, Some(92));
+    let mut wire = log.wire();
+    wire.miss(&[wire::Missed { side: Side::Client, dir: Dir::C2s, index: wire.packets.c2s[2].index }]);
+    let said = |location| {
+        let range = StreamRange::new(RelSeq(1001), RelSeq(2001));
+        let loss = Loss {
+            input: 0,
+            flow: FlowId(0),
+            dir: Dir::C2s,
+            range,
+            sent: None,
+            sent_frame: None,
+            repaired: None,
+            repair_frame: None,
+            location,
+        };
+        let mut s = Score::default();
+        let said = losses::Said { losses: &[&loss], records: &[], shift: 0 };
+        losses::score(&mut s, "client tap", &wire, Dir::C2s, losses::From::Sender, &said);
+        (s.losses, s.gaps)
+    };
+    let nothing = Found::default();
+    assert_eq!(said(LossWhere::Capture), (nothing, Found { truth: 1000, said: 1000, right: 1000 }));
+    let (invented, unsaid) = said(LossWhere::Downstream);
+    assert_eq!(invented, Found { truth: 0, said: 1000, right: 0 });
+    assert_eq!(unsaid, Found { truth: 1000, said: 0, right: 0 });
+}
+
+#[test]
+fn a_capture_with_every_frame_twice_shows_each_packet_and_its_copy() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    let wire = Wire { twice: true, ..log.wire() };
+    let twice = SegmentClass::CaptureDuplicate;
+    assert_eq!(classes(&wire, Side::Client), [(0, New), (0, twice), (1, New), (1, twice)]);
 }

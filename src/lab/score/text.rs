@@ -25,6 +25,7 @@ pub fn write(s: &Score, out: &mut impl Write) -> io::Result<()> {
     }
     for (name, f) in [
         ("lost bytes", s.losses),
+        ("gaps of the capture", s.gaps),
         ("needless resends", s.spurious),
         ("bounds of stalls", s.bounds),
         ("findings", s.findings),

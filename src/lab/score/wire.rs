@@ -4,7 +4,8 @@
 use crate::lab::fate::{Fate, What};
 use crate::model::tcp::SegmentClass;
 use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, Side, Span, StreamRange, Ts};
-use std::collections::BTreeMap;
+use crate::tcp::ranges::RangeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// SYN, FIN and RST in [`Fate::flags`] (RFC 9293 §3.1).
 const FIN: u16 = 1;
@@ -46,6 +47,21 @@ pub struct Packet {
     pub sack: Vec<StreamRange>,
     /// It probes a closed window or an idle peer: no new number, and not the next one either.
     pub probe: Option<SegmentClass>,
+    /// The sender's capture lacks it, although it passed.
+    pub missed_at_sender: bool,
+    /// The receiver's capture does; or it was lost before that capture began.
+    pub missed_at_receiver: bool,
+}
+
+/// A packet that passed a tap, or would have, and that the tap's capture does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// Whose capture.
+    pub side: Side,
+    /// The packet's way.
+    pub dir: Dir,
+    /// Its number there, as in [`Fate::index`].
+    pub index: u64,
 }
 
 impl Packet {
@@ -58,6 +74,17 @@ impl Packet {
     pub fn lost(&self) -> bool {
         self.arrived.is_none()
     }
+
+    /// One of the two captures lacks it, although that saw its time.
+    pub fn missed(&self, at_sender: bool) -> bool {
+        if at_sender { self.missed_at_sender } else { self.missed_at_receiver }
+    }
+
+    /// When it was captured: at its sender's tap, or at its receiver's.
+    pub fn captured(&self, at_sender: bool) -> Option<Ts> {
+        let passed = if at_sender { Some(self.sent).filter(|_| !self.forged) } else { self.arrived };
+        passed.filter(|_| !self.missed(at_sender))
+    }
 }
 
 /// A packet passing one tap.
@@ -69,6 +96,8 @@ pub struct Sighting {
     pub at: Ts,
     /// What it was, seen from there.
     pub class: SegmentClass,
+    /// Whether the capture can tell: it has every copy of these bytes that passed before.
+    pub known: bool,
 }
 
 /// The connection.
@@ -82,6 +111,8 @@ pub struct Wire {
     pub packets: PerDir<Vec<Packet>>,
     /// When the link stood still: from the moment at which a packet had to leave it to that at which it did.
     pub stood_still: Vec<Span>,
+    /// The captures have every frame twice.
+    pub twice: bool,
 }
 
 impl Wire {
@@ -135,11 +166,13 @@ impl Wire {
                     .filter_map(|&(a, b)| Some(StreamRange::new(there(a)?, there(b)?)))
                     .collect(),
                 probe: None,
+                missed_at_sender: false,
+                missed_at_receiver: false,
             });
         }
         let late = of_it().filter_map(|f| Some(Span::new(f.due?, f.left?)));
         let stood_still = late.filter(|s| s.len() >= STOOD_STILL).collect();
-        let mut wire = Wire { ports, zero: first.t, packets, stood_still };
+        let mut wire = Wire { ports, zero: first.t, packets, stood_still, twice: false };
         let closed: Vec<(Dir, Ts)> = of_it()
             .filter(|f| f.win == Some(0) && f.flags.unwrap_or(0) & (RST | SYN) == 0)
             .filter_map(|f| Some((f.dir, f.arrived()?)))
@@ -148,6 +181,21 @@ impl Wire {
             wire.mark_probes(dir, &closed);
         }
         Some(wire)
+    }
+
+    /// Notes what captures lack.
+    pub fn miss(&mut self, missed: &[Missed]) {
+        for dir in Dir::BOTH {
+            let of = |at: Side| -> BTreeSet<u64> {
+                missed.iter().filter(|m| m.dir == dir && m.side == at).map(|m| m.index).collect()
+            };
+            let from = crate::correlate::sender(dir);
+            let (at_sender, at_receiver) = (of(from), of(from.flip()));
+            for p in self.packets[dir].iter_mut().filter(|p| !p.forged) {
+                p.missed_at_sender = at_sender.contains(&p.index);
+                p.missed_at_receiver = at_receiver.contains(&p.index);
+            }
+        }
     }
 
     /// A packet without data below the next number to send asks whether somebody is there
@@ -181,25 +229,48 @@ impl Wire {
         t.since(self.zero)
     }
 
-    /// What a tap at `side` sees of one way, in order of time. `alone`: what can be told without the other tap.
+    /// What a capture at `side` has of one way, in order of time. `alone`: what can be told without the other.
     pub fn sightings(&self, dir: Dir, side: Side, alone: bool) -> Vec<Sighting> {
-        let packets = self.packets[dir].iter().enumerate().filter(|(_, p)| p.counts());
-        if side == crate::correlate::sender(dir) {
-            return packets.map(|(i, p)| Sighting { packet: i, at: p.sent, class: as_sent(p) }).collect();
-        }
+        let at_sender = side == crate::correlate::sender(dir);
         let mut seen = Vec::new();
-        for (i, p) in packets {
-            let Some(at) = p.arrived else { continue };
-            for n in 0..p.arrivals.max(1) {
+        let mut missed = RangeSet::default();
+        for (i, p) in self.packets[dir].iter().enumerate().filter(|(_, p)| p.counts()) {
+            if p.missed(at_sender) {
+                missed.insert(p.range);
+            }
+            let Some(at) = p.captured(at_sender) else { continue };
+            let known = missed.within(p.range).is_empty();
+            let times = if at_sender { 1 } else { p.arrivals.max(1) };
+            for n in 0..times {
                 let class = if n > 0 { SegmentClass::NetworkDuplicate } else { as_sent(p) };
-                seen.push(Sighting { packet: i, at, class });
+                seen.push(Sighting { packet: i, at, class, known });
             }
         }
-        seen.sort_by_key(|s| s.at);
+        if !at_sender {
+            seen.sort_by_key(|s| s.at);
+            self.seen_at_receiver(dir, alone, &mut seen);
+        }
+        if self.twice {
+            seen = seen.into_iter().flat_map(|s| self.both(dir, s)).collect();
+        }
+        seen
+    }
+
+    /// A frame and its copy. No record is made of the copy of a packet without data, and a packet that the
+    /// network doubled, too, has nothing that tells its copies apart.
+    fn both(&self, dir: Dir, s: Sighting) -> impl Iterator<Item = Sighting> {
+        let known = s.known && s.class != SegmentClass::NetworkDuplicate;
+        let copy = Sighting { class: SegmentClass::CaptureDuplicate, known, ..s };
+        let recorded = !self.packets[dir][s.packet].range.is_empty();
+        std::iter::once(Sighting { known, ..s }).chain(recorded.then_some(copy))
+    }
+
+    /// What the order of arrival makes of what was sent.
+    fn seen_at_receiver(&self, dir: Dir, alone: bool, seen: &mut [Sighting]) {
         // Nothing that passed here tells a SYN or a FIN that was lost before from one that never was.
         if alone {
             let mut bare = Vec::new();
-            for s in &mut seen {
+            for s in seen.iter_mut() {
                 let p = &self.packets[dir][s.packet];
                 if p.len == 0 && p.probe.is_none() && !bare.contains(&p.range) {
                     s.class = SegmentClass::New;
@@ -209,7 +280,7 @@ impl Wire {
         }
         // The latest packet that arrived, and how far the arrived ones reach.
         let mut reach: Vec<(u64, RelSeq)> = Vec::new();
-        for s in &mut seen {
+        for s in seen {
             let p = &self.packets[dir][s.packet];
             let overtaken = reach.iter().any(|(i, end)| *i > p.index && *end >= p.range.end);
             if s.class == SegmentClass::New && overtaken {
@@ -220,7 +291,6 @@ impl Wire {
                 reach.push((p.index, p.range.end));
             }
         }
-        seen
     }
 }
 
