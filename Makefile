@@ -16,7 +16,7 @@ test: deps
 	$(CARGO) test --locked
 
 # Every scenario over the lab, scored against the link's own log; tshark and tcptrace beside it.
-# About 6 minutes on 2 cores; `make accuracy ONLY="loss3 --seeds 2"` for less.
+# About 20 minutes on 2 cores; `make accuracy ONLY="loss3 --seeds 2"` for less.
 accuracy: deps rivals
 	$(CARGO) test --locked --test accuracy -- $(or $(ONLY),--all)
 

@@ -2,11 +2,13 @@
 
 use crate::run::{Row, Tap};
 use crate::table::sum;
+use crate::variant::Variant;
 
 /// Prints each mark; true where all are reached. `runs`: how many were planned.
 pub fn judge(rows: &[Row], runs: usize) -> bool {
-    let one = sum(rows.iter().filter(|r| r.tap != Tap::Both));
-    let both = sum(rows.iter().filter(|r| r.tap == Tap::Both));
+    let plain = || rows.iter().filter(|r| r.variant.is_none());
+    let one = sum(plain().filter(|r| r.tap != Tap::Both));
+    let both = sum(plain().filter(|r| r.tap == Tap::Both));
     let failed = rows.iter().filter(|r| r.failed.is_some()).count();
     let mut good = true;
     let mut mark = |name: &str, ok: bool, is: String| {
@@ -49,7 +51,39 @@ pub fn judge(rows: &[Row], runs: usize) -> bool {
     let f = both.findings;
     let is = format!("precision {:.3}, recall {:.3}", f.precision(), f.recall());
     mark("findings: those that were planned, and none else", f.exact(), is);
-    let false_findings = one.false_findings + both.false_findings;
+    for variant in Variant::ALL {
+        let rows = || rows.iter().filter(move |r| r.variant == Some(variant));
+        let s = sum(rows());
+        let name = variant.name();
+        let right = s.classes.decided_accuracy();
+        mark(
+            &format!("{name}: segment classes: 99 % of what is decided right"),
+            right >= 0.99,
+            percent(right),
+        );
+        let undecided = part(s.classes.undecided(), s.classes.total());
+        mark(&format!("{name}: segment classes: undecided under 2 %"), undecided < 0.02, percent(undecided));
+        if variant.says_the_same() {
+            let differ: u64 = rows().map(|r| r.differ).sum();
+            mark(&format!("{name}: every answer as ever"), differ == 0, format!("{differ} differ"));
+        }
+        if variant.loses() {
+            let invented = s.losses.said - s.losses.right;
+            let is = format!("{invented} bytes");
+            mark(&format!("{name}: nothing is called lost that only the capture lacks"), invented == 0, is);
+            let is = format!("{} pieces", s.misplaced);
+            mark(&format!("{name}: nothing that the network lost is the capture's"), s.misplaced == 0, is);
+        }
+        if variant == Variant::Gaps {
+            let f = s.gaps;
+            let is = format!("precision {:.4}, recall {:.4}", f.precision(), f.recall());
+            let good = f.precision() >= 1.0 && f.recall() >= 0.95;
+            mark(&format!("{name}: 95 % of what only the capture lacks is told"), good, is);
+        }
+    }
+    // Without IP IDs and time stamps a copy that the network made looks like a late original.
+    let told = rows.iter().filter(|r| r.variant != Some(Variant::Bare));
+    let false_findings: u64 = told.map(|r| r.score.false_findings).sum();
     mark("no finding on a clean link", false_findings == 0, false_findings.to_string());
     good
 }

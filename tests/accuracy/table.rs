@@ -1,14 +1,16 @@
-//! One line a scenario and tap, all seeds together; then what went wrong.
+//! One line a scenario and tap, all seeds together; what was derived from its captures, all scenarios together and
+//! one by one where an answer is wrong; then what went wrong.
 
 use crate::rivals::{Counts, Rivals};
 use crate::run::{Row, Tap};
+use crate::variant::Variant;
 use std::io::stdout;
 use syncscope::lab::score::tally::{Confusion, Found};
 use syncscope::lab::score::{Score, text};
 
 pub fn print(rows: &[Row]) {
     println!(
-        "{:<22} {:<6} {:>5}  {:>13} {:>7}  {:>11} {:>9} {:>9} {:>9}  {:>13} {:>12} {:>12}",
+        "{:<30} {:<6} {:>5}  {:>13} {:>7}  {:>11} {:>9} {:>9} {:>9}  {:>13} {:>12} {:>12}",
         "",
         "",
         "",
@@ -23,10 +25,10 @@ pub fn print(rows: &[Row]) {
         "tcptrace"
     );
     println!(
-        "{:<22} {:<6} {:>5}  {:>13} {:>7}  {:>11} {:>9} {:>9} {:>9}  {:>13} {:>12} {:>12}",
+        "{:<30} {:<6} {:>5}  {:>13} {:>7}  {:>11} {:>9} {:>9} {:>9}  {:>13} {:>12} {:>12}",
         "scenario",
         "tap",
-        "seeds",
+        "runs",
         "right",
         "right",
         "found",
@@ -37,16 +39,25 @@ pub fn print(rows: &[Row]) {
         "resent",
         "late"
     );
-    let mut i = 0;
-    while i < rows.len() {
-        let same = |r: &&Row| r.scenario == rows[i].scenario && r.tap == rows[i].tap;
-        let group: Vec<&Row> = rows[i..].iter().take_while(same).collect();
-        line(&group);
-        i += group.len();
+    for group in rows.chunk_by(|a, b| (a.name(), a.tap) == (b.name(), b.tap)) {
+        // Of what was derived, only what needs a look.
+        if group.iter().any(|r| r.variant.is_none() || !r.good()) {
+            line(&group[0].name(), &group.iter().collect::<Vec<_>>());
+        }
+    }
+    for variant in Variant::ALL {
+        for tap in [Tap::Client, Tap::Server, Tap::Both] {
+            let group: Vec<&Row> =
+                rows.iter().filter(|r| r.variant == Some(variant) && r.tap == tap).collect();
+            if !group.is_empty() {
+                line(&format!("all+{}", variant.name()), &group);
+            }
+        }
     }
     println!();
+    let plain = || rows.iter().filter(|r| r.variant.is_none());
     for (name, taps) in [("one tap", &[Tap::Client, Tap::Server][..]), ("both taps and logs", &[Tap::Both])] {
-        let sum = sum(rows.iter().filter(|r| taps.contains(&r.tap)));
+        let sum = sum(plain().filter(|r| taps.contains(&r.tap)));
         println!("== {name}");
         for (what, table) in text::tables(&sum) {
             if table.total() > 0 {
@@ -66,7 +77,7 @@ pub fn sum<'a>(rows: impl Iterator<Item = &'a Row>) -> Score {
     all
 }
 
-fn line(group: &[&Row]) {
+fn line(name: &str, group: &[&Row]) {
     let first = group[0];
     let s = sum(group.iter().copied());
     let rivals: Vec<&Rivals> = group.iter().filter_map(|r| r.rivals.as_ref()).collect();
@@ -93,8 +104,8 @@ fn line(group: &[&Row]) {
     };
     let causes = if first.tap == Tap::Both { Confusion::default() } else { s.causes.clone() };
     println!(
-        "{:<22} {:<6} {:>5}  {:>13} {:>7}  {:>11} {:>9} {:>9} {:>9}  {:>13} {:>12} {:>12}",
-        first.scenario,
+        "{:<30} {:<6} {:>5}  {:>13} {:>7}  {:>11} {:>9} {:>9} {:>9}  {:>13} {:>12} {:>12}",
+        name,
         first.tap.to_string(),
         group.len(),
         of(&ours),
