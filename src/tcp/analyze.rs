@@ -10,7 +10,8 @@ use crate::decode::Segment;
 use crate::flow::hygiene::{self, IdOrder};
 use crate::flow::{Incarnation, Packet, Trace, Twin, tap};
 use crate::model::tcp::{HalfStats, Hole, Owner, SegmentClass, Stall, StallCause, StallDetail};
-use crate::model::{Dir, Ns, PerDir, Span, StreamRange, Ts};
+use crate::model::{Dir, FrameNo, Ns, PerDir, Span, StreamRange, Ts};
+use std::collections::HashSet;
 
 /// Analyses one connection incarnation. `capture_end`: time stamp of the capture's last frame, of
 /// whatever connection; a wait that is open then is a stall, too.
@@ -96,9 +97,13 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
         trace.packets.iter().map(|p| p.ts).min().unwrap_or_default(),
         trace.packets.iter().map(|p| p.ts).max().unwrap_or_default(),
     );
+    // What the file has twice went by once.
+    let copies = trace.packets.iter().filter(|p| matches!(p.twin, Twin::Capture(_)));
+    let copies: HashSet<FrameNo> = copies.map(|p| p.frame).collect();
     let marks = both(|d| {
         let from_client = |s: &&Segment| (s.src == inc.client) == (d == Dir::C2s);
-        inc.segments.iter().filter(from_client).map(PacketMark::of).collect()
+        let once = inc.segments.iter().filter(|s| !copies.contains(&s.frame));
+        once.filter(from_client).map(PacketMark::of).collect()
     });
     let mut segments: Vec<_> = halves.c2s.records.into_iter().chain(halves.s2c.records).collect();
     segments.sort_by_key(|r| r.frame);

@@ -10,7 +10,7 @@ mod tcp;
 mod real;
 
 use syncscope::lab::scenario::Scenario;
-use syncscope::model::tcp::LossWhere;
+use syncscope::model::tcp::{LossWhere, SegmentClass};
 use syncscope::model::{Dir, Ns, PerDir, Ts};
 use syncscope::report::{Comparison, LossProof, MissingWhy, PairedBy, Report};
 use tap::{Chance, compare, gso, nat, renumber};
@@ -260,6 +260,25 @@ fn what_a_capture_missed_is_no_loss_of_the_network() {
         let unsaid: Lost = want.iter().filter(|l| !told.contains(l)).copied().collect();
         assert_eq!(unsaid, [], "seed {seed}: lost, and not said");
         assert!(c.missing.iter().any(|m| m.input == 0) && c.missing.iter().any(|m| m.input == 1));
+    }
+}
+
+/// A packet that a file has twice was none that two taps could tell from others: nothing that the sender's tap knew of it
+/// was believed, and the clocks rested on other evidence.
+#[test]
+fn two_captures_with_every_frame_twice_say_what_they_say_with_each_once() {
+    let twice = |all: &[tap::Seen]| all.iter().flat_map(|s| [s.clone(), s.clone()]).collect::<Vec<_>>();
+    for seed in 0..6 {
+        let t = Talk { stamps: seed % 2 == 0, ..Talk::default() };
+        let p = talk(&scenario(seed, &BAD.replace("duplicate = 0.01", "")), t, START);
+        let labels = |r: &Report| {
+            let real = r.segments.iter().filter(|s| s.class != SegmentClass::CaptureDuplicate);
+            real.map(|s| (s.input, s.ts, s.range(), s.class)).collect::<Vec<_>>()
+        };
+        let (once, again) = (compare(&p.client, &p.server), compare(&twice(&p.client), &twice(&p.server)));
+        assert!(labels(&once).len() > 10, "seed {seed}");
+        assert_eq!(labels(&once), labels(&again), "seed {seed}");
+        assert_eq!(said(&once), said(&again), "seed {seed}");
     }
 }
 
