@@ -122,7 +122,8 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     w.holes.retain(|h| !any_overlap(&shown, h.range));
     w.holes.sort_by_key(|h| (h.birth, h.range.start));
 
-    let first = half.coverage.iter().next().map(|(r, _)| r.start);
+    // What a repair fills below the first new bytes was sent before the capture began.
+    let first = half.records.iter().find(|r| r.class == SegmentClass::New).map(|r| r.range().start);
     if let (Some(first), Some(una)) = (first, w.score.una) {
         w.unseen = half.coverage.gaps(StreamRange::new(first, una));
         // A FIN or SYN number alone is not worth a loss, a probe's byte neither.

@@ -3,7 +3,7 @@
 use super::script::trace;
 use super::{HELLO, causes, classes, with};
 use syncscope::model::Dir;
-use syncscope::model::tcp::{Filler, SegmentClass, TapPosition};
+use syncscope::model::tcp::{Filler, LossWhere, SegmentClass, TapPosition};
 
 /// A trace with every packet twice, 20 µs apart.
 fn doubled(text: &str) -> String {
@@ -83,6 +83,22 @@ fn what_fills_a_hole_is_a_packet_not_its_second_copy_in_the_file() {
     let filler = |text: &str| trace(text).holes[0].filler;
     assert_eq!(filler(&text), Some(Filler::Retransmission));
     assert_eq!(filler(&doubled(&text)), filler(&text));
+}
+
+#[test]
+fn what_was_sent_before_the_capture_began_is_nothing_that_it_missed() {
+    let c = trace(
+        "0.000 c 5001:6001 ts 100,50
+         0.001 c 6001:7001 ts 101,50
+         0.005 s ack 1001 sack 2001:3001 ts 60,90
+         0.010 c 1001:2001 ts 110,60
+         0.011 c 3001:4001 ts 111,60
+         0.050 s ack 7001 ts 100,111
+         0.051 c 7001:8001 ts 151,100
+         0.090 s ack 8001 ts 140,151",
+    );
+    let missed: Vec<_> = c.losses.iter().filter(|l| l.location == LossWhere::Capture).collect();
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 #[test]
