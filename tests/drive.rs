@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use syncscope::capture::live::{LiveCapture, LiveOptions};
+use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::drive::tree::{TreeSpec, make_tree};
 use syncscope::drive::{
     Busy, DriveError, LiveRun, Mode, Observer, Progress, RunEnd, RunRecord, ServeOptions, Server,
@@ -256,7 +257,7 @@ fn may_capture(name: &str) -> bool {
 /// Payload bytes of each direction of the only connection in a capture, and whether it ends with FINs.
 fn captured(path: &Path) -> (SocketAddr, u64, u64, String) {
     let mut source = syncscope::capture::file::open(path).unwrap();
-    let input = syncscope::cli::analysis::read_capture(&mut *source, None).unwrap();
+    let input = read_capture(&mut *source, None, Reading::everything()).unwrap();
     assert_eq!(input.connections.len(), 1, "the data connection and no other");
     let c = &input.connections[0];
     assert!(c.handshake, "captured from its SYN on");

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use syncscope::capture::writer::{InterfaceInfo, PcapngWriter};
+use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::correlate::{BuildInputs, LogInput};
 use syncscope::diagnose::build;
 use syncscope::model::app::ClockOffset;
@@ -200,7 +201,7 @@ fn the_files_are_what_the_listings_say() {
 
 fn input(name: &str) -> syncscope::correlate::CaptureInput {
     let mut source = syncscope::capture::file::open(folder().join(name)).unwrap();
-    syncscope::cli::analysis::read_capture(&mut *source, None).unwrap()
+    read_capture(&mut *source, None, Reading::everything()).unwrap()
 }
 
 fn report(captures: &[&str]) -> Report {

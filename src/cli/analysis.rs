@@ -1,15 +1,14 @@
 //! From files to a report: the one path that `analyze`, `demo`, `sync` and `view` share.
 
 use super::CliError;
-use crate::capture::{self, CaptureError, FrameSource};
+use super::reading::{self, Reading};
+use crate::capture;
 use crate::correlate::{BuildInputs, CaptureInput, LogInput};
-use crate::decode::decode;
 use crate::diagnose::build;
-use crate::flow::Table;
 use crate::lab::units::Dur;
 use crate::model::app::ClockOffset;
-use crate::model::{AppLog, Ns, Side, Span, Ts};
-use crate::report::{InputFile, Quality, Report, RunInfo, Severity, record};
+use crate::model::{AppLog, Ns, Side};
+use crate::report::{Report, RunInfo, record};
 use crate::view;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -21,69 +20,6 @@ pub const SLOW_READ: &str = "100ms";
 pub fn duration(text: &str) -> Result<Ns, String> {
     let parsed = Dur::parse(text).map(|d| d.0);
     parsed.ok_or_else(|| format!("`{text}` is no duration; write 250ms, 1.5s or 800us"))
-}
-
-/// Reads a capture to its end and analyses every connection in it.
-///
-/// What can be read before a fault is analysed, and the fault becomes a note on the evidence. A
-/// source that gives no frame at all because of a fault is an error.
-pub fn read_capture(source: &mut dyn FrameSource, side: Option<Side>) -> Result<CaptureInput, CaptureError> {
-    let mut table = Table::new();
-    let mut input = CaptureInput { side, ..CaptureInput::default() };
-    let mut fault = None;
-    loop {
-        match source.next_frame() {
-            Ok(Some(frame)) => {
-                input.frames += 1;
-                let span = input.span.get_or_insert(Span { start: frame.ts, end: frame.ts });
-                span.start = span.start.min(frame.ts);
-                span.end = span.end.max(frame.ts);
-                table.push(decode(&frame));
-            }
-            Ok(None) => break,
-            Err(e) if input.frames == 0 => return Err(e),
-            Err(e) => {
-                fault = Some(e);
-                break;
-            }
-        }
-    }
-    let notes = source.notes();
-    input.name = notes.name;
-    input.dropped = notes.dropped;
-    input.tcp = table.segments();
-    input.skipped = table.skipped().clone();
-    let pieces = notes.pieces.into_iter();
-    input.files =
-        pieces.map(|p| InputFile { name: p.name, frames: p.frames, first_frame: p.first_frame }).collect();
-    let mut note = |code: &str, severity, count, message: String| {
-        input.quality.push(Quality { input: None, code: code.to_owned(), severity, count, message });
-    };
-    if let Some(at) = notes.cut_at {
-        let message = format!("the file ends inside a record at byte {at}; what comes before is analysed");
-        note("cut-file", Severity::Warning, 1, message);
-    }
-    for r in notes.remarks {
-        note(&r.code, if r.severe { Severity::Warning } else { Severity::Info }, r.count, r.message);
-    }
-    if let Some(e) = fault {
-        let message = format!("reading stopped after frame {}: {e}", input.frames);
-        note("broken-file", Severity::Error, 1, message);
-    }
-    if let Some(n) = notes.dropped.filter(|n| *n > 0) {
-        let message =
-            format!("the capturing kernel dropped {n} frames: what is missing may not be the network's loss");
-        note("capture-drops", Severity::Warning, n, message);
-    }
-    // Two processors that stamp packets of both directions differ by a few microseconds.
-    let (backwards, worst) = table.backwards();
-    if worst > Ns::from_micros(100) {
-        let message = format!("{backwards} time stamps are before their predecessor's, by up to {worst}");
-        note("time-backwards", Severity::Info, backwards, message);
-    }
-    let end = input.span.map_or(Ts::MAX, |s| s.end);
-    input.connections = table.finish().iter().map(|inc| crate::tcp::analyze(inc, end)).collect();
-    Ok(input)
 }
 
 /// What a run record is turned into a report with.
@@ -109,7 +45,9 @@ pub fn report_run(dir: &Path, view: RunView) -> Result<Report, CliError> {
     for (name, side) in [(record::CLIENT_CAPTURE, Side::Client), (record::SERVER_CAPTURE, Side::Server)] {
         let path = dir.join(name);
         if path.exists() {
-            match capture::file::open(&path).and_then(|mut s| read_capture(&mut *s, Some(side))) {
+            match capture::file::open(&path)
+                .and_then(|mut s| reading::read_capture(&mut *s, Some(side), Reading::everything()))
+            {
                 Ok(c) => captures.push(CaptureInput { name: name.to_owned(), ..c }),
                 // A run that has just begun has no frames yet.
                 Err(_) if view.live => {}

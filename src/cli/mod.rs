@@ -15,6 +15,7 @@ mod live;
 mod logs;
 mod offline;
 mod output;
+pub mod reading;
 pub mod score;
 mod serve;
 mod sync;

@@ -2,6 +2,7 @@
 
 use super::analysis::{self, SLOW_READ};
 use super::logs::{self, LogArgs, Opened};
+use super::reading::{Reading, read_capture};
 use super::view::{FailOn, OutputArgs};
 use super::{CliError, ColorWhen, Format, Outcome, graphs};
 use crate::capture;
@@ -9,6 +10,7 @@ use crate::correlate::{BuildInputs, CaptureInput};
 use crate::diagnose::build;
 use crate::model::Ns;
 use crate::report::{Report, record};
+use crate::tcp::Keep;
 use std::path::{Path, PathBuf};
 
 /// Options of every subcommand that explains files.
@@ -27,6 +29,9 @@ pub struct OfflineArgs {
     /// List every data segment, not only those that are not `new`.
     #[arg(long)]
     all_segments: bool,
+    /// Threads that analyse; the result is the same with any number. [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// Exit with 1 where a finding is at least this severe.
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
@@ -48,7 +53,12 @@ impl OfflineArgs {
         self.check(places)?;
         let logs = self.logs.open()?;
         let hints = logs::hints(&self.logs, &logs);
-        let read = |p: &Place| analysis::read_capture(&mut *capture::file::open_all(p, &hints)?, None);
+        // A second capture and logs are joined by bytes and packets, and graphs show each of them.
+        let everything =
+            places.len() > 1 || !logs.is_empty() || self.all_segments || self.form() == Format::Xplot;
+        let keep = if everything { Keep::Everything } else { Keep::Evidence };
+        let how = Reading { keep, jobs: self.jobs() };
+        let read = |p: &Place| read_capture(&mut *capture::file::open_all(p, &hints)?, None, how);
         let captures = places.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Evidence { captures, logs })
     }
@@ -79,6 +89,10 @@ impl OfflineArgs {
 
     fn form(&self) -> Format {
         self.output.form(self.format)
+    }
+
+    fn jobs(&self) -> usize {
+        self.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
     }
 
     /// Ties the logs to the connections, and draws the conclusions.

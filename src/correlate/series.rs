@@ -1,8 +1,6 @@
 //! Values over time for drawing, in equal buckets.
 
 use super::align::{Flow, World, dir_of};
-use super::sight::is_copy;
-use crate::model::tcp::SegmentClass;
 use crate::model::{AppOp, Dir, Ns, Span, Ts};
 use crate::report::{Series, SeriesKind};
 
@@ -89,27 +87,22 @@ fn packets(grid: &Grid, f: &Flow, t: &super::TapView, dir: Dir, out: &mut Vec<Se
     let mut resent = grid.series(SeriesKind::Resent, f, dir, t.input, 0);
     let mut flight = grid.series(SeriesKind::InFlight, f, dir, t.input, -1);
     let mut rtt = grid.series(SeriesKind::Rtt, f, dir, t.input, -1);
-    let (mut top, mut acks) = (0_i64, t.conn.acks[dir].iter().peekable());
-    let mut acked = 1_i64;
-    for s in t.conn.segments.iter().filter(|s| s.dir == dir && is_copy(s.class)) {
-        while let Some(a) = acks.next_if(|a| a.ts <= s.ts) {
-            acked = acked.max(a.ack.0);
-        }
-        let again = s.class == SegmentClass::Retransmission;
-        let Some(i) = grid.bucket(s.ts) else { continue };
-        let into = if again { &mut resent } else { &mut fresh };
-        if let Some(v) = into.values.get_mut(i) {
-            *v += if again { 1 } else { i64::from(s.len) };
-        }
-        top = top.max(s.range().end.0);
-        if let Some(v) = flight.values.get_mut(i) {
-            *v = (*v).max(top.saturating_sub(acked).max(0));
-        }
-    }
-    for r in &t.conn.rtt[dir] {
-        if let Some(v) = grid.bucket(r.ts).and_then(|i| rtt.values.get_mut(i)) {
-            *v = (*v).max(r.rtt.0);
-        }
+    for b in &t.conn.curves[dir].buckets {
+        // A bucket that began just before the first packet holds it.
+        let Some(i) = grid.bucket(b.start.max(grid.start)) else { continue };
+        let add = |s: &mut Series, v: i64| {
+            if let Some(old) = s.values.get_mut(i) {
+                *old = if s.kind == SeriesKind::Bytes || s.kind == SeriesKind::Resent {
+                    *old + v
+                } else {
+                    v.max(*old)
+                };
+            }
+        };
+        add(&mut fresh, i64::try_from(b.bytes).unwrap_or(i64::MAX));
+        add(&mut resent, i64::from(b.resent));
+        add(&mut flight, b.flight.map_or(-1, |f| i64::try_from(f).unwrap_or(i64::MAX)));
+        add(&mut rtt, b.rtt.map_or(-1, |r| r.0));
     }
     let something = |s: &Series| s.values.iter().any(|&v| v > 0);
     out.extend([fresh, rtt, resent, flight].into_iter().filter(something));

@@ -50,6 +50,7 @@ pub(super) fn connection(c: &mut Connection, by: &Clock, seq: PerDir<i64>) {
         }
     }
     for dir in Dir::BOTH {
+        c.curves[dir].buckets.iter_mut().for_each(|b| at(&mut b.start, by));
         for a in &mut c.acks[dir] {
             at(&mut a.ts, by);
             a.ack = a.ack.plus(seq[dir]);
@@ -94,6 +95,7 @@ pub(super) fn turn(c: &mut Connection) {
     c.holes.iter_mut().for_each(|h| h.dir = h.dir.flip());
     c.stalls.iter_mut().for_each(|s| s.dir = s.dir.flip());
     swap(&mut c.halves);
+    swap(&mut c.curves);
     swap(&mut c.acks);
     swap(&mut c.rtt);
     swap(&mut c.isn);

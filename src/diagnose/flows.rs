@@ -14,6 +14,9 @@ fn report((f, t): (&crate::correlate::Flow, &crate::correlate::TapView)) -> Flow
     let mut segments: BTreeMap<String, u64> = BTreeMap::new();
     let mut retransmissions: BTreeMap<String, u64> = BTreeMap::new();
     let mut spurious = 0;
+    if t.conn.ordinary > 0 {
+        segments.insert(SegmentClass::New.as_str().to_owned(), t.conn.ordinary);
+    }
     for s in &t.conn.segments {
         *segments.entry(s.class.as_str().to_owned()).or_default() += 1;
         if s.class == SegmentClass::Retransmission {

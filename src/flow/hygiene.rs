@@ -4,9 +4,12 @@
 //! numbers only. Here a copy must agree in everything that its sender wrote, the IP ID included.
 
 use super::trace::{Packet, Trace, Twin};
+use crate::model::hash::Ready;
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Whether IPv4 identifications tell the order of sending, learnt for each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,38 +88,29 @@ impl IdOrder {
     }
 }
 
-/// What every true copy shares.
-#[derive(PartialEq, Eq, Hash)]
-struct Identity {
-    dir: Dir,
-    seq: i64,
-    ack: Option<i64>,
-    len: u32,
-    flags: u16,
-    window: u16,
-    timestamps: Option<(u32, u32)>,
-    ip_id: Option<u16>,
-    checksum: u16,
-    sacks: [StreamRange; 4],
-    dsack: Option<StreamRange>,
+/// Everything that its sender wrote into two packets is the same.
+fn same(a: &Packet, b: &Packet) -> bool {
+    (a.dir, a.seq, a.ack, a.len, a.flags.0) == (b.dir, b.seq, b.ack, b.len, b.flags.0)
+        && (a.raw_window, a.timestamps, a.ip_id, a.checksum)
+            == (b.raw_window, b.timestamps, b.ip_id, b.checksum)
+        && (a.sack, a.dsack) == (b.sack, b.dsack)
 }
 
-impl Identity {
-    fn of(p: &Packet) -> Identity {
-        Identity {
-            dir: p.dir,
-            seq: p.seq.0,
-            ack: p.ack.map(|a| a.0),
-            len: p.len,
-            flags: p.flags.0,
-            window: p.raw_window,
-            timestamps: p.timestamps,
-            ip_id: p.ip_id,
-            checksum: p.checksum,
-            sacks: p.sack,
-            dsack: p.dsack,
-        }
-    }
+/// A number that equal packets share, and others hardly ever.
+fn digest(p: &Packet, seed: u64) -> u64 {
+    let mut b = [0; 36];
+    let ack = p.ack.map_or(i64::MIN, |a| a.0);
+    let (val, ecr) = p.timestamps.unwrap_or_default();
+    b[..8].copy_from_slice(&p.seq.0.to_le_bytes());
+    b[8..16].copy_from_slice(&ack.to_le_bytes());
+    b[16..20].copy_from_slice(&p.len.to_le_bytes());
+    b[20..24].copy_from_slice(&val.to_le_bytes());
+    b[24..28].copy_from_slice(&ecr.to_le_bytes());
+    b[28..30].copy_from_slice(&p.flags.0.to_le_bytes());
+    b[30..32].copy_from_slice(&p.raw_window.to_le_bytes());
+    b[32..34].copy_from_slice(&p.ip_id.unwrap_or_default().to_le_bytes());
+    b[34..].copy_from_slice(&p.checksum.to_le_bytes());
+    xxh3_64_with_seed(&b, seed ^ u64::from(p.dir == Dir::C2s))
 }
 
 /// Without a useful IP ID, two identical data segments this close are one: no sender repeats faster.
@@ -128,12 +122,18 @@ const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
 
 /// Finds packets that are copies of earlier ones and marks them; returns how many the capture made.
 pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
-    let mut first: HashMap<Identity, usize> = HashMap::with_capacity(trace.packets.len());
+    // A seed of its own: nobody can prepare packets whose numbers collide.
+    let seed = RandomState::new().hash_one(0);
+    let mut newest: HashMap<u64, usize, Ready> =
+        HashMap::with_capacity_and_hasher(trace.packets.len(), Ready::default());
     // (copy, original, seen from another vantage point)
     let mut twins: Vec<(usize, usize, bool)> = Vec::new();
     for (i, p) in trace.packets.iter().enumerate() {
-        let Some(j) = first.insert(Identity::of(p), i) else { continue };
+        let Some(j) = newest.insert(digest(p, seed), i) else { continue };
         let o = &trace.packets[j];
+        if !same(p, o) {
+            continue;
+        }
         let apart = p.ts.since(o.ts);
         let close = Ns(apart.0.saturating_abs());
         let elsewhere = p.link_key != o.link_key || p.interface != o.interface || p.ttl != o.ttl;
@@ -205,7 +205,8 @@ fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
     let both = copies.c2s > 0 && copies.s2c > 0;
     let wholesale = Dir::BOTH.iter().any(|&d| copies[d] * 5 > total(d) && copies[d] > 1);
     // A receiver that can report duplicates and did not got only one.
-    let silent =
-        Dir::BOTH.iter().any(|&d| !carried[d].is_empty() && trace.sack_permitted[d.flip()] == Some(true));
+    let silent = Dir::BOTH
+        .iter()
+        .any(|&d| !carried[d].is_empty() && trace.known.sack_permitted[d.flip()] == Some(true));
     both || wholesale || silent
 }

@@ -11,5 +11,5 @@ pub mod table;
 pub mod tap;
 pub mod trace;
 
-pub use table::{Incarnation, Table};
+pub use table::{Batch, Incarnation, Table};
 pub use trace::{Packet, Trace, Twin};

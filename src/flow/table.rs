@@ -1,11 +1,19 @@
-//! The flow table: segments of one conversation, cut into incarnations.
+//! The flow table: segments of one conversation, cut into incarnations, handed on in batches so that what waits here
+//! stays bounded.
 
 use crate::decode::{Decoded, IcmpError, Segment};
+use crate::model::hash::Seeded;
 use crate::model::{FlowId, Ns, Seq, Ts};
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 
-/// Everything that was captured of one connection incarnation, in capture order.
+/// Segments of one connection that make a batch, at most.
+const BATCH: usize = 8192;
+/// A connection that is over may still hear a late packet within this.
+const LINGER: Ns = Ns::from_secs(2);
+
+/// What was captured of one connection incarnation, in capture order: all of it, or the part since the last batch.
 #[derive(Clone, Debug)]
 pub struct Incarnation {
     /// Its number, by first appearance.
@@ -20,16 +28,42 @@ pub struct Incarnation {
     pub icmp: Vec<IcmpError>,
 }
 
-/// Collects segments; hands out incarnations at the end.
+/// A part of an incarnation.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its segments since the last batch, and what is known of it by now.
+    pub part: Incarnation,
+    /// Nothing of it comes any more: it is over, and the table needed its room.
+    pub over: bool,
+}
+
+/// Collects segments, and hands out incarnations at the end; those of a bounded table in batches before.
 #[derive(Debug, Default)]
 pub struct Table {
-    open: HashMap<(SocketAddr, SocketAddr), Slot>,
-    flows: Vec<Incarnation>,
+    open: HashMap<Key, Slot, Seeded>,
+    flows: Vec<Life>,
+    /// Segments that may wait here; none: any number.
+    room: Option<usize>,
+    /// Segments that do.
+    held: usize,
+    /// Incarnations that have some, and others that had some when the list was last cleared.
+    listed: Vec<usize>,
+    ready: VecDeque<Batch>,
+    late: u64,
     last: Option<Ts>,
     backwards: u64,
     worst_step_back: Ns,
     tcp: u64,
     skipped: BTreeMap<String, u64>,
+}
+
+/// One incarnation and its place in the table.
+#[derive(Debug)]
+struct Life {
+    part: Incarnation,
+    listed: bool,
+    /// Put away.
+    over: bool,
 }
 
 /// The newest incarnation of a 4-tuple. `isn` is kept for each of the two addresses in key order.
@@ -43,10 +77,35 @@ struct Slot {
     oriented: bool,
 }
 
+/// Both addresses of a connection, the lower one first, and whether they are of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key([u8; 37]);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        h.write(&self.0);
+    }
+}
+
 impl Table {
-    /// An empty one.
+    /// An empty one that keeps everything to the end.
     pub fn new() -> Table {
         Table::default()
+    }
+
+    /// An empty one in which at most about `room` segments wait.
+    pub fn bounded(room: usize) -> Table {
+        Table { room: Some(room.max(1)), ..Table::default() }
+    }
+
+    /// The next batch that is ready; take them all after each [`Table::push`].
+    pub fn batch(&mut self) -> Option<Batch> {
+        self.ready.pop_front()
+    }
+
+    /// Segments that came after their connection was over and put away.
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// Takes what one frame held.
@@ -55,7 +114,7 @@ impl Table {
             Decoded::Tcp(s) => self.segment(s),
             Decoded::Icmp(e) => {
                 if let Some(slot) = self.open.get(&key(e.src, e.dst).0) {
-                    self.flows[slot.index].icmp.push(e);
+                    self.flows[slot.index].part.icmp.push(e);
                 }
             }
             Decoded::Skip(why) => *self.skipped.entry(why.to_string()).or_default() += 1,
@@ -77,9 +136,9 @@ impl Table {
         (self.backwards, self.worst_step_back)
     }
 
-    /// The incarnations, in order of first appearance.
+    /// The incarnations, in order of first appearance; of a bounded table, the rest of those not yet put away.
     pub fn finish(self) -> Vec<Incarnation> {
-        self.flows
+        self.flows.into_iter().filter(|l| !l.over).map(|l| l.part).collect()
     }
 
     fn segment(&mut self, s: Segment) {
@@ -98,14 +157,15 @@ impl Table {
                 let index = self.flows.len();
                 let (client, server) = roles(&s);
                 let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
-                self.flows.push(Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() });
+                let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
+                self.flows.push(Life { part, listed: false, over: false });
                 let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false, oriented: false };
                 self.open.entry(key).insert_entry(slot).into_mut()
             }
         };
         if s.flags.syn() {
             slot.isn[side] = Some(s.seq);
-            let inc = &mut self.flows[slot.index];
+            let inc = &mut self.flows[slot.index].part;
             // A SYN that comes after the SYN-ACK in the file still says who connected.
             if !s.flags.ack() && !slot.oriented {
                 slot.oriented = true;
@@ -114,7 +174,63 @@ impl Table {
         }
         slot.fin[side] |= s.flags.fin();
         slot.reset |= s.flags.rst();
-        self.flows[slot.index].segments.push(s);
+        let index = slot.index;
+        let life = &mut self.flows[index];
+        if life.over {
+            self.late += 1;
+            return;
+        }
+        life.part.segments.push(s);
+        let Some(room) = self.room else { return };
+        let waiting = life.part.segments.len();
+        self.held += 1;
+        if !std::mem::replace(&mut life.listed, true) {
+            self.listed.push(index);
+        }
+        if waiting >= BATCH {
+            self.hand_on(index, false);
+        } else if self.held > room {
+            self.make_room(room, s.ts);
+        }
+    }
+
+    fn hand_on(&mut self, index: usize, over: bool) {
+        let life = &mut self.flows[index];
+        life.over = over;
+        let inc = &mut life.part;
+        self.held -= inc.segments.len();
+        let part = Incarnation {
+            segments: std::mem::take(&mut inc.segments),
+            icmp: std::mem::take(&mut inc.icmp),
+            ..*inc
+        };
+        self.ready.push_back(Batch { part, over });
+    }
+
+    /// Hands on the connections that have been quiet for longest; those that are over for good.
+    fn make_room(&mut self, room: usize, now: Ts) {
+        let mut all = std::mem::take(&mut self.listed);
+        all.retain(|&i| {
+            self.flows[i].listed = !self.flows[i].part.segments.is_empty();
+            self.flows[i].listed
+        });
+        let newest = |i: usize| self.flows[i].part.segments.last().map(|s| s.ts);
+        all.sort_unstable_by_key(|&i| (newest(i), i));
+        for index in all {
+            if self.held <= room / 2 {
+                self.listed.push(index);
+                continue;
+            }
+            let inc = &self.flows[index].part;
+            let quiet = inc.segments.last().is_none_or(|s| now.since(s.ts) > LINGER);
+            let ended = match self.open.get(&key(inc.client, inc.server).0) {
+                // Another life of the same addresses may have begun.
+                Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
+                None => true,
+            };
+            self.flows[index].listed = false;
+            self.hand_on(index, quiet && ended);
+        }
     }
 }
 
@@ -135,8 +251,20 @@ impl Slot {
 }
 
 /// The same key for both directions, and which of its two addresses `src` is.
-fn key(src: SocketAddr, dst: SocketAddr) -> ((SocketAddr, SocketAddr), usize) {
-    if src <= dst { ((src, dst), 0) } else { ((dst, src), 1) }
+fn key(src: SocketAddr, dst: SocketAddr) -> (Key, usize) {
+    let mut k = [0; 37];
+    k[36] = u8::from(src.is_ipv6());
+    let turned = src > dst;
+    let (low, high) = if turned { (dst, src) } else { (src, dst) };
+    for (half, a) in k[..36].chunks_exact_mut(18).zip([low, high]) {
+        let ip = match a.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        half[..16].copy_from_slice(&ip.octets());
+        half[16..].copy_from_slice(&a.port().to_be_bytes());
+    }
+    (Key(k), usize::from(turned))
 }
 
 /// Client and server as the first segment tells: the SYN's sender, the SYN-ACK's receiver, else the

@@ -1,6 +1,5 @@
-//! One incarnation with direction, unwrapped sequence numbers and scaled windows.
+//! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
-use super::table::Incarnation;
 use crate::decode::{IcmpError, Segment, TcpFlags};
 use crate::model::{Dir, FlowId, FrameNo, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::net::SocketAddr;
@@ -81,17 +80,17 @@ impl Packet {
     }
 }
 
-/// One connection incarnation, ready for analysis.
+/// What a stretch of a connection rests on: its name, and what the packets before it have settled.
 #[derive(Clone, Debug)]
-pub struct Trace {
+pub struct Known {
     /// Its number.
     pub flow: FlowId,
     /// Who connected.
     pub client: SocketAddr,
     /// Who listened.
     pub server: SocketAddr,
-    /// Packets in capture order.
-    pub packets: Vec<Packet>,
+    /// ICMP errors about it.
+    pub icmp: Vec<IcmpError>,
     /// The SYN of each direction was seen.
     pub syn: PerDir<bool>,
     /// MSS that each direction's SYN announced (it limits the *other* direction's segments).
@@ -100,19 +99,60 @@ pub struct Trace {
     pub wscale: PerDir<Option<u8>>,
     /// SACK permitted by each direction's SYN; none without a SYN.
     pub sack_permitted: PerDir<Option<bool>>,
-    /// ICMP errors about it.
-    pub icmp: Vec<IcmpError>,
-    /// Packets with cut headers.
-    pub cut: u64,
-    /// SACK blocks that name bytes outside the receiver's window: a middlebox renumbers the stream
-    /// and not its SACKs.
-    pub foreign_sacks: u64,
+    /// Largest payload of each direction.
+    pub largest: PerDir<u32>,
+    /// Each direction puts time stamps into its data.
+    pub stamped: PerDir<bool>,
+    /// Each direction has packets.
+    pub seen: PerDir<bool>,
+    /// Each direction has said goodbye.
+    pub fin: PerDir<bool>,
+    numbers: PerDir<Numbering>,
+    widest: PerDir<u64>,
+}
+
+impl Known {
+    /// Nothing but the name.
+    pub fn nothing(flow: FlowId, client: SocketAddr, server: SocketAddr) -> Known {
+        Known {
+            flow,
+            client,
+            server,
+            icmp: Vec::new(),
+            syn: PerDir::default(),
+            mss: PerDir::default(),
+            wscale: PerDir::default(),
+            sack_permitted: PerDir::default(),
+            largest: PerDir::default(),
+            stamped: PerDir::default(),
+            seen: PerDir::default(),
+            fin: PerDir::default(),
+            numbers: PerDir::default(),
+            widest: PerDir::default(),
+        }
+    }
+
     /// Raw sequence number that relative 0 stands for, of each sender.
-    pub isn: PerDir<Seq>,
+    pub fn isn(&self) -> PerDir<Seq> {
+        let isn = |d: Dir| self.numbers[d].isn.unwrap_or_default();
+        PerDir { c2s: isn(Dir::C2s), s2c: isn(Dir::S2c) }
+    }
+}
+
+/// A stretch of one connection, ready for analysis.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// What holds for the whole connection, as far as its packets have shown it.
+    pub known: Known,
+    /// Packets in capture order.
+    pub packets: Vec<Packet>,
+    /// Packets with SACK blocks that name bytes outside the receiver's window, once for each: a middlebox renumbers
+    /// the stream and not its SACKs.
+    pub foreign_sacks: Vec<usize>,
 }
 
 /// One direction's numbering while the trace is built.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Numbering {
     isn: Option<Seq>,
     newest: RelSeq,
@@ -130,45 +170,33 @@ impl Numbering {
 }
 
 impl Trace {
-    /// Orients and numbers the segments of one incarnation.
-    pub fn new(inc: &Incarnation) -> Trace {
-        let dir_of = |s: &Segment| if s.src == inc.client { Dir::C2s } else { Dir::S2c };
-        let mut t = Trace {
-            flow: inc.flow,
-            client: inc.client,
-            server: inc.server,
-            packets: Vec::with_capacity(inc.segments.len()),
-            syn: PerDir::default(),
-            mss: PerDir::default(),
-            wscale: PerDir::default(),
-            sack_permitted: PerDir::default(),
-            icmp: inc.icmp.clone(),
-            cut: inc.segments.iter().filter(|s| s.cut).count() as u64,
-            foreign_sacks: 0,
-            isn: PerDir::default(),
-        };
-        let mut numbers: PerDir<Numbering> = PerDir::default();
+    /// Orients and numbers the segments of a connection that come after what is known.
+    pub fn new(mut known: Known, segments: &[Segment]) -> Trace {
+        let client = known.client;
+        let dir_of = |s: &Segment| if s.src == client { Dir::C2s } else { Dir::S2c };
+        let mut packets = Vec::with_capacity(segments.len());
+        let mut foreign_sacks = Vec::new();
         // Handshake facts first: they hold for packets that the file has before the SYN, too.
-        for s in inc.segments.iter().filter(|s| s.flags.syn()) {
+        for s in segments.iter().filter(|s| s.flags.syn()) {
             let d = dir_of(s);
-            t.syn[d] = true;
-            t.mss[d] = s.options.mss.or(t.mss[d]);
-            t.wscale[d] = s.options.wscale.or(t.wscale[d]);
-            t.sack_permitted[d] = Some(s.options.sack_permitted || t.sack_permitted[d] == Some(true));
-            numbers[d].isn.get_or_insert(s.seq);
+            known.syn[d] = true;
+            known.mss[d] = s.options.mss.or(known.mss[d]);
+            known.wscale[d] = s.options.wscale.or(known.wscale[d]);
+            known.sack_permitted[d] = Some(s.options.sack_permitted || known.sack_permitted[d] == Some(true));
+            known.numbers[d].isn.get_or_insert(s.seq);
         }
-        let scaling = t.syn.c2s && t.syn.s2c;
+        let scaling = known.syn.c2s && known.syn.s2c;
         let scale = |d: Dir| -> Option<u8> {
-            match (scaling, t.wscale.c2s, t.wscale.s2c) {
+            match (scaling, known.wscale.c2s, known.wscale.s2c) {
                 // RFC 7323 §2.2: in force only when both SYNs carry it.
-                (true, Some(_), Some(_)) => t.wscale[d],
+                (true, Some(_), Some(_)) => known.wscale[d],
                 (true, ..) => Some(0),
                 (false, ..) => None,
             }
         };
         let scales = PerDir { c2s: scale(Dir::C2s), s2c: scale(Dir::S2c) };
-        let mut widest: PerDir<u64> = PerDir::default();
-        for s in &inc.segments {
+        let Known { numbers, widest, largest, stamped, seen, fin, .. } = &mut known;
+        for (i, s) in segments.iter().enumerate() {
             let dir = dir_of(s);
             let seq = numbers[dir].unwrap(s.seq);
             let back = &mut numbers[dir.flip()];
@@ -212,14 +240,18 @@ impl Trace {
                 let granted = p.window.unwrap_or(u64::from(s.window) << 14).max(1 << 16);
                 let reach = &mut widest[dir];
                 *reach = granted.max(*reach);
-                t.foreign_sacks += p.take_sacks(ack, *reach, blocks);
+                let foreign = p.take_sacks(ack, *reach, blocks);
+                foreign_sacks.extend(std::iter::repeat_n(i, foreign as usize));
                 back.newest = back.newest.max(ack);
             }
             numbers[dir].newest = numbers[dir].newest.max(p.range().end);
-            t.packets.push(p);
+            largest[dir] = largest[dir].max(p.len);
+            seen[dir] = true;
+            fin[dir] |= p.flags.fin();
+            stamped[dir] |= p.len > 0 && p.timestamps.is_some();
+            packets.push(p);
         }
-        t.isn = PerDir { c2s: numbers.c2s.isn.unwrap_or_default(), s2c: numbers.s2c.isn.unwrap_or_default() };
-        t
+        Trace { known, packets, foreign_sacks }
     }
 
     /// Payload and SYN/FIN packets of one direction that are no copies made by the capture.
@@ -230,12 +262,10 @@ impl Trace {
     /// The largest segment that `dir` may send: the other side's MSS option, less the timestamp
     /// option (RFC 9293 §3.7.1), or what was seen most.
     pub fn segment_size(&self, dir: Dir) -> u32 {
-        let announced = self.mss[dir.flip()].map(u32::from).filter(|&m| m >= 64);
-        let timestamps = self.packets.iter().any(|p| p.dir == dir && p.len > 0 && p.timestamps.is_some());
-        let largest = self.packets.iter().filter(|p| p.dir == dir).map(|p| p.len).max().unwrap_or(0);
+        let announced = self.known.mss[dir.flip()].map(u32::from).filter(|&m| m >= 64);
         match announced {
-            Some(m) => m - if timestamps { 12 } else { 0 },
-            None => largest.clamp(1, 1460),
+            Some(m) => m - if self.known.stamped[dir] { 12 } else { 0 },
+            None => self.known.largest[dir].clamp(1, 1460),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod app;
 pub mod calendar;
 pub mod flow;
 pub mod frame;
+pub mod hash;
 pub mod seq;
 pub mod tcp;
 pub mod time;

@@ -476,6 +476,18 @@ pub struct Limits {
     pub unknown: Ns,
 }
 
+impl std::ops::AddAssign for Limits {
+    fn add_assign(&mut self, o: Limits) {
+        self.application += o.application;
+        self.receive_window += o.receive_window;
+        self.recovery += o.recovery;
+        self.congestion_window += o.congestion_window;
+        self.send_buffer += o.send_buffer;
+        self.path_rate += o.path_rate;
+        self.unknown += o.unknown;
+    }
+}
+
 impl Limits {
     /// The parts with their names.
     pub fn parts(&self) -> [(&'static str, Ns); 7] {

@@ -8,6 +8,7 @@ use super::score::Score;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{Dir, RelSeq, StreamRange, Ts};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// One direction's acknowledgments.
@@ -19,10 +20,10 @@ pub struct Word {
     pub holes: Vec<Hole>,
     /// The scoreboard at the end.
     pub score: Score,
-    /// Duplicate ACKs.
-    pub dup_acks: u64,
-    /// Times that the window closed.
-    pub zero_windows: u64,
+    /// Packets that are duplicate ACKs.
+    pub dup_acks: Vec<usize>,
+    /// Packets that closed the window.
+    pub zero_windows: Vec<usize>,
     /// Bytes acknowledged that the capture never showed, each interval once.
     pub unseen: Vec<StreamRange>,
 }
@@ -32,10 +33,10 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     let mut w = Word::default();
     // By first number; disjoint, since each begins where all before it ended.
     let mut open: BTreeMap<RelSeq, Hole> = BTreeMap::new();
-    let fillers = Fillers::of(half);
+    let fillers = OnceCell::new();
     let mut closed = false;
     let mut nxt = RelSeq(0);
-    for p in &trace.packets {
+    for (i, p) in trace.packets.iter().enumerate() {
         if matches!(p.twin, Twin::Capture(_)) {
             continue;
         }
@@ -46,7 +47,7 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
         let Some(ack) = p.ack else { continue };
         let known = w.score.highest();
         let mut touched: Vec<RelSeq> = open.range(..ack).map(|(&k, _)| k).collect();
-        for b in p.sacks() {
+        for b in p.sacks().iter().filter(|_| !open.is_empty()) {
             touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
             touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
         }
@@ -59,9 +60,13 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
             }
         }
         let news = w.score.take(p, nxt);
-        w.dup_acks += u64::from(news.duplicate);
+        if news.duplicate {
+            w.dup_acks.push(i);
+        }
         if !p.flags.syn() && !p.flags.rst() {
-            w.zero_windows += u64::from(p.raw_window == 0 && !closed);
+            if p.raw_window == 0 && !closed {
+                w.zero_windows.push(i);
+            }
             closed = p.raw_window == 0;
         }
         let una = w.score.una.unwrap_or(ack);
@@ -77,7 +82,7 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
                 continue;
             }
             hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
-            let filler = fillers.find(half, hole.range, hole.birth, p.ts);
+            let filler = fillers.get_or_init(|| Fillers::of(half)).find(half, hole.range, hole.birth, p.ts);
             hole.death = Some(p.ts);
             hole.filler_frame = filler.map(|r| r.frame);
             hole.filler = Some(match filler.map(|r| r.class) {
@@ -95,7 +100,7 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
         for range in w.score.sacked.gaps(fresh) {
             let hole = Hole {
                 input: 0,
-                flow: trace.flow,
+                flow: trace.known.flow,
                 dir,
                 range,
                 birth: p.ts,

@@ -36,7 +36,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     // handshake alone where the receiver sends no data, is not the fastest there is.
     let far = sender_rtt.filter(|&r| r >= crate::flow::tap::OWN_HOST);
     let lag = far.map_or(Ns::ZERO, |r| r.scaled(19, 20));
-    let sack = trace.sack_permitted[dir.flip()] != Some(false);
+    let sack = trace.known.sack_permitted[dir.flip()] != Some(false);
     let mut answers =
         trace.packets.iter().filter(|p| p.dir != dir && !matches!(p.twin, Twin::Capture(_))).peekable();
     let mut rtt = rtt.iter().peekable();
@@ -233,8 +233,8 @@ struct PathMtu {
 
 impl PathMtu {
     fn of(trace: &Trace, dir: Dir, lag: Ns) -> PathMtu {
-        let sender = if dir == Dir::C2s { trace.client } else { trace.server };
-        let about = trace.icmp.iter().filter(|e| e.src == sender);
+        let sender = if dir == Dir::C2s { trace.known.client } else { trace.known.server };
+        let about = trace.known.icmp.iter().filter(|e| e.src == sender);
         let mut waiting: Vec<(Ts, u32)> = about.filter_map(|e| Some((e.ts + lag, e.mtu?))).collect();
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         PathMtu { waiting, told: None, headers: if sender.is_ipv6() { 60 } else { 40 } }

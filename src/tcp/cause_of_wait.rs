@@ -71,7 +71,7 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
         resends: some(resends.len() as u32),
         probes: some(probes),
         outstanding: wait.outstanding.then(|| wait.range.len().saturating_sub(wait.sacked)),
-        window: window_at(&cx.acks[wait.dir], wait.start).and_then(|a| a.window),
+        window: window_at(&cx.words[wait.dir].points, wait.start).and_then(|a| a.window),
         range: (!wait.range.is_empty()).then_some(wait.range),
         ..StallDetail::default()
     };
@@ -80,7 +80,7 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
     let mut f = Facts { cx, wait, records, first, resends, detail, mss };
     let (owner, cause, confidence) = f.decide()?;
     let mut evidence: Vec<FrameNo> = Vec::new();
-    if let Some(a) = window_at(&cx.acks[wait.dir], wait.start) {
+    if let Some(a) = window_at(&cx.words[wait.dir].points, wait.start) {
         evidence.push(a.frame);
     }
     let shown = if f.resends.is_empty() { &f.records } else { &f.resends };
@@ -90,7 +90,7 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
     evidence.dedup();
     Some(Stall {
         input: 0,
-        flow: cx.trace.flow,
+        flow: cx.trace.known.flow,
         dir: wait.dir,
         start: wait.start,
         end: wait.end,
@@ -126,7 +126,7 @@ impl Facts<'_> {
         if let Some(a) = self.handshake() {
             return Some(a);
         }
-        if !self.cx.seen[self.wait.dir.flip()] {
+        if !self.cx.trace.known.seen[self.wait.dir.flip()] {
             self.detail.needs = Some("a capture of both directions".to_owned());
             return Some((Owner::Capture, StallCause::Gap, 0.9));
         }
@@ -156,7 +156,7 @@ impl Facts<'_> {
 
     /// The receiver's window was closed, too small, or open again and not used.
     fn window(&mut self) -> Option<Answer> {
-        let acks = &self.cx.acks[self.wait.dir];
+        let acks = &self.cx.words[self.wait.dir].points;
         let span = self.wait.span();
         let closed = time_closed(acks, span);
         let reopened = acks[acks.partition_point(|a| a.ts < span.start)..]
@@ -190,7 +190,7 @@ impl Facts<'_> {
         if closed.scaled(2, 1) < span.len() {
             return None;
         }
-        let other = time_closed(&self.cx.acks[self.wait.dir.flip()], span);
+        let other = time_closed(&self.cx.words[self.wait.dir.flip()].points, span);
         if other.scaled(2, 1) > span.len() {
             return Some((Owner::Both, StallCause::Deadlock, 0.9));
         }
@@ -213,7 +213,7 @@ impl Facts<'_> {
     }
 
     fn small_window(&self) -> Option<Answer> {
-        let a = window_at(&self.cx.acks[self.wait.dir], self.wait.start)?;
+        let a = window_at(&self.cx.words[self.wait.dir].points, self.wait.start)?;
         let usable = a.ack.plus(i64::try_from(a.window?).ok()?).0.saturating_sub(self.wait.range.end.0);
         let tight = a.window? < self.mss && usable < self.mss.min(i64::MAX as u64) as i64;
         // A sender that waits for a larger window and at last fills the small one to the byte (RFC 9293
@@ -490,11 +490,11 @@ impl Facts<'_> {
             // answers.
             // Nor does one whose peer is not done asking: its window is closed, or it asks again.
             let asking = |r: &SegmentRecord| r.ts >= self.wait.start && r.class != SegmentClass::New;
-            let blocked =
-                window_at(&self.cx.acks[Dir::C2s], self.wait.until).is_some_and(|a| a.window == Some(0));
+            let blocked = window_at(&self.cx.words[Dir::C2s].points, self.wait.until)
+                .is_some_and(|a| a.window == Some(0));
             let done = !blocked && !other.iter().rev().take(8).any(asking);
             let asked = done && self.wait.end.is_none() && self.wait.dir == Dir::S2c && peer_after.is_some();
-            let heard = window_at(&self.cx.acks[Dir::C2s], self.wait.until).is_some_and(|a| {
+            let heard = window_at(&self.cx.words[Dir::C2s].points, self.wait.until).is_some_and(|a| {
                 a.ack >= self.cx.halves[Dir::C2s].nxt && self.wait.until.since(a.ts) >= Ns::from_secs(1)
             });
             return (asked && heard).then_some((Owner::SenderApp, StallCause::NoData, 0.5));
@@ -578,10 +578,10 @@ impl Facts<'_> {
         if smallest <= 500 {
             return None;
         }
-        if self.cx.trace.icmp.iter().any(|e| e.mtu.is_some()) {
+        if self.cx.trace.known.icmp.iter().any(|e| e.mtu.is_some()) {
             return Some(0.95);
         }
-        let acked = window_at(&self.cx.acks[self.wait.dir], self.wait.until).map(|a| a.ack);
+        let acked = window_at(&self.cx.words[self.wait.dir].points, self.wait.until).map(|a| a.ack);
         let half = &self.cx.halves[self.wait.dir];
         let through = |r: &&SegmentRecord| acked.is_some_and(|a| r.range().end <= a) && r.len > 0;
         let mut passed = half.records.iter().filter(through).peekable();

@@ -32,8 +32,8 @@ pub struct Half {
     pub holes: Vec<Hole>,
     /// One past the highest number sent.
     pub nxt: RelSeq,
-    /// Data that came after its own acknowledgment: the capture's order is wrong.
-    pub after_ack: u64,
+    /// Packets whose data came after its own acknowledgment: the capture's order is wrong.
+    pub after_ack: Vec<usize>,
 }
 
 /// No packet is under way for longer than this and overtaken by its own copy; an older IP ID then
@@ -127,7 +127,7 @@ impl Walk<'_> {
         self.half.records.push(SegmentRecord {
             input: 0,
             frame: p.frame,
-            flow: self.trace.flow,
+            flow: self.trace.known.flow,
             dir: self.dir,
             ts: p.ts,
             seq: p.seq,
@@ -225,7 +225,7 @@ impl Walk<'_> {
             self.open.insert(range.start, Open { hole: self.half.holes.len(), opener: i, left });
             self.half.holes.push(Hole {
                 input: 0,
-                flow: self.trace.flow,
+                flow: self.trace.known.flow,
                 dir: self.dir,
                 range,
                 birth: p.ts,
@@ -403,7 +403,7 @@ impl Walk<'_> {
             if self.score.has(r)
                 && since_ack.is_some_and(|d| d < self.sender_rtt.unwrap_or(Ns::from_millis(5)))
             {
-                self.half.after_ack += 1;
+                self.half.after_ack.push(i);
                 return SegmentClass::New;
             }
             return if self.score.has(r) { SegmentClass::Retransmission } else { SegmentClass::Undecided };

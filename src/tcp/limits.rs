@@ -18,6 +18,7 @@ use super::score::Score;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{Limits, SegmentClass};
 use crate::model::{Dir, Ns, RelSeq, Ts};
+use std::ops::Range;
 
 /// Fewer round trips than this show no habit.
 const HABIT: usize = 8;
@@ -78,9 +79,16 @@ struct Walk {
     sums: Limits,
 }
 
-/// Splits the time of `dir`. `rtt`: its round trips, `sender`: the lowest one from the tap to the sender. None
+/// Splits the time of `dir` in which the packets `own` came. `rtt`: its round trips, `sender`: the lowest one from the tap to the sender. None
 /// away from the sender, or where too little was sent.
-pub fn split(trace: &Trace, half: &Half, dir: Dir, rtt: &[RttSample], sender: Option<Ns>) -> Option<Limits> {
+pub fn split(
+    trace: &Trace,
+    own: &Range<usize>,
+    half: &Half,
+    dir: Dir,
+    rtt: &[RttSample],
+    sender: Option<Ns>,
+) -> Option<Limits> {
     let lowest = rtt.iter().map(|s| s.rtt).min()?;
     if sender?.scaled(4, 1) > lowest {
         return None;
@@ -117,7 +125,7 @@ pub fn split(trace: &Trace, half: &Half, dir: Dir, rtt: &[RttSample], sender: Op
             continue;
         }
         if let Some(t) = before {
-            let step = p.ts.since(t).max(Ns::ZERO);
+            let step = if own.contains(&i) { p.ts.since(t).max(Ns::ZERO) } else { Ns::ZERO };
             match w.limit() {
                 Some(sum) => *sum += step,
                 None => waiting += step,
@@ -277,8 +285,11 @@ fn grows(rounds: &[Round], i: usize, mss: i64) -> bool {
 fn even(near: &[Round]) -> bool {
     let steps = || near.iter().flat_map(|r| &r.steps).copied();
     let mut pace: Vec<i64> = steps().map(|(t, n)| t / n.max(1)).collect();
-    pace.sort_unstable();
-    let Some(&median) = pace.get(pace.len() / 2).filter(|_| pace.len() >= 12) else { return false };
+    if pace.len() < 12 {
+        return false;
+    }
+    let middle = pace.len() / 2;
+    let median = *pace.select_nth_unstable(middle).1;
     let total = steps().fold(0i64, |sum, s| sum.saturating_add(s.0));
     let usual = steps().filter(|(t, n)| t / n.max(&1) <= median + median * 7 / 10);
     let busy = usual.fold(0i64, |sum, s| sum.saturating_add(s.0));

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 /// Losses of one direction, in order of bytes.
 pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec<Loss> {
-    let flow = trace.flow;
+    let flow = trace.known.flow;
     let damaged = damaged(trace, half, dir);
     let mut out: Vec<Loss> = Vec::new();
     let mut push = |l: Loss| {

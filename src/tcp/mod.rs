@@ -6,14 +6,14 @@
 //! trace → twins → tap ─→ classes → acks, holes → causes → spurious → losses → stalls
 //! ```
 //!
-//! Each step is one pass; those that need look-ahead (a DSACK labels an earlier segment) run after
-//! those that give them their input. Nothing is decided while packets arrive.
+//! Each step is one pass over a stretch of the connection; those that need look-ahead (a DSACK labels an earlier
+//! segment) run after those that give them their input. A [`Tracker`] cuts a long connection into stretches.
 
 mod acks;
-mod analyze;
 mod cause;
 mod cause_of_wait;
 mod classify;
+mod curve;
 mod limits;
 mod loss;
 pub(crate) mod ranges;
@@ -22,10 +22,13 @@ mod score;
 mod sent;
 mod spurious;
 mod stall;
+mod stretch;
+mod tracker;
 mod unseen;
 
-pub use analyze::analyze;
+pub use curve::{Bucket, Curve};
 pub use rtt::quantile;
+pub use tracker::{Keep, Tracker, Trackers, analyze};
 
 use crate::decode::Segment;
 use crate::model::tcp::{HalfStats, Hole, Loss, SegmentRecord, Stall, Tap};
@@ -53,8 +56,13 @@ pub struct Connection {
     pub irtt: Option<Ns>,
     /// Numbers of each direction of data.
     pub halves: PerDir<HalfStats>,
-    /// Every data, SYN or FIN segment, in capture order, with its final class.
+    /// Every data, SYN or FIN segment, in capture order, with its final class; without the `new` ones that carry only
+    /// data where [`Keep::Evidence`] was asked for.
     pub segments: Vec<SegmentRecord>,
+    /// How many `new` segments are not in that list.
+    pub ordinary: u64,
+    /// Each direction over time.
+    pub curves: PerDir<Curve>,
     /// Bytes that did not arrive.
     pub losses: Vec<Loss>,
     /// Gaps in the received bytes.
@@ -62,7 +70,7 @@ pub struct Connection {
     /// Times without progress, in order of start.
     pub stalls: Vec<Stall>,
     /// For each direction of data: what its receiver acknowledged and allowed, whenever that
-    /// changed, in order of time.
+    /// changed, in order of time. Empty, as are `rtt` and `packets`, where only evidence is kept.
     pub acks: PerDir<Vec<AckPoint>>,
     /// For each direction of data: round trips from the tap to its receiver and back.
     pub rtt: PerDir<Vec<RttSample>>,
@@ -75,8 +83,37 @@ pub struct Connection {
     /// in mid-stream on top of each other.
     pub isn: PerDir<Seq>,
     /// Every packet that each side sent, pure ACKs included, in capture order: finds the same packet
-    /// at another tap. May stay empty where there is only one capture.
+    /// at another tap.
     pub packets: PerDir<Vec<PacketMark>>,
+}
+
+impl Connection {
+    /// Nothing yet but the name.
+    fn named(flow: FlowId, client: SocketAddr, server: SocketAddr) -> Connection {
+        Connection {
+            flow,
+            client,
+            server,
+            tap: Tap::default(),
+            span: Span::default(),
+            handshake: false,
+            ended: "open",
+            irtt: None,
+            halves: PerDir::default(),
+            segments: Vec::new(),
+            ordinary: 0,
+            curves: PerDir::default(),
+            losses: Vec::new(),
+            holes: Vec::new(),
+            stalls: Vec::new(),
+            acks: PerDir::default(),
+            rtt: PerDir::default(),
+            quality: Vec::new(),
+            offsets_known: false,
+            isn: PerDir::default(),
+            packets: PerDir::default(),
+        }
+    }
 }
 
 /// One packet's identity: equal keys at two taps (and nowhere else at either) mean the same packet.

@@ -10,6 +10,8 @@ pub struct RangeSet {
     map: BTreeMap<RelSeq, RelSeq>,
     /// How many numbers are in it.
     total: u64,
+    /// One past the highest.
+    end: Option<RelSeq>,
 }
 
 impl RangeSet {
@@ -17,6 +19,20 @@ impl RangeSet {
     pub fn insert(&mut self, r: StreamRange) -> u64 {
         if r.is_empty() {
             return 0;
+        }
+        // Most ACKs repeat blocks, or let the last one grow.
+        if let Some((_, e)) = self.map.range_mut(..=r.start).next_back() {
+            if *e >= r.end {
+                return 0;
+            }
+            let last = self.end.is_none_or(|end| end == *e);
+            if last && *e >= r.start {
+                let fresh = StreamRange::new(*e, r.end).len();
+                *e = r.end;
+                self.end = Some(r.end);
+                self.total += fresh;
+                return fresh;
+            }
         }
         let (mut start, mut end) = (r.start, r.end);
         let mut had = 0;
@@ -32,13 +48,14 @@ impl RangeSet {
             self.map.remove(&s);
         }
         self.map.insert(start, end);
+        self.end = self.end.max(Some(end));
         self.total += r.len() - had;
         r.len() - had
     }
 
     /// Takes an interval out.
     pub fn remove(&mut self, r: StreamRange) {
-        if r.is_empty() {
+        if r.is_empty() || self.map.is_empty() {
             return;
         }
         if let Some((&s, &e)) = self.map.range(..r.start).next_back().filter(|(_, e)| **e > r.start) {
@@ -55,6 +72,7 @@ impl RangeSet {
                 self.map.insert(r.end, e);
             }
         }
+        self.end = self.map.last_key_value().map(|(_, &e)| e);
     }
 
     /// Forgets everything below `to`.
@@ -69,6 +87,14 @@ impl RangeSet {
                 self.map.insert(to, e);
             }
         }
+        if self.map.is_empty() {
+            self.end = None;
+        }
+    }
+
+    /// How many numbers of `r` are not in it.
+    pub fn missing(&self, r: StreamRange) -> u64 {
+        if self.map.is_empty() { r.len() } else { self.gaps(r).iter().map(|g| g.len()).sum() }
     }
 
     /// True when the whole interval is in it.
@@ -97,6 +123,9 @@ impl RangeSet {
 
     /// The parts of `r` that are in it, in order.
     pub fn within(&self, r: StreamRange) -> Vec<StreamRange> {
+        if self.map.is_empty() {
+            return Vec::new();
+        }
         let before = self.map.range(..r.start).next_back();
         before
             .into_iter()
@@ -107,6 +136,9 @@ impl RangeSet {
 
     /// How many numbers at or above `from` are in it.
     pub fn count_from(&self, from: RelSeq) -> u64 {
+        if self.map.is_empty() {
+            return 0;
+        }
         let len = |(&s, &e): (&RelSeq, &RelSeq)| StreamRange::new(s, e).len();
         let (mut below, mut above) = (self.map.range(..from).rev(), self.map.range(from..));
         let (mut under, mut sum) = (0, 0);
@@ -129,12 +161,12 @@ impl RangeSet {
 
     /// True when something at or above `from` is in it.
     pub fn reaches_above(&self, from: RelSeq) -> bool {
-        self.end().is_some_and(|e| e > from)
+        self.end.is_some_and(|e| e > from)
     }
 
     /// One past the highest number, if any.
     pub fn end(&self) -> Option<RelSeq> {
-        self.map.last_key_value().map(|(_, &e)| e)
+        self.end
     }
 
     /// True when nothing is in it.
@@ -165,7 +197,8 @@ impl ByByte {
     /// Indexes ranges that have numbers of their own.
     pub fn numbered(ranges: impl Iterator<Item = (StreamRange, usize)>) -> ByByte {
         let mut all: Vec<(StreamRange, usize)> = ranges.collect();
-        all.sort_unstable();
+        // Mostly in order already.
+        all.sort();
         let longest = all.iter().map(|(r, _)| i64::try_from(r.len()).unwrap_or(i64::MAX)).max().unwrap_or(0);
         ByByte { all, longest }
     }
@@ -194,6 +227,8 @@ const COPIES: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     map: BTreeMap<RelSeq, Carried>,
+    /// One past the highest number; none carried yet.
+    end: Option<RelSeq>,
 }
 
 /// One interval of a [`Coverage`]: `[key, end)`.
@@ -222,6 +257,12 @@ impl Coverage {
     /// Notes that record `id` carried `r`.
     pub fn add(&mut self, r: StreamRange, id: u32) {
         if r.is_empty() {
+            return;
+        }
+        let beyond = self.end.is_none_or(|e| r.start >= e);
+        self.end = self.end.max(Some(r.end));
+        if beyond {
+            self.map.insert(r.start, Carried { end: r.end, first: id, again: Vec::new() });
             return;
         }
         self.split(r.start);

@@ -51,18 +51,13 @@ impl Score {
                 news.acked = u64::from(ack.0 == 1);
             }
             Some(una) if ack > una => {
-                let fresh = self.sacked.gaps(StreamRange::new(una, ack));
-                news.acked = fresh.iter().map(|g| g.len()).sum();
+                news.acked = self.sacked.missing(StreamRange::new(una, ack));
                 news.advanced = true;
                 self.una = Some(ack);
                 self.sacked.trim_below(ack);
                 self.dup_acks = 0;
-                // Whoever held these bytes would have acknowledged them now: dropped again (RFC 2018 §8).
-                let reneged = self.sacked.within(StreamRange::new(ack, ack.plus(1))).first().copied();
-                if reneged.is_some() && !p.sacks().iter().any(|b| b.start == ack) {
-                    let until = self.sacked.gaps(StreamRange::new(ack, RelSeq(i64::MAX)));
-                    let end = until.first().map_or(RelSeq(i64::MAX), |g| g.start);
-                    self.sacked.remove(StreamRange::new(ack, end));
+                if !self.sacked.is_empty() {
+                    self.forget_reneged(ack, p);
                 }
             }
             Some(_) => {}
@@ -79,6 +74,16 @@ impl Score {
         }
         self.last_raw_window = Some(p.raw_window);
         news
+    }
+
+    /// Whoever held these bytes would have acknowledged them now: dropped again (RFC 2018 §8).
+    fn forget_reneged(&mut self, ack: RelSeq, p: &Packet) {
+        let reneged = self.sacked.covers(StreamRange::new(ack, ack.plus(1)));
+        if reneged && !p.sacks().iter().any(|b| b.start == ack) {
+            let until = self.sacked.gaps(StreamRange::new(ack, RelSeq(i64::MAX)));
+            let end = until.first().map_or(RelSeq(i64::MAX), |g| g.start);
+            self.sacked.remove(StreamRange::new(ack, end));
+        }
     }
 
     /// True when the receiver has confirmed all of `r`.

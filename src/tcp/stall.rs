@@ -5,13 +5,14 @@
 //! ends in a loss is two waits with two owners. The wait that is still open at the end of the
 //! capture counts: it is the hang.
 
+use super::RttSample;
+use super::acks::Word;
 use super::cause_of_wait::{self, Wait};
 use super::classify::Half;
 use super::ranges::ByByte;
 use super::rtt::Estimator;
 use super::score::Score;
 use super::sent::SendClock;
-use super::{AckPoint, RttSample};
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{SegmentClass, SegmentRecord, Stall, Tap};
 use crate::model::{Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
@@ -45,21 +46,20 @@ pub struct Context<'a> {
     /// Its classified segments.
     pub halves: &'a PerDir<Half>,
     /// Its acknowledgments.
-    pub acks: &'a PerDir<Vec<AckPoint>>,
+    /// The receivers' words.
+    pub words: &'a PerDir<Word>,
     /// Its round trips.
     pub rtt: &'a PerDir<Vec<RttSample>>,
     /// Lowest round trip between the tap and each direction's sender.
     pub sender_rtt: PerDir<Option<Ns>>,
-    /// Each direction has packets.
-    pub seen: PerDir<bool>,
     /// The clock that each direction's sender puts into its packets.
     pub sent: PerDir<Option<SendClock>>,
     /// Bytes of each direction that were acknowledged and never captured.
     pub missed: PerDir<u64>,
     /// Where the tap is.
     pub tap: &'a Tap,
-    /// When the capture (not the connection) ended.
-    pub capture_end: Ts,
+    /// When the capture (not the connection) ended; none: there is more of the connection.
+    pub capture_end: Option<Ts>,
     /// Both sides said goodbye: nothing is owed any more.
     pub closed: bool,
     /// One side hung up: what was still owed then ended there.
@@ -181,14 +181,12 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
         }
         w.last_frame = p.frame;
     }
-    if cx.closed || !w.started {
-        return out;
-    }
+    let Some(capture_end) = cx.capture_end.filter(|_| !cx.closed && w.started) else { return out };
     let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
     let outstanding = w.score.una.is_none_or(|u| w.nxt > u);
     if let Some(start) = w.waiting_since() {
         let mut wait = w.wait(dir, start, cx.reset, outstanding, w.last_frame);
-        wait.until = cx.reset.unwrap_or(cx.capture_end);
+        wait.until = cx.reset.unwrap_or(capture_end);
         // Before its RTO has passed, an unanswered segment at the end of a capture proves nothing.
         push(wait, patience, if outstanding { est.rto() } else { FLOOR_OPEN_EMPTY });
     }

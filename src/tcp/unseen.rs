@@ -186,11 +186,12 @@ impl Unseen {
             let cause = Some(Cause::Fast);
             self.again = Some(GoBack { cause, ..GoBack::begins(packets, packets, at) });
         }
-        let cost = self.packets(r.len());
-        let Some(g) = self.again.as_mut().filter(|g| !g.over && at.since(g.last) <= quiet + DELAYED_ACK)
-        else {
+        let goes_back = |g: &GoBack| !g.over && at.since(g.last) <= quiet + DELAYED_ACK;
+        if !self.again.as_ref().is_some_and(goes_back) {
             return (SegmentClass::New, None);
-        };
+        }
+        let cost = self.packets(r.len());
+        let Some(g) = self.again.as_mut() else { return (SegmentClass::New, None) };
         if let Some(until) = g.until {
             g.over = r.end > until;
             g.last = at;

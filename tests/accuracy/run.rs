@@ -6,7 +6,8 @@ use crate::variant::{Tape, Variant};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use syncscope::cli::analysis::{read_capture, read_log};
+use syncscope::cli::analysis::read_log;
+use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::cli::score::Known;
 use syncscope::correlate::{BuildInputs, CaptureInput, LogInput};
 use syncscope::diagnose::build;
@@ -167,7 +168,7 @@ fn talk(job: &Job, dir: &Path) -> Result<(), String> {
 
 /// What is said of each capture alone, and of both together with the applications' logs.
 fn reports(tapes: &[Tape; 2], dir: &Path, logs: bool) -> Vec<(Tap, Report)> {
-    let capture = |i: usize, side| read_capture(&mut tapes[i].clone(), side).unwrap();
+    let capture = |i: usize, side| read_capture(&mut tapes[i].clone(), side, Reading::everything()).unwrap();
     let names = if logs { &[record::CLIENT_EVENTS, record::SERVER_EVENTS][..] } else { &[] };
     let logs = names.iter().filter_map(|name| {
         let log = read_log(&dir.join(name)).unwrap()?;

@@ -3,7 +3,7 @@
 pub use crate::tcp::Seen;
 use crate::tcp::seal;
 use syncscope::capture::{CaptureError, FrameSource, SourceNotes};
-use syncscope::cli::analysis::read_capture;
+use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::correlate::{BuildInputs, CaptureInput};
 use syncscope::diagnose::build;
 use syncscope::model::{Dir, Frame, FrameNo, LinkType, Ns, Ts};
@@ -34,7 +34,7 @@ impl FrameSource for Source<'_> {
 }
 
 fn capture(name: &str, all: &[Seen]) -> CaptureInput {
-    read_capture(&mut Source { name, all, next: 0 }, None).unwrap()
+    read_capture(&mut Source { name, all, next: 0 }, None, Reading::everything()).unwrap()
 }
 
 pub fn compare(a: &[Seen], b: &[Seen]) -> Report {

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use syncscope::capture::{CaptureError, FrameSource, SourceNotes, file};
-use syncscope::cli::analysis::read_capture;
+use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::correlate::{BuildInputs, CaptureInput, LogInput};
 use syncscope::decode::{Decoded, Segment};
 use syncscope::diagnose::build;
@@ -56,7 +56,7 @@ impl FrameSource for Memory {
 }
 
 pub fn read(packets: Vec<Packet>) -> Result<CaptureInput, CaptureError> {
-    read_capture(&mut Memory { packets, at: 0 }, None)
+    read_capture(&mut Memory { packets, at: 0 }, None, Reading::everything())
 }
 
 /// As [`read_capture`] makes it of a capture with these segments.
@@ -140,7 +140,7 @@ fn analyse(case: Case) -> Result<(), String> {
     let (captures, logs) = match case {
         Case::File(bytes) => {
             let opened = file::open_reader("evil\x1b[2J", Cursor::new(bytes));
-            match opened.and_then(|mut s| read_capture(&mut *s, None)) {
+            match opened.and_then(|mut s| read_capture(&mut *s, None, Reading::everything())) {
                 Ok(input) => (vec![input], Vec::new()),
                 Err(e) => return if e.to_string().is_empty() { Err("no words".to_owned()) } else { Ok(()) },
             }

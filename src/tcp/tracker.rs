@@ -1,0 +1,571 @@
+//! A connection of any length in bounded memory: stretch by stretch, each with some packets before and after it.
+//!
+//! ```text
+//! packets  ───────────┬──────────────────────────┬───────────┬───→
+//!          lead-in    │ own: answered for here   │ look-ahead│
+//!                     └────── previous cut       └── this cut: where nothing is open, if there is such a place
+//! ```
+//!
+//! Each event belongs to the stretch in which it began. One that is still open where the look-ahead ends is left to
+//! the next stretch, whose lead-in begins before it.
+
+use super::curve::Curve;
+use super::stretch::{Stretch, both};
+use super::{CaptureFault, Connection, PacketMark, rtt};
+use crate::decode::Segment;
+use crate::flow::trace::Known;
+use crate::flow::{Batch, Incarnation, Packet, Trace, Twin};
+use crate::model::tcp::{HalfStats, SegmentClass, SegmentRecord};
+use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Span, Ts};
+use std::collections::HashMap;
+
+/// Packets looked at after a cut, at most: a round trip of most paths, for the ACKs and DSACKs of what came before.
+const LOOK_AHEAD: usize = 768;
+/// Packets before a cut that the next stretch begins with, at least.
+const LEAD_IN: usize = 384;
+/// ICMP errors that are remembered.
+const ICMP: usize = 64;
+/// Round trips kept for the quantiles.
+const SPREAD: usize = 4096;
+
+/// What is kept of a connection beside its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Every segment, ACK and round trip: another capture or an application's log is to be laid on it.
+    #[default]
+    Everything,
+    /// What was not ordinary.
+    Evidence,
+}
+
+/// One connection while its packets come in.
+#[derive(Debug)]
+pub struct Tracker {
+    keep: Keep,
+    known: Known,
+    lowest: PerDir<Option<Ns>>,
+    view: Vec<Segment>,
+    /// The first packet of `view` that no stretch has answered for.
+    from: usize,
+    /// Last time stamp that the stretch before has seen.
+    seen_until: Option<Ts>,
+    sums: PerDir<Sums>,
+    faults: Faults,
+    done: Connection,
+}
+
+/// One direction's numbers so far.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    stats: HalfStats,
+    rtts: Spread,
+}
+
+/// Round trips: all of them, or where they are many every second, fourth, …
+#[derive(Clone, Debug, Default)]
+struct Spread {
+    kept: Vec<Ns>,
+    lowest: Option<Ns>,
+    seen: u64,
+    every: u32,
+}
+
+impl Spread {
+    fn take(&mut self, rtt: Ns) {
+        self.lowest = Some(self.lowest.map_or(rtt, |l| l.min(rtt)));
+        let wanted = self.seen.is_multiple_of(1 << self.every);
+        self.seen += 1;
+        if wanted {
+            self.kept.push(rtt);
+            if self.kept.len() >= SPREAD {
+                self.every += 1;
+                let mut i = 0;
+                self.kept.retain(|_| {
+                    i += 1;
+                    i % 2 == 1
+                });
+            }
+        }
+    }
+
+    fn sorted(&self) -> Vec<Ns> {
+        let mut all = self.kept.clone();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// Faults of the capture, counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    twins: u64,
+    missed_bytes: u64,
+    missed_places: u64,
+    foreign_sacks: u64,
+    cut: u64,
+    late: u64,
+    oversize: u64,
+}
+
+/// Analyses one connection incarnation in one stretch, keeping everything. `capture_end`: time stamp of the capture's
+/// last frame, of whatever connection; a wait that is open then is a stall, too.
+pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
+    let mut t = Tracker::new(inc, Keep::Everything);
+    t.take(inc.clone());
+    t.finish(capture_end)
+}
+
+/// Trackers of many connections. What it gets of other connections does not change what it says of one, so several of
+/// these can share a capture.
+#[derive(Debug, Default)]
+pub struct Trackers {
+    keep: Keep,
+    open: HashMap<FlowId, Tracker>,
+    done: Vec<Connection>,
+}
+
+impl Trackers {
+    /// None yet.
+    pub fn new(keep: Keep) -> Trackers {
+        Trackers { keep, ..Trackers::default() }
+    }
+
+    /// Takes a part of a connection.
+    pub fn take(&mut self, b: Batch) {
+        let flow = b.part.flow;
+        if b.over {
+            self.finish(b.part, None);
+        } else {
+            let t = self.open.entry(flow).or_insert_with(|| Tracker::new(&b.part, self.keep));
+            t.take(b.part);
+            t.advance();
+        }
+    }
+
+    /// Takes the rest of a connection. `capture_end`: as for [`analyze`]; none where both ends are gone.
+    pub fn finish(&mut self, rest: Incarnation, capture_end: Option<Ts>) {
+        let mut t = self.open.remove(&rest.flow).unwrap_or_else(|| Tracker::new(&rest, self.keep));
+        t.take(rest);
+        let end = capture_end.or(t.view.last().map(|s| s.ts)).unwrap_or_default();
+        self.done.push(t.finish(end));
+    }
+
+    /// The connections that are finished.
+    pub fn into_connections(self) -> Vec<Connection> {
+        self.done
+    }
+}
+
+impl Tracker {
+    /// A connection of which nothing is known but its name.
+    pub fn new(inc: &Incarnation, keep: Keep) -> Tracker {
+        Tracker {
+            keep,
+            known: Known::nothing(inc.flow, inc.client, inc.server),
+            lowest: PerDir::default(),
+            view: Vec::new(),
+            from: 0,
+            seen_until: None,
+            sums: PerDir::default(),
+            faults: Faults::default(),
+            done: Connection::named(inc.flow, inc.client, inc.server),
+        }
+    }
+
+    /// Takes packets, in capture order, and ICMP errors about them.
+    pub fn take(&mut self, mut part: Incarnation) {
+        if self.view.is_empty() {
+            self.view = part.segments;
+        } else {
+            self.view.append(&mut part.segments);
+        }
+        // A SYN that comes late in the file says who connected.
+        (self.known.client, self.known.server) = (part.client, part.server);
+        let room = ICMP.saturating_sub(self.known.icmp.len());
+        self.known.icmp.extend(part.icmp.into_iter().take(room));
+    }
+
+    /// Analyses all but the newest packets, and forgets them.
+    pub fn advance(&mut self) {
+        let upto = self.view.len().saturating_sub(LOOK_AHEAD.min(self.view.len() / 4));
+        if upto <= self.from + 1 {
+            return;
+        }
+        let s = self.stretch(None);
+        let cut = self.cut(&s, upto);
+        self.digest(&s, Some(cut));
+        let from = self.lead_in(&s, cut);
+        let last_words = last_words(&s.trace.packets[..from]);
+        self.seen_until = self.view.iter().map(|s| s.ts).max();
+        self.known = s.trace.known;
+        self.lowest = s.lowest;
+        self.from = last_words.len() + cut - from;
+        let mut at = 0;
+        self.view.retain(|_| {
+            at += 1;
+            at > from || last_words.contains(&(at - 1))
+        });
+    }
+
+    /// Nothing comes any more.
+    pub fn finish(mut self, capture_end: Ts) -> Connection {
+        let s = self.stretch(Some(capture_end));
+        self.digest(&s, None);
+        let known = &s.trace.known;
+        let mut c = self.done;
+        (c.client, c.server) = (known.client, known.server);
+        c.ended = s.ended;
+        c.offsets_known = known.syn.c2s && known.syn.s2c;
+        c.handshake = c.offsets_known;
+        c.isn = known.isn();
+        c.quality = self.faults.told(known);
+        c.losses.sort_by_key(|l| (l.sent.or(l.repaired), l.range.start));
+        c.holes.sort_by_key(|h| (h.birth, h.range.start));
+        c.stalls.sort_by_key(|s| (s.start, s.end.is_none()));
+        for d in Dir::BOTH {
+            let Sums { stats, rtts } = std::mem::take(&mut self.sums[d]);
+            let sorted = rtts.sorted();
+            c.halves[d] = HalfStats {
+                mss: known.mss[d.flip()],
+                wscale: known.wscale[d],
+                sack: known.sack_permitted[d],
+                timestamps: Some(stats.timestamps == Some(true)),
+                rtt_min: rtts.lowest,
+                rtt_p50: rtt::quantile(&sorted, 0.5),
+                rtt_p99: rtt::quantile(&sorted, 0.99),
+                ..stats
+            };
+        }
+        c
+    }
+
+    fn stretch(&self, capture_end: Option<Ts>) -> Stretch {
+        Stretch::new(Trace::new(self.known.clone(), &self.view), self.lowest, capture_end)
+    }
+
+    /// The last place, in the second half of what may be answered for, where the fewest things are open.
+    fn cut(&self, s: &Stretch, upto: usize) -> usize {
+        let packets = &s.trace.packets;
+        let half = self.from + (upto - self.from).div_ceil(2);
+        let mut open = vec![0i32; packets.len() + 1];
+        let mut spans = |from: Ts, to: Option<Ts>| {
+            let a = packets.partition_point(|p| p.ts < from);
+            let b = to.map_or(packets.len(), |t| packets.partition_point(|p| p.ts <= t));
+            if a < b {
+                open[a] += 1;
+                open[b] -= 1;
+            }
+        };
+        s.holes.iter().for_each(|h| spans(h.birth, h.death));
+        s.stalls.iter().for_each(|x| spans(x.start, x.end));
+        s.losses.iter().filter_map(|l| Some((l.sent?, l.repaired))).for_each(|(a, b)| spans(a, b));
+        let mut now = 0;
+        let mut best = (i32::MAX, upto);
+        for (i, step) in open.iter().enumerate().take(upto + 1) {
+            now += step;
+            let apart = i == 0 || packets.get(i).is_none_or(|p| p.ts > packets[i - 1].ts);
+            if i >= half && i > self.from && apart && now <= best.0 {
+                best = (now, i);
+            }
+        }
+        best.1
+    }
+
+    /// Where the next stretch begins to look: some packets before the cut, and before what is still open.
+    fn lead_in(&self, s: &Stretch, cut: usize) -> usize {
+        let packets = &s.trace.packets;
+        let mut from = cut.saturating_sub(LEAD_IN.min(packets.len() / 4));
+        let holes = s.holes.iter().filter(|h| h.death.is_none()).map(|h| h.birth);
+        let losses = s.losses.iter().filter(|l| l.repaired.is_none()).filter_map(|l| l.sent);
+        if let Some(oldest) = holes.chain(losses).min() {
+            let begin = packets.partition_point(|p| p.ts < oldest);
+            from = from.min(begin.saturating_sub(8).max(packets.len() / 2));
+        }
+        from.min(cut)
+    }
+
+    /// Takes over what belongs to this stretch: up to packet `cut`, or to the end.
+    fn digest(&mut self, s: &Stretch, cut: Option<usize>) {
+        let own = Own::new(s, self.from, cut, self.seen_until);
+        let c = &mut self.done;
+        if own.first {
+            c.irtt = rtt::handshake(&s.trace.packets);
+            c.tap = s.tap.clone();
+        } else if s.tap.confidence > 0.0 {
+            c.tap = s.tap.clone();
+        }
+        for p in &s.trace.packets[own.packets.clone()] {
+            let none = self.sums.c2s.stats.packets + self.sums.s2c.stats.packets + self.faults.twins == 0;
+            c.span = if none { Span::new(p.ts, p.ts) } else { c.span };
+            c.span.start = c.span.start.min(p.ts);
+            c.span.end = c.span.end.max(p.ts);
+            let twin = matches!(p.twin, Twin::Capture(_));
+            self.faults.twins += u64::from(twin);
+            let mss = s.trace.known.mss[p.dir.flip()].map_or(1460, u32::from).max(536);
+            self.faults.oversize += u64::from(p.len > mss);
+            let stats = &mut self.sums[p.dir].stats;
+            stats.packets += u64::from(!twin);
+            stats.timestamps = Some(stats.timestamps == Some(true) || p.timestamps.is_some());
+        }
+        let segments = &self.view[own.packets.clone()];
+        self.faults.cut += segments.iter().filter(|s| s.cut).count() as u64;
+        self.faults.foreign_sacks += own.count(&s.trace.foreign_sacks);
+        for d in Dir::BOTH {
+            let (half, word) = (&s.halves[d], &s.words[d]);
+            let sums = &mut self.sums[d];
+            add_up(&mut sums.stats, s, d, &own);
+            for x in s.rtt[d].iter().filter(|x| own.time(x.ts)) {
+                sums.rtts.take(x.rtt);
+            }
+            self.faults.late += own.count(&half.after_ack);
+            for r in word.unseen.iter().filter(|r| own.byte(d, r.start)) {
+                self.faults.missed_places += 1;
+                self.faults.missed_bytes += r.len();
+            }
+            draw(&mut c.curves[d], s, d, &own);
+            if self.keep == Keep::Everything {
+                c.acks[d].extend(word.points.iter().filter(|a| own.frame(a.frame)));
+                c.rtt[d].extend(s.rtt[d].iter().filter(|x| own.time(x.ts)));
+                let dir = |s: &&Segment| (s.src == self.known.client) == (d == Dir::C2s);
+                c.packets[d].extend(segments.iter().filter(dir).map(PacketMark::of));
+            }
+        }
+        let everything = self.keep == Keep::Everything;
+        let all = Dir::BOTH.iter().flat_map(|&d| s.halves[d].records.iter().zip(&s.halves[d].packets));
+        let begin = c.segments.len();
+        for (r, _) in all.filter(|(_, i)| own.packets.contains(i)) {
+            if everything || is_evidence(r) {
+                c.segments.push(*r);
+            } else {
+                c.ordinary += 1;
+            }
+        }
+        c.segments[begin..].sort_by_key(|r| r.frame);
+        let losses = s.losses.iter().filter(|l| match (l.sent_frame, l.repair_frame) {
+            (Some(f), _) => own.event(f, l.sent, l.repaired),
+            (None, Some(f)) => own.frame(f),
+            (None, None) => own.byte(l.dir, l.range.start),
+        });
+        c.losses.extend(losses);
+        c.holes.extend(s.holes.iter().filter(|h| own.event(h.birth_frame, Some(h.birth), h.death)));
+        c.stalls.extend(s.stalls.iter().filter(|x| own.wait(x.start, x.end)).cloned());
+    }
+}
+
+/// Of packets that are forgotten, those that say where a direction stood: its last data, what the other side had said
+/// before, and its answer. A direction may be silent for longer than any lead-in.
+fn last_words(packets: &[Packet]) -> Vec<usize> {
+    let mut out = Vec::new();
+    for d in Dir::BOTH {
+        let Some(i) = packets.iter().rposition(|p| p.dir == d && p.carries()) else { continue };
+        let end = packets[i].range().end;
+        let before = packets[..i].iter().rposition(|p| p.dir != d && p.ack.is_some());
+        let answer = packets[i..].iter().position(|p| p.dir != d && p.ack.is_some_and(|a| a >= end));
+        out.extend(before.into_iter().chain([i]).chain(answer.map(|k| i + k)));
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// More than a segment sent once, in order, and heard of no more.
+fn is_evidence(r: &SegmentRecord) -> bool {
+    r.class != SegmentClass::New || r.syn || r.fin
+}
+
+/// What a stretch answers for.
+struct Own {
+    packets: std::ops::Range<usize>,
+    frames: std::ops::Range<FrameNo>,
+    times: std::ops::Range<Ts>,
+    bytes: PerDir<(RelSeq, RelSeq)>,
+    /// What the stretch before has seen; what was open then is told here.
+    seen_until: Option<Ts>,
+    first: bool,
+    last: bool,
+}
+
+impl Own {
+    fn new(s: &Stretch, from: usize, cut: Option<usize>, seen_until: Option<Ts>) -> Own {
+        let packets = &s.trace.packets;
+        let first = seen_until.is_none();
+        let last = cut.is_none();
+        let upto = cut.unwrap_or(packets.len());
+        let frame = |i: usize, end: FrameNo| packets.get(i).map_or(end, |p| p.frame);
+        let time = |i: usize| packets.get(i).map_or(Ts::MAX, |p| p.ts);
+        let reached = |d: Dir, i: usize| {
+            let sent = packets[..i].iter().filter(|p| p.dir == d).map(|p| p.range().end);
+            sent.max().unwrap_or(RelSeq(i64::MIN))
+        };
+        Own {
+            packets: from..upto,
+            frames: if first { FrameNo(0) } else { frame(from, FrameNo(u64::MAX)) }..if last {
+                FrameNo(u64::MAX)
+            } else {
+                frame(upto, FrameNo(u64::MAX))
+            },
+            times: if first { Ts::MIN } else { time(from) }..if last { Ts::MAX } else { time(upto) },
+            bytes: both(|d| {
+                let low = if first { RelSeq(i64::MIN) } else { reached(d, from) };
+                (low, if last { RelSeq(i64::MAX) } else { reached(d, upto) })
+            }),
+            seen_until,
+            first,
+            last,
+        }
+    }
+
+    /// How many of these packets are its own.
+    fn count(&self, packets: &[usize]) -> u64 {
+        packets.iter().filter(|i| self.packets.contains(i)).count() as u64
+    }
+
+    fn frame(&self, f: FrameNo) -> bool {
+        self.frames.contains(&f)
+    }
+
+    fn time(&self, t: Ts) -> bool {
+        self.times.contains(&t) || (self.last && t == Ts::MAX)
+    }
+
+    fn byte(&self, d: Dir, x: RelSeq) -> bool {
+        self.bytes[d].0 <= x && x < self.bytes[d].1
+    }
+
+    /// It was open when the stretch before ended, and that left it to this one.
+    fn left_over(&self, end: Option<Ts>) -> bool {
+        self.seen_until.is_some_and(|u| end.is_none_or(|e| e > u))
+    }
+
+    /// Something that began in frame `f`.
+    fn event(&self, f: FrameNo, start: Option<Ts>, end: Option<Ts>) -> bool {
+        let settled = self.last || end.is_some();
+        let before = f < self.frames.start || start.is_some_and(|s| s < self.times.start);
+        settled && (self.frame(f) || (before && self.left_over(end)))
+    }
+
+    fn wait(&self, start: Ts, end: Option<Ts>) -> bool {
+        self.time(start) || (start < self.times.start && self.left_over(end))
+    }
+}
+
+/// Adds one direction's numbers.
+fn add_up(n: &mut HalfStats, s: &Stretch, dir: Dir, own: &Own) {
+    let (half, word) = (&s.halves[dir], &s.words[dir]);
+    let mss = u64::from(s.trace.segment_size(dir).max(1));
+    let is_own = |i: u32| half.packets.get(i as usize).is_some_and(|p| own.packets.contains(p));
+    let (mut syn, mut fin) = (false, false);
+    for (r, _) in half.records.iter().zip(&half.packets).filter(|(_, p)| own.packets.contains(p)) {
+        (syn, fin) = (syn || r.syn, fin || r.fin);
+        if r.class == SegmentClass::Retransmission {
+            n.bytes_resent += u64::from(r.len);
+            n.resent_mss += u64::from(r.len).div_ceil(mss).max(1);
+        }
+    }
+    let carried: u64 = half.coverage.iter().filter(|(_, c)| is_own(c.first)).map(|(r, _)| r.len()).sum();
+    n.bytes += carried.saturating_sub(u64::from(syn) + u64::from(fin));
+    let points = word.points.iter().skip(usize::from(own.first)).filter(|a| own.frame(a.frame));
+    for w in points.filter_map(|a| a.window) {
+        n.window_min = Some(n.window_min.map_or(w, |m| m.min(w)));
+        n.window_max = n.window_max.max(Some(w));
+    }
+    n.zero_windows += own.count(&word.zero_windows);
+    n.dup_acks += own.count(&word.dup_acks);
+    let sender_rtt = s.lowest[dir.flip()];
+    if let Some(l) = super::limits::split(&s.trace, &own.packets, half, dir, &s.rtt[dir], sender_rtt) {
+        *n.limits.get_or_insert_default() += l;
+    }
+}
+
+/// Puts one direction's own packets into its curve.
+fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) {
+    let (half, word) = (&s.halves[dir], &s.words[dir]);
+    let mut acks = word.points.iter().peekable();
+    let (mut top, mut acked) = (0_i64, 1_i64);
+    for (r, i) in half.records.iter().zip(&half.packets) {
+        while let Some(a) = acks.next_if(|a| a.ts <= r.ts) {
+            acked = acked.max(a.ack.0);
+        }
+        let again = match r.class {
+            SegmentClass::Retransmission => true,
+            SegmentClass::New | SegmentClass::Reordered | SegmentClass::Undecided => false,
+            _ => continue,
+        };
+        top = top.max(r.range().end.0);
+        if own.packets.contains(i) {
+            let b = curve.at(r.ts);
+            if again {
+                b.resent += 1;
+            } else {
+                b.bytes += u64::from(r.len);
+            }
+            b.flight = b.flight.max(u64::try_from(top.saturating_sub(acked)).ok().or(Some(0)));
+        }
+    }
+    for x in s.rtt[dir].iter().filter(|x| own.time(x.ts)) {
+        let b = curve.at(x.ts);
+        b.rtt = b.rtt.max(Some(x.rtt));
+    }
+}
+
+impl Faults {
+    /// In words.
+    fn told(&self, known: &Known) -> Vec<CaptureFault> {
+        let mut out = Vec::new();
+        let mut fault = |code, count: u64, message: String| {
+            if count > 0 {
+                out.push(CaptureFault { code, count, message });
+            }
+        };
+        let Faults { twins, missed_bytes, missed_places, foreign_sacks, cut, late, oversize } = *self;
+        fault(
+            "capture-duplicates",
+            twins,
+            format!("{twins} packets are in the file twice; the copies are not counted"),
+        );
+        fault(
+            "capture-drops",
+            missed_places,
+            format!(
+                "{missed_bytes} bytes in {missed_places} places were acknowledged and never captured: the capture lost them, not the network"
+            ),
+        );
+        // A SYN that was never answered is no fault of the capture.
+        let unanswered = known.syn.c2s && !known.seen.s2c;
+        let whole = known.syn.c2s && known.syn.s2c;
+        fault(
+            "no-handshake",
+            u64::from(!(whole || unanswered)),
+            "the handshake was not captured: window scale, stream offsets and the first round trip are unknown"
+                .to_owned(),
+        );
+        fault(
+            "foreign-sacks",
+            foreign_sacks,
+            format!(
+                "{foreign_sacks} SACK blocks name bytes outside the window: something on the path renumbers the stream and not its SACKs"
+            ),
+        );
+        fault(
+            "one-way",
+            u64::from(known.seen.c2s != known.seen.s2c && !unanswered),
+            "only one direction was captured".to_owned(),
+        );
+        fault("cut-packets", cut, format!("{cut} TCP headers were cut by the snap length"));
+        fault(
+            "reordered-capture",
+            late,
+            format!(
+                "{late} segments come after their own acknowledgment: the capture's order is not the wire's"
+            ),
+        );
+        fault(
+            "offload",
+            oversize,
+            format!(
+                "{oversize} segments are larger than the wire carries (TSO, GSO or GRO): bytes count here, not packets"
+            ),
+        );
+        out
+    }
+}
