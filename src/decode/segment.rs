@@ -64,6 +64,13 @@ pub struct Segment {
 pub const HEAD: usize = 32;
 
 impl Segment {
+    /// Only its acknowledgment, sent at the end of its data.
+    #[must_use]
+    pub fn without_data(self) -> Segment {
+        let flags = TcpFlags(self.flags.0 & !0x03);
+        Segment { seq: Seq(self.seq.0.wrapping_add(self.seq_len())), len: 0, flags, head: None, ..self }
+    }
+
     /// Sequence numbers used: payload, SYN and FIN.
     pub fn seq_len(&self) -> u32 {
         self.len.saturating_add(u32::from(self.flags.syn())).saturating_add(u32::from(self.flags.fin()))

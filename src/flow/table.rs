@@ -207,29 +207,30 @@ impl Table {
         self.ready.push_back(Batch { part, over });
     }
 
-    /// Hands on the connections that have been quiet for longest; those that are over for good.
+    /// Hands on connections until half the room is free: those that are over for good, then those with the most
+    /// segments, to whom a cut does least.
     fn make_room(&mut self, room: usize, now: Ts) {
-        let mut all = std::mem::take(&mut self.listed);
-        all.retain(|&i| {
-            self.flows[i].listed = !self.flows[i].part.segments.is_empty();
-            self.flows[i].listed
-        });
-        let newest = |i: usize| self.flows[i].part.segments.last().map(|s| s.ts);
-        all.sort_unstable_by_key(|&i| (newest(i), i));
-        for index in all {
-            if self.held <= room / 2 {
-                self.listed.push(index);
-                continue;
-            }
+        let mut all: Vec<(bool, usize, usize)> = Vec::new();
+        for index in std::mem::take(&mut self.listed) {
+            self.flows[index].listed = !self.flows[index].part.segments.is_empty();
             let inc = &self.flows[index].part;
-            let quiet = inc.segments.last().is_none_or(|s| now.since(s.ts) > LINGER);
-            let ended = match self.open.get(&key(inc.client, inc.server).0) {
-                // Another life of the same addresses may have begun.
-                Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
-                None => true,
-            };
-            self.flows[index].listed = false;
-            self.hand_on(index, quiet && ended);
+            if let Some(last) = inc.segments.last() {
+                let ended = match self.open.get(&key(inc.client, inc.server).0) {
+                    // Another life of the same addresses may have begun.
+                    Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
+                    None => true,
+                };
+                all.push((ended && now.since(last.ts) > LINGER, inc.segments.len(), index));
+            }
+        }
+        all.sort_unstable_by_key(|&(over, waiting, index)| (!over, std::cmp::Reverse(waiting), index));
+        for (over, _, index) in all {
+            if over || self.held > room / 2 {
+                self.flows[index].listed = false;
+                self.hand_on(index, over);
+            } else {
+                self.listed.push(index);
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Context<'a> {
     pub words: &'a PerDir<Word>,
     /// Its round trips.
     pub rtt: &'a PerDir<Vec<RttSample>>,
+    /// Lowest round trip from the tap to each direction's receiver before these packets.
+    pub lowest_before: PerDir<Option<Ns>>,
     /// Lowest round trip between the tap and each direction's sender.
     pub sender_rtt: PerDir<Option<Ns>>,
     /// The clock that each direction's sender puts into its packets.
@@ -117,7 +119,7 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
     let mut est = Estimator::default();
     let mut rtt = cx.rtt[dir].iter().peekable();
     let lag = cx.sender_rtt[dir].unwrap_or(Ns::ZERO);
-    let mut lowest = Ns(i64::MAX);
+    let mut lowest = cx.lowest_before[dir].unwrap_or(Ns(i64::MAX));
     let mut w = Walk {
         score: Score::default(),
         nxt: RelSeq(0),

@@ -28,15 +28,15 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// Runs all passes. `lowest`: lowest round trips before. `capture_end`: time stamp of the capture's last frame, of
+    /// Runs all passes. `lowest_before`: lowest round trips before these packets. `capture_end`: time stamp of the capture's last frame, of
     /// whatever connection, where this is the connection's last stretch: a wait that is open then is a stall, too.
-    pub fn new(mut trace: Trace, lowest: PerDir<Option<Ns>>, capture_end: Option<Ts>) -> Stretch {
+    pub fn new(mut trace: Trace, lowest_before: PerDir<Option<Ns>>, capture_end: Option<Ts>) -> Stretch {
         let order = IdOrder::learn(&trace);
         hygiene::mark_twins(&mut trace, &order);
 
         let rtt = both(|d| rtt::samples(&trace, d));
         let here = |d: Dir| rtt[d].iter().map(|s| s.rtt).filter(|r| r.0 > 0);
-        let lowest = both(|d| here(d).chain(lowest[d]).min());
+        let lowest = both(|d| here(d).chain(lowest_before[d]).min());
         let tap = tap::locate(&trace, lowest);
         // The sender of `d` is the receiver of the other direction.
         let sender_rtt = both(|d| lowest[d.flip()]);
@@ -85,6 +85,7 @@ impl Stretch {
                 halves: &halves,
                 words: &words,
                 rtt: &rtt,
+                lowest_before,
                 sender_rtt,
                 sent: both(|d| SendClock::learn(&trace, d)),
                 missed: both(|d| words[d].unseen.iter().map(|r| r.len()).sum()),

@@ -200,11 +200,12 @@ impl Tracker {
         self.known = s.trace.known;
         self.lowest = s.lowest;
         self.from = last_words.len() + cut - from;
-        let mut at = 0;
-        self.view.retain(|_| {
-            at += 1;
-            at > from || last_words.contains(&(at - 1))
-        });
+        let mut view = Vec::with_capacity(self.view.len() - from + last_words.len());
+        view.extend(
+            last_words.iter().map(|&(i, data)| if data { self.view[i] } else { self.view[i].without_data() }),
+        );
+        view.extend_from_slice(&self.view[from..]);
+        self.view = view;
     }
 
     /// Nothing comes any more.
@@ -353,18 +354,21 @@ impl Tracker {
 }
 
 /// Of packets that are forgotten, those that say where a direction stood: its last data, what the other side had said
-/// before, and its answer. A direction may be silent for longer than any lead-in.
-fn last_words(packets: &[Packet]) -> Vec<usize> {
-    let mut out = Vec::new();
+/// before, and its answer. A direction may be silent for longer than any lead-in. With each, whether its data counts:
+/// other data of that direction may come after it.
+fn last_words(packets: &[Packet]) -> Vec<(usize, bool)> {
+    let mut out: Vec<(usize, bool)> = Vec::new();
     for d in Dir::BOTH {
         let Some(i) = packets.iter().rposition(|p| p.dir == d && p.carries()) else { continue };
         let end = packets[i].range().end;
         let before = packets[..i].iter().rposition(|p| p.dir != d && p.ack.is_some());
         let answer = packets[i..].iter().position(|p| p.dir != d && p.ack.is_some_and(|a| a >= end));
-        out.extend(before.into_iter().chain([i]).chain(answer.map(|k| i + k)));
+        out.push((i, true));
+        out.extend(before.into_iter().chain(answer.map(|k| i + k)).map(|k| (k, false)));
     }
-    out.sort_unstable();
-    out.dedup();
+    // Where one is both, its data counts.
+    out.sort_unstable_by_key(|&(i, data)| (i, !data));
+    out.dedup_by_key(|w| w.0);
     out
 }
 
@@ -454,16 +458,19 @@ fn add_up(n: &mut HalfStats, s: &Stretch, dir: Dir, own: &Own) {
     let (half, word) = (&s.halves[dir], &s.words[dir]);
     let mss = u64::from(s.trace.segment_size(dir).max(1));
     let is_own = |i: u32| half.packets.get(i as usize).is_some_and(|p| own.packets.contains(p));
-    let (mut syn, mut fin) = (false, false);
     for (r, _) in half.records.iter().zip(&half.packets).filter(|(_, p)| own.packets.contains(p)) {
-        (syn, fin) = (syn || r.syn, fin || r.fin);
         if r.class == SegmentClass::Retransmission {
             n.bytes_resent += u64::from(r.len);
             n.resent_mss += u64::from(r.len).div_ceil(mss).max(1);
         }
     }
-    let carried: u64 = half.coverage.iter().filter(|(_, c)| is_own(c.first)).map(|(r, _)| r.len()).sum();
-    n.bytes += carried.saturating_sub(u64::from(syn) + u64::from(fin));
+    for (range, c) in half.coverage.iter().filter(|(_, c)| is_own(c.first)) {
+        let r = &half.records[c.first as usize];
+        // SYN and FIN have a number each, and are no bytes.
+        let syn = r.syn && range.start == r.seq;
+        let fin = r.fin && range.end == r.range().end;
+        n.bytes += range.len().saturating_sub(u64::from(syn) + u64::from(fin));
+    }
     let points = word.points.iter().skip(usize::from(own.first)).filter(|a| own.frame(a.frame));
     for w in points.filter_map(|a| a.window) {
         n.window_min = Some(n.window_min.map_or(w, |m| m.min(w)));
