@@ -26,9 +26,10 @@ lint: deps
 
 # The delta engine beside memcpy, two crates and two programs (about 3 minutes; `make bench BENCH="--mib 32"`
 # for less, `BENCH=--check` fails below a mark), then what recording costs.
-bench: deps peers
+bench: deps peers rivals
 	$(CARGO) bench --locked --bench delta -- $(BENCH)
 	$(CARGO) bench --locked --bench recording
+	$(CARGO) bench --locked --bench analysis -- $(BENCH)
 
 deps:
 ifeq ($(HAVE_PCAP),)
