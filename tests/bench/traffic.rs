@@ -140,7 +140,7 @@ impl<W: Write> Writer<'_, W> {
         f.extend(dport.to_be_bytes());
         f.extend(h.seq.to_be_bytes());
         f.extend(h.ack.to_be_bytes());
-        f.extend([((20 + options) / 4 << 4) as u8, h.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        f.extend([((20 + options) * 4) as u8, h.flags, 0xff, 0xff, 0, 0, 0, 0]);
         if h.flags & 2 != 0 {
             f.extend([2, 4, 5, 0xb4, 4, 2]);
         } else {
