@@ -545,7 +545,9 @@ mod tests {
             }
             search.finish(&mut ops);
             prop_assert_eq!(apply(&ops, layout, &basis).unwrap(), source.clone());
-            prop_assert_eq!(literal_of(&ops), literal_of(&whole));
+            // Where tiny blocks spend the credit for vain hashes, the pieces decide when a look is worth it again.
+            let (a, b) = (literal_of(&ops), literal_of(&whole));
+            prop_assert!(a == b || size < 64 && a.abs_diff(b) <= 64 + b / 10, "{} and {}", a, b);
         }
     }
 }
