@@ -24,10 +24,11 @@ lint: deps
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-# The delta engine beside memcpy, two crates and two programs (about 3 minutes; `make bench BENCH="--mib 32"`
-# for less, `BENCH=--check` fails below a mark), then what recording costs.
+# The delta engine beside memcpy, two crates and two programs; whole pushes beside rsync's daemon; what
+# recording costs. About 5 minutes; `make bench BENCH="--mib 32"` for less, `BENCH=--check` fails below a mark.
 bench: deps peers rivals
 	$(CARGO) bench --locked --bench delta -- $(BENCH)
+	$(CARGO) bench --locked --bench against_rsync -- $(BENCH)
 	$(CARGO) bench --locked --bench recording
 	$(CARGO) bench --locked --bench analysis -- $(BENCH)
 

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const ANALYSE_EVERY: Duration = Duration::from_millis(500);
 /// How often progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is asked whether the run is over: a short one should not wait for its end to be seen.
+const ASK_EVERY: Duration = Duration::from_millis(5);
 /// Off a terminal one line each.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
@@ -140,12 +142,13 @@ fn tell(news: &Sender<LiveUpdate>, probe: &Probe, dir: &Path, view: &RunView) ->
 
 fn wait_with_line<T>(run: JoinHandle<T>, probe: &Probe) -> Result<T, CliError> {
     let terminal = std::io::stderr().is_terminal();
-    let mut told = Instant::now();
+    let (mut told, mut looked) = (Instant::now(), Instant::now());
     while !run.is_finished() {
-        std::thread::sleep(LOOK_EVERY);
-        if probe.with(|seen| seen.live.is_none()) {
+        std::thread::sleep(ASK_EVERY);
+        if looked.elapsed() < LOOK_EVERY || probe.with(|seen| seen.live.is_none()) {
             continue;
         }
+        looked = Instant::now();
         let mut err = std::io::stderr().lock();
         // Progress is a courtesy: a closed stderr must not end the run.
         if terminal {

@@ -8,6 +8,7 @@
 //! Synced are regular files, directories and symlinks, with permission bits and modification time.
 //! Symlinks are made anew, never followed. Owners, set-id bits, hard links and extended attributes are not kept.
 
+use super::digest::Digest;
 use crate::sync::fs::MAX_WORK;
 use crate::sync::signature::sums;
 use crate::sync::{
@@ -26,9 +27,12 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Entries of one [`FsReply::Listed`].
 const BATCH: usize = 256;
+/// Directories kept open: one for each file that is at hand, and the next one's.
+const NEAR: usize = 4;
 /// A directory on the way: only to be passed through, never through a symlink.
 const PASS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// A file to read; not waiting for a writer if it turns out to be a pipe.
@@ -39,12 +43,16 @@ const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONB
 pub struct Disk {
     root: PathBuf,
     fsync: bool,
-    base: Option<OwnedFd>,
+    base: Option<Arc<OwnedFd>>,
     /// The tree is this one file.
     only: Option<String>,
     walk: Option<walkdir::IntoIter>,
+    /// The directories that were last walked to, the latest first: most files lie beside the one before.
+    near: Vec<(String, Arc<OwnedFd>)>,
     source: Option<File>,
     basis: Option<File>,
+    /// What was last read to be summed.
+    piece: Vec<u8>,
     temp: Option<Temp>,
 }
 
@@ -58,8 +66,10 @@ impl Disk {
             base: None,
             only: None,
             walk: None,
+            near: Vec::new(),
             source: None,
             basis: None,
+            piece: Vec::new(),
             temp: None,
         }
     }
@@ -73,7 +83,11 @@ impl Disk {
 
     /// Does it; failures are replies too.
     pub fn execute(&mut self, request: FsRequest) -> FsReply {
-        self.run(request.op).unwrap_or_else(FsReply::Failed)
+        self.run(request.op).unwrap_or_else(|e| {
+            // It may have failed because the directory is another one by now.
+            self.near.clear();
+            FsReply::Failed(e)
+        })
     }
 
     fn run(&mut self, op: FsOp) -> Result<FsReply, FsError> {
@@ -95,34 +109,44 @@ impl Disk {
                 self.source = Some(file);
                 FsReply::Opened(meta)
             }
-            FsOp::ReadSource { offset, len } => FsReply::Data(read(self.source.as_ref(), offset, len)?),
+            FsOp::ReadSource { offset, len } => {
+                let mut data = Vec::new();
+                read(self.source.as_ref(), offset, len, &mut data)?;
+                FsReply::Data(data)
+            }
             FsOp::OpenBasis { path } => {
                 let (file, meta) = self.open(&path)?;
                 self.basis = Some(file);
                 FsReply::Opened(meta)
             }
             FsOp::Sums { offset, len, block_size, strong } => {
-                FsReply::Sums(sums(&read(self.basis.as_ref(), offset, len)?, block_size, strong))
+                read(self.basis.as_ref(), offset, len, &mut self.piece)?;
+                FsReply::Sums(sums(&self.piece, block_size, strong))
             }
             FsOp::OpenTemp { path, basis } => {
                 self.open_temp(&path, basis)?;
                 FsReply::Done
             }
             FsOp::Write { data } => {
-                self.temp()?.append(&data)?;
+                self.temp()?.append(data)?;
                 FsReply::Done
             }
             FsOp::Copy { from, len } => {
                 let temp = self.temp()?;
-                let data = read(temp.basis.as_ref(), from, len).map_err(changed)?;
+                let mut data = temp.digest.buffer();
+                read(temp.basis.as_ref(), from, len, &mut data).map_err(changed)?;
                 if data.len() < len as usize {
                     let message = "the destination's file became shorter while it was synced";
                     return Err(FsError::new(FsErrorKind::Changed, message));
                 }
-                temp.append(&data)?;
+                temp.append(data)?;
                 FsReply::Done
             }
-            FsOp::Hash => FsReply::Hash(*self.temp()?.hash.finalize().as_bytes()),
+            FsOp::Hash => {
+                let lost =
+                    || FsError::new(FsErrorKind::Other, "internal error: the hash is lost; please report it");
+                FsReply::Hash(self.temp()?.digest.finish().ok_or_else(lost)?)
+            }
             FsOp::Commit { mode, mtime } => {
                 let fsync = self.fsync;
                 self.temp()?.commit(mode, mtime, fsync)?;
@@ -173,26 +197,32 @@ impl Disk {
             }
             self.root.push(path);
         }
-        self.base = Some(at);
+        self.base = Some(Arc::new(at));
         Ok(())
     }
 
     /// The directory that holds `path`, and its last component.
-    fn parent<'a>(&self, path: &'a str) -> Result<(OwnedFd, &'a str), FsError> {
+    fn parent<'a>(&mut self, path: &'a str) -> Result<(Arc<OwnedFd>, &'a str), FsError> {
         if !safe_path(path) {
             return Err(leads_out());
         }
         let base = self.base.as_ref().ok_or_else(out_of_order)?;
         let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let mut at = base.try_clone().map_err(|e| io("open the directory", &e))?;
-        for dir in dirs.split('/').filter(|d| !d.is_empty()) {
-            at = pass(&at, dir)?;
+        if let Some(i) = self.near.iter().position(|n| n.0 == dirs) {
+            self.near.swap(0, i);
+            return Ok((Arc::clone(&self.near[0].1), name));
         }
+        let mut at = Arc::clone(base);
+        for dir in dirs.split('/').filter(|d| !d.is_empty()) {
+            at = Arc::new(pass(&at, dir)?);
+        }
+        self.near.truncate(NEAR - 1);
+        self.near.insert(0, (dirs.to_owned(), Arc::clone(&at)));
         Ok((at, name))
     }
 
     /// A regular file to read.
-    fn open(&self, path: &str) -> Result<(File, Meta), FsError> {
+    fn open(&mut self, path: &str) -> Result<(File, Meta), FsError> {
         let (dir, name) = self.parent(path)?;
         open_file(&dir, name)
     }
@@ -237,7 +267,7 @@ impl Disk {
         FsReply::Listed { entries, faults, last: false }
     }
 
-    fn make_dir(&self, path: &str) -> Result<FsReply, FsError> {
+    fn make_dir(&mut self, path: &str) -> Result<FsReply, FsError> {
         let (dir, name) = self.parent(path)?;
         match mkdirat(&dir, name, Mode::from_bits_truncate(0o777)) {
             Ok(()) => Ok(FsReply::Done),
@@ -258,7 +288,7 @@ impl Disk {
         }
     }
 
-    fn set_attr(&self, path: &str, mode: u32, mtime: Mtime) -> Result<FsReply, FsError> {
+    fn set_attr(&mut self, path: &str, mode: u32, mtime: Mtime) -> Result<FsReply, FsError> {
         let (dir, name) = self.parent(path)?;
         let there = stat(&dir, name)?.as_ref().map(meta).ok_or_else(|| sys("find", Errno::ENOENT))?;
         if !matches!(there.kind, Kind::File | Kind::Dir) {
@@ -279,7 +309,7 @@ impl Disk {
         Ok(FsReply::Done)
     }
 
-    fn symlink(&self, path: &str, target: &str) -> Result<FsReply, FsError> {
+    fn symlink(&mut self, path: &str, target: &str) -> Result<FsReply, FsError> {
         if !safe_target(path, target) {
             return Err(leads_out());
         }
@@ -320,7 +350,7 @@ impl Disk {
             place: name.to_owned(),
             file,
             basis,
-            hash: blake3::Hasher::new(),
+            digest: Digest::default(),
             renamed: false,
         });
         Ok(())
@@ -334,19 +364,20 @@ impl Disk {
 /// A file on its way to its place.
 #[derive(Debug)]
 struct Temp {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     name: String,
     place: String,
     file: File,
     basis: Option<File>,
-    hash: blake3::Hasher,
+    digest: Digest,
     renamed: bool,
 }
 
 impl Temp {
-    fn append(&mut self, data: &[u8]) -> Result<(), FsError> {
-        self.hash.update(data);
-        self.file.write_all(data).map_err(|e| io("write", &e))
+    fn append(&mut self, data: Vec<u8>) -> Result<(), FsError> {
+        self.file.write_all(&data).map_err(|e| io("write", &e))?;
+        self.digest.update(data);
+        Ok(())
     }
 
     fn commit(&mut self, mode: u32, mtime: Mtime, fsync: bool) -> Result<(), FsError> {
@@ -444,10 +475,10 @@ fn time(t: Mtime) -> TimeSpec {
     TimeSpec::new(t.secs, i64::from(t.nanos))
 }
 
-/// Up to `len` bytes; fewer only at the end of the file.
-fn read(file: Option<&File>, offset: u64, len: u32) -> Result<Vec<u8>, FsError> {
+/// Up to `len` bytes into `buf`, in place of what it held; fewer only at the end of the file.
+fn read(file: Option<&File>, offset: u64, len: u32, buf: &mut Vec<u8>) -> Result<(), FsError> {
     let file = file.ok_or_else(out_of_order)?;
-    let mut buf = vec![0; len.min(MAX_WORK) as usize];
+    buf.resize(len.min(MAX_WORK) as usize, 0);
     let mut n = 0;
     while n < buf.len() {
         match file.read_at(&mut buf[n..], offset + n as u64) {
@@ -458,7 +489,7 @@ fn read(file: Option<&File>, offset: u64, len: u32) -> Result<Vec<u8>, FsError> 
         }
     }
     buf.truncate(n);
-    Ok(buf)
+    Ok(())
 }
 
 /// Unique on this host; hidden, so that it does not surprise whoever lists the directory meanwhile.

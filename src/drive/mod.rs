@@ -15,6 +15,7 @@
 pub mod clock;
 pub mod connect;
 pub mod control;
+mod digest;
 pub mod engine;
 pub mod error;
 pub mod files;

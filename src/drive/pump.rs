@@ -33,6 +33,10 @@ const LINGER: Ns = Ns::from_secs(5);
 /// Digesting what was read is recorded as work if it took this long.
 const NOTABLE: Ns = Ns::from_micros(100);
 const NAP: Ns = Ns::from_millis(50);
+/// While there is work, less than this much output waits for company …
+const WORTH_A_WRITE: usize = 32 * 1024;
+/// … but not longer than this, and nothing that arrived waits longer to be read.
+const SOON: Ns = Ns::from_micros(500);
 
 /// What the pump moves bytes for: a sync session with its disk, or a stand-in.
 pub trait Engine {
@@ -132,6 +136,8 @@ struct Pump<'a, 'r> {
     /// Since when a read is all that is waited for.
     waiting: Option<Ts>,
     readable: Option<Ts>,
+    /// Since when there was work, with the socket left alone.
+    working: Option<Ts>,
     /// Since when the socket takes no more.
     blocked: Option<Ts>,
     writable: Option<Ts>,
@@ -162,6 +168,7 @@ impl<'a, 'r> Pump<'a, 'r> {
             try_read: false,
             waiting: None,
             readable: None,
+            working: None,
             blocked: None,
             writable: None,
             eof: false,
@@ -221,10 +228,16 @@ impl<'a, 'r> Pump<'a, 'r> {
             let end = self.rec.work(start, at);
             self.alive(end);
             // It kept the thread from its socket: something may have arrived.
-            self.try_read = true;
+            let since = *self.working.get_or_insert(start);
+            self.try_read |= end - since >= SOON;
             self.waiting = None;
+            // Small files make small frames: a system call for each would cost more than the files.
+            if end - since < SOON && self.engine.output(WORTH_A_WRITE).len() < WORTH_A_WRITE {
+                return Ok(true);
+            }
             moved = true;
         }
+        self.working = None;
         moved |= self.write()?;
         Ok(moved)
     }

@@ -12,6 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Events kept of one run: about 700 MiB. A run that makes more keeps its beginning and says so.
 const MAX_EVENTS: usize = 8 << 20;
 const FIRST_EVENTS: usize = 1 << 14;
+/// Pieces of work that take less than this, one right after the other, are one event …
+const SHORT: Ns = Ns::from_micros(100);
+/// … of at most this length, with the first one's phase and file.
+const STRETCH: Ns = Ns::from_millis(1);
 /// How often TCP_INFO is sampled and the log is handed out.
 pub const SAMPLE_EVERY: Ns = Ns::from_millis(100);
 
@@ -149,6 +153,16 @@ impl<'a> Recorder<'a> {
     /// Something else that kept the application from its socket from `start` until now; when that is.
     pub fn work(&mut self, start: Ts, at: Position) -> Ts {
         let end = self.clock.now();
+        if let Some(last) = self.fresh.last_mut()
+            && last.op == AppOp::Work
+            && !set_apart(last.phase)
+            && !set_apart(at.phase)
+            && last.end - last.start < STRETCH
+            && end - last.end < SHORT
+        {
+            last.end = end;
+            return end;
+        }
         self.push(AppOp::Work, (start, None, end), (self.written, 0), None, at);
         end
     }
@@ -207,6 +221,11 @@ impl<'a> Recorder<'a> {
     }
 }
 
+/// Pauses on purpose keep their own begin and end.
+fn set_apart(phase: Phase) -> bool {
+    matches!(phase, Phase::Busy | Phase::Pace)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +238,7 @@ mod tests {
     fn offsets_follow_the_stream_and_times_do_not_run_back() {
         let live = live();
         let mut r = Recorder::new(Clock::new(), &live);
-        let at = Position { phase: Phase::List, ..Position::default() };
+        let at = Position { phase: Phase::Busy, ..Position::default() };
         for len in [24, 100, 0] {
             let t = r.now();
             r.read(t, Some(t), len, Some(len), at);
@@ -236,6 +255,25 @@ mod tests {
         assert_eq!(offsets(AppOp::Work), [(48, 0), (248, 0), (248, 0)]);
         assert!(log.events.is_sorted_by_key(|e| e.end));
         assert!(log.events.iter().all(|e| e.start <= e.end));
+    }
+
+    #[test]
+    fn short_pieces_of_work_in_a_row_are_one_event() {
+        let live = live();
+        let mut r = Recorder::new(Clock::new(), &live);
+        let at = |file| Position { phase: Phase::Patch, file: Some(file), block: None };
+        let began = r.now();
+        for file in 0..1000 {
+            r.work(r.now(), at(file));
+        }
+        r.write(r.now(), None, 5, None, at(1000));
+        r.work(r.now(), at(1001));
+        r.finish(&[]);
+        let log = live.take();
+        let work: Vec<_> = log.events.iter().filter(|e| e.op == AppOp::Work).collect();
+        assert!(work.len() < 500, "{} events of 1001", work.len());
+        assert_eq!((work[0].file, work.last().unwrap().file), (Some(0), Some(1001)));
+        assert!(work[0].start >= began && log.events.is_sorted_by_key(|e| e.end));
     }
 
     #[test]

@@ -429,7 +429,7 @@ impl Session {
         if self.taken == self.input.len() {
             self.input.clear();
             self.taken = 0;
-        } else if self.taken >= INPUT_HIGH / 4 {
+        } else if self.taken >= INPUT_HIGH / 4 && self.taken >= self.input.len() / 2 {
             self.input.drain(..self.taken);
             self.taken = 0;
         }
