@@ -12,6 +12,15 @@ use super::filter::Filter;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
+/// Says that these bytes are needed soon; where they are is all that changes.
+#[inline]
+pub(super) fn prefetch(data: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    avx2::prefetch(data);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = data;
+}
+
 /// The sum of one window of fixed length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rolling {

@@ -1,6 +1,6 @@
 //! Two sums for each block of a basis: a weak one that rolls, a strong one that decides.
 
-use super::rolling::Rolling;
+use super::rolling::{Rolling, prefetch};
 use twox_hash::XxHash3_128;
 
 /// Smallest block size chosen by default, bytes.
@@ -17,6 +17,9 @@ pub const MAX_BLOCK: u32 = 256 * 1024;
 pub const MAX_BLOCKS: u32 = 1 << 19;
 /// Fewest and most bytes of a strong sum that are sent.
 pub const STRONG_LEN: (u8, u8) = (4, 8);
+
+/// Bytes of the next block that are asked for while one is summed.
+const AHEAD: usize = 4096;
 
 /// Sums of one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,7 +137,13 @@ impl Layout {
 
 /// Sums of all blocks of `data`.
 pub fn sums(data: &[u8], block_size: u32, strong: Strong) -> Vec<BlockSum> {
-    data.chunks(block_size.max(1) as usize).map(|b| BlockSum::of(b, strong)).collect()
+    let size = block_size.max(1) as usize;
+    let of = |(i, block): (usize, &[u8])| {
+        let next = data.get((i + 1) * size..).unwrap_or_default();
+        prefetch(&next[..next.len().min(AHEAD)]);
+        BlockSum::of(block, strong)
+    };
+    data.chunks(size).enumerate().map(of).collect()
 }
 
 #[cfg(test)]

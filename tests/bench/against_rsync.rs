@@ -7,8 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "delta/data.rs"]
-mod data;
+#[path = "noise.rs"]
+mod noise;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -158,11 +158,14 @@ fn tree(root: &Path, files: usize) -> u64 {
         if i % 100 == 0 {
             fs::create_dir_all(&dir).unwrap();
         }
-        fs::write(dir.join(format!("{i}.dat")), data::noise(x, len)).unwrap();
+        fs::write(dir.join(format!("{i}.dat")), noise::noise(x, len)).unwrap();
         bytes += len as u64;
     }
     bytes
 }
+
+/// Name, source, mark, and what is done before each run.
+type Case<'a> = (&'a str, &'a str, Option<f64>, &'a dyn Fn(&World));
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -177,10 +180,10 @@ fn main() {
     }
     let (mib, files, rounds) = (number("--mib", 256), number("--files", 20_000), number("--rounds", 5));
     let world = World::new();
-    let base = data::noise(1, mib << 20);
+    let base = noise::noise(1, mib << 20);
     world.put("base", &base);
-    world.put("pages", &data::pages(&base, 0.01, 2));
-    world.put("other", &data::noise(99, mib << 20));
+    world.put("pages", &noise::pages(&base, 0.01, 2));
+    world.put("other", &noise::noise(99, mib << 20));
     drop(base);
     let bytes = tree(&world.dir.join("tree"), files);
     println!(
@@ -194,7 +197,7 @@ fn main() {
     let mut missed = 0;
     let big = |basis| move |w: &World| w.reset(basis);
     let none = |_: &World| {};
-    let cases: [(&str, &str, Option<f64>, &dyn Fn(&World)); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("identical, touched", "base", None, &big(Some("base"))),
         ("1 % of pages", "pages", Some(0.6), &big(Some("base"))),
         ("all different", "other", Some(0.25), &big(Some("base"))),

@@ -14,6 +14,8 @@
 
 #[path = "delta/data.rs"]
 mod data;
+#[path = "noise.rs"]
+mod noise;
 #[path = "delta/peers.rs"]
 mod peers;
 #[path = "delta/table.rs"]
@@ -160,7 +162,7 @@ fn main() {
     let (mib, rounds) = (number("--mib", 256), number("--rounds", 5));
     let len = mib << 20;
     let size = default_block_size(len as u64);
-    let base = data::noise(1, len);
+    let base = noise::noise(1, len);
     let layout = Layout::new(len as u64, size);
     let sums = signature(&base, size);
     println!("{mib} MiB, blocks of {size} B, {rounds} rounds; GB/s = 1e9 bytes of source a second");
@@ -179,13 +181,13 @@ fn main() {
     let same = b.base.clone();
     b.delta("delta: identical", &same, Mark::OfMemcpy(0.9), true, false);
     b.delta("delta: one byte before", &data::inserted(&same), Mark::OfMemcpy(0.9), true, false);
-    let pages = data::pages(&same, 0.01, 2);
+    let pages = noise::pages(&same, 0.01, 2);
     let literal = b.delta("delta: 1 % of pages", &pages, Mark::OfMemcpy(0.45), true, false).literal;
     let wire = f64::from(layout.count()) * f64::from(4 + layout.strong_len());
     b.table.fact("wire of 1 %: sums and literals, MB", (wire + literal as f64) / 1e6, Mark::None);
     b.table.fact("wire of identical, % of the file", wire / len as f64 * 100.0, Mark::Most(0.2));
 
-    let other = data::noise(99, len);
+    let other = noise::noise(99, len);
     b.delta("delta: all different", &other, Mark::OfMemcpy(0.2), true, false);
     let random = b.table.last_time();
     b.delta("delta: … every offset", &other, Mark::OfMemcpy(0.035), false, true);
