@@ -15,8 +15,8 @@
 //! stepped over.
 
 use super::index::Index;
-use super::rolling::Rolling;
-use super::signature::Layout;
+use super::rolling::{Rolling, prefetch};
+use super::signature::{AHEAD, Layout};
 
 /// Literals are handed on in pieces of at least this size, unless a match or the end comes first, bytes.
 pub const LITERAL: usize = 32 * 1024;
@@ -207,6 +207,8 @@ impl Search {
         let (mut lit, mut head) = (0, self.head);
         while head + size <= data.len() {
             if let Some(want) = self.want {
+                let next = data.get(head + size..).unwrap_or_default();
+                prefetch(&next[..next.len().min(size).min(AHEAD)]);
                 if self.index.is_block(want, &data[head..head + size]) {
                     // Nothing is held back while a block is wanted, but before the first match.
                     self.literal(&data[lit..head], sink);

@@ -19,7 +19,7 @@ pub const MAX_BLOCKS: u32 = 1 << 19;
 pub const STRONG_LEN: (u8, u8) = (4, 8);
 
 /// Bytes of the next block that are asked for while one is summed.
-const AHEAD: usize = 4096;
+pub(super) const AHEAD: usize = 4096;
 
 /// Sums of one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
