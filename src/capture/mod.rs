@@ -2,6 +2,8 @@
 //! An edge: the only room left of the TUI that opens files and devices for packets.
 
 pub mod file;
+pub mod filter;
+mod kept;
 pub mod live;
 pub mod writer;
 
@@ -111,6 +113,14 @@ pub enum CaptureError {
         /// Where.
         line: u64,
         /// What is wrong, and what to do.
+        message: String,
+    },
+    /// A filter that cannot be used on it.
+    #[error("{name}: {message}")]
+    Filter {
+        /// File name.
+        name: String,
+        /// Why.
         message: String,
     },
     /// The live capture is not allowed.

@@ -49,8 +49,8 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         }
         _ => args.offline.read(std::slice::from_ref(&args.files))?,
     };
-    let report = args.offline.report(evidence)?;
-    args.offline.print(&report, color)
+    let (report, again) = args.offline.report(evidence)?;
+    args.offline.print(&report, again, color)
 }
 
 fn one_after_the_other(e: &Evidence) -> bool {

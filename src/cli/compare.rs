@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let evidence = args.offline.read(&[vec![args.a], vec![args.b]])?;
     let contents: Vec<String> = evidence.captures.iter().map(contents).collect();
-    let report = args.offline.report(evidence)?;
+    let (report, again) = args.offline.report(evidence)?;
     if report.comparison.as_ref().is_none_or(|c| c.paired.is_empty()) {
         return Err(CliError::Message(format!(
             "the two captures have no connection in common\n  A holds {}\n  B holds {}\ncompare needs the same traffic, \
@@ -37,7 +37,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
             contents[0], contents[1]
         )));
     }
-    args.offline.print(&report, color)
+    args.offline.print(&report, again, color)
 }
 
 /// What a capture is about, for somebody who took the wrong one.

@@ -5,6 +5,7 @@
 
 pub mod analysis;
 mod analyze;
+mod annotate;
 mod compare;
 mod demo;
 mod doctor;
@@ -155,6 +156,9 @@ pub enum CliError {
     /// A capture could not be read or made.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
+    /// A filter expression that makes no sense.
+    #[error(transparent)]
+    Filter(#[from] crate::capture::filter::FilterError),
     /// Output could not be written.
     #[error("cannot write output: {0}")]
     Output(#[from] std::io::Error),

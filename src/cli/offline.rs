@@ -1,15 +1,19 @@
 //! What `analyze` and `compare` share: the options beside the files, and the way from files to a report.
 
 use super::analysis::{self, SLOW_READ};
+use super::annotate::{EvidenceArgs, Flows, Spool};
 use super::logs::{self, LogArgs, Opened};
 use super::reading::{Reading, read_capture};
 use super::view::{FailOn, OutputArgs};
-use super::{CliError, ColorWhen, Format, Outcome, graphs};
+use super::{CliError, ColorWhen, Format, Outcome, annotate, graphs};
 use crate::capture;
+use crate::capture::file::Hints;
+use crate::capture::filter::Filter;
 use crate::correlate::{BuildInputs, CaptureInput};
+use crate::decode::redact::Mask;
 use crate::diagnose::build;
 use crate::model::Ns;
-use crate::report::{Report, record};
+use crate::report::{Quality, Report, Severity, record};
 use crate::tcp::Keep;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +27,12 @@ pub struct OfflineArgs {
     format: Option<Format>,
     #[command(flatten)]
     output: OutputArgs,
+    /// Analyse only what passes: an expression as tcpdump takes it, and `flow 3` (a connection's number) or
+    /// `time +2s..+5s` (also absolute, `2026-11-21T12:38:17Z..`), joined by `and`.
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
     /// Reads at least this slow are listed.
     #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = SLOW_READ, env = "SYNCSCOPE_SLOW_READ")]
     slow_read: Ns,
@@ -45,12 +55,26 @@ pub struct Evidence {
     /// One per place.
     pub captures: Vec<CaptureInput>,
     logs: Vec<Opened>,
+    again: Again,
+}
+
+/// How to read the captures a second time.
+pub struct Again {
+    places: Vec<Place>,
+    hints: Hints,
+    /// Holds what could be read only once.
+    _spools: Vec<Spool>,
+    mask: Option<Mask>,
+    filter: Filter,
+    /// Per place, where the filter names connections.
+    flows: Vec<Flows>,
 }
 
 impl OfflineArgs {
     /// Reads the captures, and the logs that were named beside them.
     pub fn read(&self, places: &[Place]) -> Result<Evidence, CliError> {
         self.check(places)?;
+        let filter = self.filter.as_deref().map_or(Ok(Filter::default()), Filter::parse)?;
         let logs = self.logs.open()?;
         let hints = logs::hints(&self.logs, &logs);
         // A second capture and logs are joined by bytes and packets, and graphs show each of them.
@@ -58,9 +82,21 @@ impl OfflineArgs {
             places.len() > 1 || !logs.is_empty() || self.all_segments || self.form() == Format::Xplot;
         let keep = if everything { Keep::Everything } else { Keep::Evidence };
         let how = Reading { keep, jobs: self.jobs() };
-        let read = |p: &Place| read_capture(&mut *capture::file::open_all(p, &hints)?, None, how);
-        let captures = places.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Evidence { captures, logs })
+        let spooled = self.evidence.again().then(|| spool(places)).transpose()?;
+        let (read, _spools, names) = spooled.unwrap_or_else(|| (places.to_vec(), Vec::new(), Vec::new()));
+        let (mut captures, mut flows) = (Vec::new(), Vec::new());
+        for place in &read {
+            let mut source = filter.on(capture::file::open_all(place, &hints)?);
+            let mut c = read_capture(&mut *source, None, how)?;
+            if filter.flows().is_some() {
+                only_flows(&mut c, &filter);
+                flows.push(Flows::of(&c));
+            }
+            said(&mut c, &names);
+            captures.push(c);
+        }
+        let again = Again { places: read, hints, _spools, mask: self.evidence.mask()?, filter, flows };
+        Ok(Evidence { captures, logs, again })
     }
 
     /// What would fail later on is said at once.
@@ -80,6 +116,7 @@ impl OfflineArgs {
                  name {dir}/client.pcapng and {dir}/server.pcapng"
             )));
         }
+        self.evidence.check(places.len())?;
         match (self.form(), &self.output.output) {
             (Format::Xplot, Some(at)) => graphs::check(at),
             (Format::Xplot, None) => Err(graphs::nowhere()),
@@ -96,14 +133,17 @@ impl OfflineArgs {
     }
 
     /// Ties the logs to the connections, and draws the conclusions.
-    pub fn report(&self, evidence: Evidence) -> Result<Report, CliError> {
-        let captures = evidence.captures;
+    pub fn report(&self, evidence: Evidence) -> Result<(Report, Again), CliError> {
+        let Evidence { mut captures, logs, mut again } = evidence;
+        let (mut logs, mut quality) = self.logs.bind(logs, &captures)?;
+        if let Some(mask) = &mut again.mask {
+            annotate::hide(mask, &mut captures, &mut logs, &mut quality);
+        }
         if let (Format::Xplot, Some(at)) = (self.form(), &self.output.output) {
             graphs::write(&captures, at)?;
         }
-        let (logs, quality) = self.logs.bind(evidence.logs, &captures)?;
         let names: Vec<&str> = captures.iter().map(|c| c.name.as_str()).collect();
-        Ok(build(BuildInputs {
+        let report = build(BuildInputs {
             title: names.join(" and "),
             slow_read: self.slow_read,
             all_segments: self.all_segments,
@@ -111,15 +151,75 @@ impl OfflineArgs {
             logs,
             quality,
             ..BuildInputs::default()
-        }))
+        });
+        Ok((report, again))
     }
 
-    /// Prints the report; the outcome is what it comes to.
-    pub fn print(&self, report: &Report, color: ColorWhen) -> Result<Outcome, CliError> {
+    /// Prints the report and writes the evidence; the outcome is what it comes to.
+    pub fn print(&self, report: &Report, mut again: Again, color: ColorWhen) -> Result<Outcome, CliError> {
         if self.form() != Format::Xplot {
             self.output.print(report, self.format, color)?;
         }
+        self.evidence.write(
+            report,
+            &again.places,
+            &again.hints,
+            &again.filter,
+            &again.flows,
+            again.mask.as_mut(),
+        )?;
         Ok(self.fail_on.outcome(report))
+    }
+}
+
+/// Connections that a filter names by number; those that stay are numbered anew.
+fn only_flows(c: &mut CaptureInput, filter: &Filter) {
+    let Some(wanted) = filter.flows() else { return };
+    let before = c.connections.len();
+    c.connections.retain(|x| wanted.contains(&x.flow.0));
+    let kept: Vec<String> = c.connections.iter().map(|x| x.flow.0.to_string()).collect();
+    let message = match kept.len() {
+        0 => format!("the filter names no connection: the capture has {before}, numbered from 0"),
+        _ => format!(
+            "the filter leaves {} of {before} connections: {} of the whole capture; they are numbered anew from 0",
+            kept.len(),
+            kept.join(", ")
+        ),
+    };
+    let severity = if kept.is_empty() { Severity::Warning } else { Severity::Info };
+    c.quality.push(Quality { input: None, code: "filtered".to_owned(), severity, count: 1, message });
+}
+
+/// What can be read only once, kept so that it can be read twice; the last value: what each is called.
+#[allow(clippy::type_complexity)]
+fn spool(places: &[Place]) -> Result<(Vec<Place>, Vec<Spool>, Vec<(String, String)>), CliError> {
+    let (mut spools, mut names) = (Vec::new(), Vec::new());
+    let mut all = places.to_vec();
+    for path in all.iter_mut().flatten() {
+        let once = path.as_os_str() == "-" || path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir());
+        if once {
+            let failed = |e| {
+                CliError::Message(format!("{}: cannot keep it for a second reading: {e}", path.display()))
+            };
+            let (spool, again) = Spool::new(path).map_err(failed)?;
+            let name = if path.as_os_str() == "-" {
+                "standard input".to_owned()
+            } else {
+                path.display().to_string()
+            };
+            names.push((again.display().to_string(), name));
+            spools.push(spool);
+            *path = again;
+        }
+    }
+    Ok((all, spools, names))
+}
+
+/// Names what was kept as the user named it.
+fn said(c: &mut CaptureInput, names: &[(String, String)]) {
+    for (again, name) in names {
+        let all = c.files.iter_mut().map(|f| &mut f.name).chain(c.quality.iter_mut().map(|q| &mut q.message));
+        all.chain([&mut c.name]).for_each(|n| *n = n.replace(again, name));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod checksum;
 mod icmp;
 mod ip;
 mod link;
+pub mod redact;
 pub mod segment;
 mod tcp;
 

@@ -14,6 +14,7 @@
 //! files and peers, so everything that can reach a terminal goes through
 //! [`crate::model::units::printable`] at the one place where it is written.
 
+pub mod comments;
 pub mod csv;
 pub mod json;
 pub mod layout;

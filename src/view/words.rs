@@ -161,7 +161,8 @@ pub fn input_name(report: &Report, input: u16) -> String {
     }
 }
 
-fn file_name(path: &str) -> String {
+/// A file without its folders.
+pub fn file_name(path: &str) -> String {
     printable(path.rsplit('/').find(|p| !p.is_empty()).unwrap_or(path))
 }
 

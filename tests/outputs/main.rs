@@ -1,8 +1,12 @@
 //! What goes in and what comes out of `analyze`, as a user sees it: the real program on real files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod evidence;
+mod filter;
 mod formats;
 mod many;
+#[path = "../real/mod.rs"]
+mod real;
 mod to_file;
 
 use std::path::{Path, PathBuf};

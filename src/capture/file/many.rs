@@ -9,8 +9,9 @@
 //! numbered through, as `mergecap` would number them.
 
 use super::{Hints, open_with};
+use crate::capture::kept::Kept;
 use crate::capture::{CaptureError, FrameSource, Piece, Remark, SourceNotes};
-use crate::model::{Frame, FrameNo, LinkType, Ts};
+use crate::model::{Frame, FrameNo, Ts};
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -94,29 +95,6 @@ fn some(names: &[String]) -> String {
     let more = names.len().saturating_sub(NAMED);
     let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
     if more > 0 { format!("{shown}; and {more} more") } else { shown }
-}
-
-/// A frame that is kept while others are handed out.
-struct Kept {
-    ts: Ts,
-    link: LinkType,
-    interface: u32,
-    orig_len: u32,
-    data: Vec<u8>,
-}
-
-impl Default for Kept {
-    fn default() -> Kept {
-        Kept { ts: Ts(0), link: LinkType::NULL, interface: 0, orig_len: 0, data: Vec::new() }
-    }
-}
-
-impl Kept {
-    fn keep(&mut self, f: &Frame<'_>) {
-        (self.ts, self.link, self.interface, self.orig_len) = (f.ts, f.link, f.interface, f.orig_len);
-        self.data.clear();
-        self.data.extend_from_slice(f.data);
-    }
 }
 
 /// A file whose first frame is known, and not yet due.
@@ -327,15 +305,7 @@ impl FrameSource for Joined {
             *self.notes.other.entry("time-backwards".to_owned()).or_default() += 1;
         }
         self.notes.last_ts = Some(self.current.ts);
-        let c = &self.current;
-        Ok(Some(Frame {
-            no: FrameNo(self.count),
-            ts: c.ts,
-            link: c.link,
-            interface: c.interface,
-            orig_len: c.orig_len,
-            data: &c.data,
-        }))
+        Ok(Some(self.current.frame(FrameNo(self.count))))
     }
 
     fn notes(&self) -> SourceNotes {
