@@ -6,7 +6,7 @@
 //! ```
 
 use super::kept::Kept;
-use super::{CaptureError, FrameSource, Remark, SourceNotes};
+use super::{CaptureError, FrameSource, Position, Remark, SourceNotes};
 use crate::model::units::{count, printable};
 use crate::model::{Frame, FrameNo, LinkType, Ns, Ts};
 use pcap::{BpfProgram, Capture, Linktype};
@@ -293,6 +293,10 @@ impl FrameSource for Filtered {
                 return Ok(Some(self.kept.frame(no)));
             }
         }
+    }
+
+    fn position(&self) -> Position {
+        self.source.position()
     }
 
     fn notes(&self) -> SourceNotes {

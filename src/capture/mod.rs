@@ -18,6 +18,20 @@ pub trait FrameSource {
 
     /// What the source has to say about itself, complete once it has ended.
     fn notes(&self) -> SourceNotes;
+
+    /// How far it is.
+    fn position(&self) -> Position {
+        Position::default()
+    }
+}
+
+/// How far a source is, in bytes of its files as they lie on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Read.
+    pub done: u64,
+    /// In all; none where that is not known.
+    pub total: Option<u64>,
 }
 
 /// What a source says about itself.

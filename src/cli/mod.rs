@@ -7,9 +7,11 @@ pub mod analysis;
 mod analyze;
 mod annotate;
 mod compare;
+mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod generate;
 mod graphs;
 mod lab;
 mod live;
@@ -22,9 +24,12 @@ mod serve;
 mod sync;
 mod talk;
 mod view;
+mod watched;
 
 use crate::model::units::printable;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Why is this transfer slow or hung, and whose fault is it?
@@ -34,6 +39,12 @@ struct Cli {
     /// When to use colour.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "SYNCSCOPE_COLOR")]
     color: ColorWhen,
+    /// Take settings from this file; see `syncscope generate config`.
+    #[arg(long = "config", global = true, value_name = "FILE", env = "SYNCSCOPE_CONFIG")]
+    _config: Option<PathBuf>,
+    /// Take no settings from a file.
+    #[arg(long = "no-config", global = true)]
+    _no_config: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -130,6 +141,8 @@ enum Command {
     Lab(lab::Args),
     /// Say what this machine allows: capture, namespaces, TUN.
     Doctor(doctor::Args),
+    /// Print what is made from the program itself: JSON schema, manual pages, completions, settings.
+    Generate(generate::Args),
 }
 
 /// What a subcommand came to.
@@ -166,18 +179,11 @@ pub enum CliError {
 
 /// Runs the program; the only place where an outcome becomes an exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Demo(a) => demo::run(a, cli.color),
-        Command::Analyze(a) => analyze::run(a, cli.color),
-        Command::Compare(a) => compare::run(a, cli.color),
-        Command::Sync(a) => sync::run(a, cli.color),
-        Command::Serve(a) => serve::run(a),
-        Command::View(a) => view::run(a, cli.color),
-        Command::Explain(a) => explain::run(a),
-        Command::Lab(a) => lab::run(a),
-        Command::Doctor(a) => doctor::run(a),
-    };
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let result = config::apply(Cli::command(), &args).and_then(|command| {
+        let cli = Cli::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|e| e.exit());
+        run(cli)
+    });
     match result {
         Ok(Outcome::Ok) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::from(1),
@@ -192,5 +198,20 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(2)
         }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome, CliError> {
+    match cli.command {
+        Command::Demo(a) => demo::run(a, cli.color),
+        Command::Analyze(a) => analyze::run(a, cli.color),
+        Command::Compare(a) => compare::run(a, cli.color),
+        Command::Sync(a) => sync::run(a, cli.color),
+        Command::Serve(a) => serve::run(a),
+        Command::View(a) => view::run(a, cli.color),
+        Command::Explain(a) => explain::run(a),
+        Command::Lab(a) => lab::run(a),
+        Command::Doctor(a) => doctor::run(a),
+        Command::Generate(a) => generate::run(a),
     }
 }

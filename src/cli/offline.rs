@@ -4,7 +4,9 @@ use super::analysis::{self, SLOW_READ};
 use super::annotate::{EvidenceArgs, Flows, Spool};
 use super::logs::{self, LogArgs, Opened};
 use super::reading::{Reading, read_capture};
+use super::sync::stop_on_signals;
 use super::view::{FailOn, OutputArgs};
+use super::watched::Watched;
 use super::{CliError, ColorWhen, Format, Outcome, annotate, graphs};
 use crate::capture;
 use crate::capture::file::Hints;
@@ -16,6 +18,8 @@ use crate::model::Ns;
 use crate::report::{Quality, Report, Severity, record};
 use crate::tcp::Keep;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of every subcommand that explains files.
 #[derive(clap::Args, Debug)]
@@ -68,6 +72,8 @@ pub struct Again {
     filter: Filter,
     /// Per place, where the filter names connections.
     flows: Vec<Flows>,
+    /// Whether the user has interrupted the reading.
+    stop: Arc<AtomicBool>,
 }
 
 impl OfflineArgs {
@@ -84,10 +90,12 @@ impl OfflineArgs {
         let how = Reading { keep, jobs: self.jobs() };
         let spooled = self.evidence.again().then(|| spool(places)).transpose()?;
         let (read, _spools, names) = spooled.unwrap_or_else(|| (places.to_vec(), Vec::new(), Vec::new()));
+        let stop = stop_on_signals()?;
         let (mut captures, mut flows) = (Vec::new(), Vec::new());
         for place in &read {
-            let mut source = filter.on(capture::file::open_all(place, &hints)?);
-            let mut c = read_capture(&mut *source, None, how)?;
+            let source = filter.on(capture::file::open_all(place, &hints)?);
+            let mut source = Watched::new(source, Arc::clone(&stop));
+            let mut c = read_capture(&mut source, None, how)?;
             if filter.flows().is_some() {
                 only_flows(&mut c, &filter);
                 flows.push(Flows::of(&c));
@@ -95,7 +103,7 @@ impl OfflineArgs {
             said(&mut c, &names);
             captures.push(c);
         }
-        let again = Again { places: read, hints, _spools, mask: self.evidence.mask()?, filter, flows };
+        let again = Again { places: read, hints, _spools, mask: self.evidence.mask()?, filter, flows, stop };
         Ok(Evidence { captures, logs, again })
     }
 
@@ -159,6 +167,12 @@ impl OfflineArgs {
     pub fn print(&self, report: &Report, mut again: Again, color: ColorWhen) -> Result<Outcome, CliError> {
         if self.form() != Format::Xplot {
             self.output.print(report, self.format, color)?;
+        }
+        if again.stop.load(Ordering::Relaxed) {
+            if self.evidence.again() {
+                eprintln!("interrupted: no evidence is written");
+            }
+            return Ok(Outcome::Interrupted);
         }
         self.evidence.write(
             report,

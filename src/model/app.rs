@@ -1,11 +1,12 @@
 //! What an application did with its socket, whoever recorded it: our own engine, strace, a log.
 
 use super::time::{Ns, Ts};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Which end of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Who connected.
@@ -34,7 +35,7 @@ impl Side {
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AppOp {
     /// Waiting for, then taking bytes from the socket.
@@ -46,7 +47,9 @@ pub enum AppOp {
 }
 
 /// What the sync was busy with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Greeting and options.
@@ -97,7 +100,7 @@ impl Phase {
 }
 
 /// One read, write or stretch of other work. Times are on the clock of the host it ran on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppEvent {
     /// What was done.
     pub op: AppOp,
@@ -126,7 +129,7 @@ pub struct AppEvent {
 }
 
 /// The kernel's view of one connection at one moment (`TCP_INFO`). Zero where the kernel is too old to say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TcpSample {
     /// When it was taken.
@@ -188,7 +191,7 @@ pub struct TcpSample {
 }
 
 /// Everything one end's application recorded about one connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppLog {
     /// Which end.
     pub side: Side,
@@ -207,7 +210,7 @@ pub struct AppLog {
 }
 
 /// How far two clocks are apart: `theirs - ours`, known to lie within `offset ± bound`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockOffset {
     /// Best estimate of `theirs - ours`.
     pub offset: Ns,

@@ -1,11 +1,12 @@
 //! Which conversation, which way.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::{Index, IndexMut};
 
 /// A direction of a conversation. The client is who sent the SYN (or, without a handshake, the
 /// side with the higher port).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dir {
     /// Client to server.
@@ -43,7 +44,7 @@ impl std::fmt::Display for Dir {
 }
 
 /// A value for each direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PerDir<T> {
     /// Client to server.
     pub c2s: T,
@@ -72,6 +73,8 @@ impl<T> IndexMut<Dir> for PerDir<T> {
 
 /// One incarnation of one connection, numbered from 0 in order of first appearance in the report.
 /// The same connection seen at two taps has the same number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct FlowId(pub u32);

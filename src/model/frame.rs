@@ -1,11 +1,14 @@
 //! One captured frame, before anybody has looked inside.
 
 use super::time::Ts;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A frame's number in its capture, from 1, as Wireshark numbers them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct FrameNo(pub u64);
 
@@ -16,7 +19,7 @@ impl fmt::Display for FrameNo {
 }
 
 /// A link type as in the capture file (`LINKTYPE_*` of the tcpdump group's registry).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LinkType(pub u16);
 

@@ -1,10 +1,11 @@
 //! Sequence numbers: 32 bits on the wire, 64 bits once unwrapped (RFC 9293 §3.4).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A raw 32-bit sequence number. Deliberately not `Ord`: order exists only near a reference.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Seq(pub u32);
 
@@ -24,7 +25,9 @@ impl Seq {
 /// A sequence number relative to the connection's initial one and unwrapped: SYN is 0, the first
 /// byte of data is 1, as Wireshark numbers them. Where the handshake was not captured, the first
 /// sequence number seen is 1. Negative: before the first one seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct RelSeq(pub i64);
 
@@ -59,7 +62,9 @@ impl fmt::Display for RelSeq {
 }
 
 /// A half-open interval of relative sequence numbers `[start, end)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct StreamRange {
     /// First number inside.
     pub start: RelSeq,

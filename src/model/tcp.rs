@@ -4,13 +4,14 @@ use super::flow::{Dir, FlowId};
 use super::frame::FrameNo;
 use super::seq::{RelSeq, StreamRange};
 use super::time::{Ns, Ts};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Declares a unit-only enum with its kebab-case names, used alike in JSON, text and tests.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
         impl $name {
             /// All of them, in order.
@@ -84,7 +85,7 @@ words! {
 }
 
 /// A retransmission that was not needed, with its proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spurious {
     /// The kind of proof.
     pub proof: SpuriousProof,
@@ -94,7 +95,7 @@ pub struct Spurious {
 }
 
 /// One data, SYN or FIN segment as the analysis sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SegmentRecord {
     /// Which capture (index into the report's inputs).
     #[serde(default)]
@@ -158,7 +159,7 @@ words! {
 }
 
 /// A byte interval that did not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss {
     /// Which capture saw it.
     #[serde(default)]
@@ -195,7 +196,7 @@ words! {
 }
 
 /// A gap in the received bytes with later bytes already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hole {
     /// Which capture saw it.
     #[serde(default)]
@@ -308,7 +309,7 @@ words! {
 }
 
 /// Numbers behind a stall; only what applies is present.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StallDetail {
     /// Retransmission time-outs during it.
@@ -347,7 +348,7 @@ pub struct StallDetail {
 }
 
 /// A time without forward progress.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stall {
     /// Which capture saw it.
     #[serde(default)]
@@ -391,7 +392,7 @@ words! {
 }
 
 /// Where the capture was taken, and why we think so.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tap {
     /// Where.
     pub position: TapPosition,
@@ -418,7 +419,7 @@ impl Default for Tap {
 }
 
 /// One direction of a connection.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HalfStats {
     /// Packets, pure ACKs included.
     pub packets: u64,
@@ -457,7 +458,7 @@ pub struct HalfStats {
 
 /// What the sender of one direction waited for, from its first data to the last acknowledgment. The parts add
 /// up to that time exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Limits {
     /// The application had given nothing to send.

@@ -5,11 +5,12 @@
 use super::Evidence;
 use crate::model::tcp::words;
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, Side, Span, StreamRange, Ts};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Two captures laid on each other.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Near whose end `A` was taken, compared with `B`; none: nothing tells.
     pub a_near: Option<Side>,
@@ -33,7 +34,7 @@ pub struct Comparison {
 }
 
 /// One clock against another. Bounds hold as long as both run at a constant rate that differs by at most 200 ppm.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockFit {
     /// Where the offset holds, on the clock of `A`: the middle of what was seen twice.
     pub at: Ts,
@@ -61,7 +62,7 @@ impl ClockFit {
 }
 
 /// A difference of rates: positive where `B` runs faster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     /// Parts per million.
     pub ppm: f64,
@@ -82,7 +83,7 @@ words! {
 }
 
 /// One connection at both taps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairedFlow {
     /// Its number.
     pub flow: FlowId,
@@ -99,7 +100,7 @@ pub struct PairedFlow {
 }
 
 /// Who talks to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ends {
     /// Who connected.
     pub client: SocketAddr,
@@ -108,7 +109,7 @@ pub struct Ends {
 }
 
 /// What went from one tap to the other in one direction.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CrossingStats {
     /// Data, SYN and FIN segments at the tap nearer the sender.
     pub sent: u64,
@@ -127,7 +128,7 @@ pub struct CrossingStats {
 }
 
 /// One-way delays. Each is wrong by the clock's error, all by the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Delay {
     /// Packets measured.
     pub samples: u64,
@@ -155,7 +156,7 @@ words! {
 }
 
 /// One copy of some bytes that did not come from one tap to the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CrossingLoss {
     /// Which connection.
     pub flow: FlowId,
@@ -192,7 +193,7 @@ words! {
 }
 
 /// Packets that one tap saw and the other did not, though the network did not lose them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Missing {
     /// The capture that has them.
     pub input: u16,
@@ -217,7 +218,7 @@ pub struct Missing {
 }
 
 /// A connection that one capture has and the other has not.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UnpairedFlow {
     /// The capture that has it.
     pub input: u16,

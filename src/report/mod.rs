@@ -12,6 +12,7 @@ pub use comparison::*;
 use crate::model::app::{ClockOffset, Phase, Side};
 use crate::model::tcp::{HalfStats, Hole, Loss, Owner, SegmentRecord, Stall, StallCause, Tap, words};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, Span, StreamRange, Ts};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use std::net::SocketAddr;
 pub const SCHEMA: &str = "syncscope.report/1";
 
 /// One analysis, of one or two captures and the applications' logs beside them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// What this is.
     pub meta: Meta,
@@ -59,7 +60,7 @@ pub struct Report {
 }
 
 /// What this report is and who made it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Meta {
     /// [`SCHEMA`].
     pub schema: String,
@@ -85,7 +86,7 @@ words! {
 }
 
 /// A capture or a log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// Packets or application events.
     pub kind: InputKind,
@@ -115,7 +116,7 @@ pub struct Input {
 }
 
 /// One file of a capture that lies in several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputFile {
     /// File name.
     pub name: String,
@@ -139,7 +140,7 @@ words! {
 }
 
 /// A fault of the evidence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
     /// Which input; none: all.
     pub input: Option<u16>,
@@ -154,7 +155,7 @@ pub struct Quality {
 }
 
 /// One connection as one capture saw it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowReport {
     /// Which connection; the same number at both taps.
     pub flow: FlowId,
@@ -185,7 +186,7 @@ pub struct FlowReport {
 }
 
 /// Where the time of one slow read went. The parts add up to `end - start` exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Budget {
     /// The peer had not written the bytes.
@@ -233,7 +234,7 @@ impl Budget {
 }
 
 /// One boundary-to-boundary step of a budget: which part, and the two events that bound it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetStep {
     /// Name of the part (`transit`, …).
     pub part: String,
@@ -246,7 +247,7 @@ pub struct BudgetStep {
 }
 
 /// A slow read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReadReport {
     /// Which connection.
     pub flow: FlowId,
@@ -286,7 +287,7 @@ pub struct ReadReport {
 }
 
 /// A frame of one of the inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Index into the report's inputs.
     pub input: u16,
@@ -295,7 +296,7 @@ pub struct Evidence {
 }
 
 /// Things that happened together for one reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
     /// Which connection.
     pub flow: FlowId,
@@ -327,7 +328,7 @@ pub struct Incident {
 }
 
 /// A conclusion.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Name of the rule (`loss-rto`, …); `syncscope explain CODE` tells more.
     pub code: String,
@@ -375,7 +376,7 @@ words! {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// In one word.
     pub kind: VerdictKind,
@@ -402,7 +403,7 @@ words! {
 }
 
 /// Values over time, in equal buckets. `-1` means: nothing in this bucket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Series {
     /// What it counts.
     pub kind: SeriesKind,
@@ -421,7 +422,7 @@ pub struct Series {
 }
 
 /// A test run: what was asked, what was injected, what came of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunInfo {
     /// Name of the scenario.
@@ -462,7 +463,7 @@ words! {
 }
 
 /// The end of a run. What did not finish is never healthy, whatever its packets look like.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEnded {
     /// In one word.
     pub how: RunHow,
@@ -485,7 +486,7 @@ impl RunInfo {
 }
 
 /// What the sync did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SyncStats {
     /// Files looked at.

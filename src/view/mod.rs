@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌ text    verdict first, for people
 //!            ├ md      the same for a ticket
-//!   Report ──┼ json    the whole of it, `syncscope.report/1`
+//!   Report ──┼ json    the whole of it, `syncscope.report/1`; its schema is in [`schema`]
 //!            ├ ndjson  the same, one object a line, for other programs
 //!            ├ csv     one of its lists as a table
 //!            └ prom    its sums, for Prometheus
@@ -21,6 +21,7 @@ pub mod layout;
 pub mod md;
 pub mod ndjson;
 pub mod prom;
+pub mod schema;
 pub mod text;
 pub mod words;
 pub mod xplot;

@@ -4,9 +4,14 @@
 mod evidence;
 mod filter;
 mod formats;
+mod generate;
 mod many;
+mod reading;
 #[path = "../real/mod.rs"]
 mod real;
+#[path = "../sample/mod.rs"]
+mod sample;
+mod settings;
 mod to_file;
 
 use std::path::{Path, PathBuf};

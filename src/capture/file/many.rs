@@ -10,7 +10,7 @@
 
 use super::{Hints, open_with};
 use crate::capture::kept::Kept;
-use crate::capture::{CaptureError, FrameSource, Piece, Remark, SourceNotes};
+use crate::capture::{CaptureError, FrameSource, Piece, Position, Remark, SourceNotes};
 use crate::model::{Frame, FrameNo, Ts};
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -130,6 +130,9 @@ struct Joined {
     empty: usize,
     passed_over: Vec<String>,
     notes: SourceNotes,
+    /// Bytes of files that are done, and of all; none where one does not say it.
+    read: u64,
+    total: Option<u64>,
 }
 
 impl Joined {
@@ -144,6 +147,8 @@ impl Joined {
             empty: 0,
             passed_over: Vec::new(),
             notes: SourceNotes { name, ..SourceNotes::default() },
+            read: 0,
+            total: Some(0),
         }
     }
 
@@ -151,6 +156,7 @@ impl Joined {
     fn add(&mut self, path: PathBuf) -> Result<(), CaptureError> {
         let order = self.notes.pieces.len();
         let mut source = open_with(&path, &self.hints)?;
+        let size = source.position().total;
         let mut head = Kept::default();
         match source.next_frame()? {
             Some(frame) => head.keep(&frame),
@@ -162,6 +168,7 @@ impl Joined {
             }
         }
         self.note_piece(&path);
+        self.total = self.total.zip(size).map(|(all, one)| all.saturating_add(one));
         let first = head.ts;
         let what = if path.is_file() {
             Later::File(path)
@@ -284,6 +291,7 @@ impl FrameSource for Joined {
             Ok(true) => {}
             ended => {
                 let o = self.open.remove(at);
+                self.read = self.read.saturating_add(o.source.position().done);
                 self.done(order, &o.source.notes());
                 if let Err(e) = ended {
                     self.fault(order, &e.to_string());
@@ -310,5 +318,10 @@ impl FrameSource for Joined {
 
     fn notes(&self) -> SourceNotes {
         self.notes.clone()
+    }
+
+    fn position(&self) -> Position {
+        let open: u64 = self.open.iter().map(|o| o.source.position().done).sum();
+        Position { done: self.read.saturating_add(open), total: self.total }
     }
 }

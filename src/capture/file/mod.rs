@@ -20,12 +20,14 @@ mod sniff;
 
 pub use many::open_all;
 
-use super::{CaptureError, FrameSource, SourceNotes};
+use super::{CaptureError, FrameSource, Position, SourceNotes};
 use crate::model::{Frame, FrameNo, LinkType, Ts};
 use input::Input;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known from elsewhere about a file that does not say everything itself (a listing).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,11 +60,14 @@ pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn FrameSource>, CaptureError
 pub fn open_with(path: impl AsRef<Path>, hints: &Hints) -> Result<Box<dyn FrameSource>, CaptureError> {
     let path = path.as_ref();
     if path.as_os_str() == "-" {
-        return read_with("standard input".to_owned(), std::io::stdin(), hints);
+        return read_with("standard input".to_owned(), std::io::stdin(), None, hints);
     }
     let name = path.display().to_string();
     match std::fs::File::open(path) {
-        Ok(f) => read_with(name, f, hints),
+        Ok(f) => {
+            let total = f.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+            read_with(name, f, total, hints)
+        }
         Err(e) => Err(CaptureError::Io { name, message: e.to_string() }),
     }
 }
@@ -77,15 +82,18 @@ pub fn open_reader(
     name: impl Into<String>,
     reader: impl Read + 'static,
 ) -> Result<Box<dyn FrameSource>, CaptureError> {
-    read_with(name.into(), reader, &Hints::default())
+    read_with(name.into(), reader, None, &Hints::default())
 }
 
 fn read_with(
     name: String,
     reader: impl Read + 'static,
+    total: Option<u64>,
     hints: &Hints,
 ) -> Result<Box<dyn FrameSource>, CaptureError> {
-    let (mut input, suffix) = Input::new(name.clone(), Box::new(reader)).decompressed()?;
+    let done = Arc::new(AtomicU64::new(0));
+    let counted = Counted { reader, done: Arc::clone(&done) };
+    let (mut input, suffix) = Input::new(name.clone(), Box::new(counted)).decompressed()?;
     input.want(sniff::WINDOW)?;
     let (format, kind) = if let Some(f) = pcap::Pcap::recognise(&mut input)? {
         (Format::Pcap(f), "pcap")
@@ -97,7 +105,7 @@ fn read_with(
         return Err(CaptureError::NotACapture { name, found: sniff::describe(input.head()) });
     };
     let notes = SourceNotes { name, format: format!("{kind}{suffix}"), ..SourceNotes::default() };
-    let mut source = FileSource { input, format, notes, count: 0, ended: false };
+    let mut source = FileSource { input, format, notes, count: 0, ended: false, done, total };
     if let Format::Pcap(p) = &source.format {
         source.notes.snaplen = Some(p.snaplen());
     }
@@ -125,6 +133,22 @@ struct FileSource {
     notes: SourceNotes,
     count: u64,
     ended: bool,
+    done: Arc<AtomicU64>,
+    total: Option<u64>,
+}
+
+/// Counts what is read from a file, below any decompression.
+struct Counted<R> {
+    reader: R,
+    done: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(out)?;
+        self.done.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 impl FrameSource for FileSource {
@@ -161,5 +185,9 @@ impl FrameSource for FileSource {
 
     fn notes(&self) -> SourceNotes {
         self.notes.clone()
+    }
+
+    fn position(&self) -> Position {
+        Position { done: self.done.load(Ordering::Relaxed), total: self.total }
     }
 }
