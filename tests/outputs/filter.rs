@@ -20,7 +20,7 @@ fn two(dir: &Path) -> PathBuf {
     let mut all = frames(STRACED);
     let mut other = all.clone();
     for p in &mut other {
-        p.ts = p.ts + syncscope::model::Ns::from_secs(10);
+        p.ts += syncscope::model::Ns::from_secs(10);
         // 8730 becomes 8731; wrong checksums there do not matter
         assert_eq!(p.link, LinkType::SLL2);
         for at in [40, 42] {
