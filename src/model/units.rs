@@ -45,20 +45,21 @@ pub fn count(n: u64) -> String {
 /// Replaces what a terminal could act on (control characters, bidirectional overrides, zero-width
 /// characters) by `�`, so that names from files and peers can be shown.
 pub fn printable(s: &str) -> String {
-    s.chars()
-        .map(|c| match c {
+    s.chars().map(|c| if acts_on_terminal(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a terminal might do something else than show it.
+pub fn acts_on_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
             '\u{061c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}' => '\u{fffd}',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{feff}'
+        )
 }
 
 #[cfg(test)]

@@ -4,13 +4,39 @@
 //! `jq .` indents it.
 
 use super::{LoadError, check_schema};
+use crate::model::units::acts_on_terminal;
 use crate::report::Report;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 use std::io::{self, Write};
 
 /// Writes the report and a line feed.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, report)?;
+    value(report, out)?;
     out.write_all(b"\n")
+}
+
+/// Writes any value so that nothing in it acts on a terminal; what is read back is the same.
+pub(super) fn value(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Escaping))?;
+    Ok(())
+}
+
+/// JSON demands escapes below U+0020 only; terminals obey others, too (U+009B begins a command).
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut from = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| acts_on_terminal(*c)) {
+            out.write_all(&fragment.as_bytes()[from..at])?;
+            // all of them have four digits
+            write!(out, "\\u{:04x}", u32::from(c))?;
+            from = at + c.len_utf8();
+        }
+        out.write_all(&fragment.as_bytes()[from..])
+    }
 }
 
 /// Reads what [`write`] wrote. The version is judged before the shape, so that a report from a

@@ -13,7 +13,7 @@
 //! The fields are those of the JSON report. Lines that others refer to by index (`"hole":3`) say
 //! their own index as `id`. A reader must skip types that it does not know; this one does.
 
-use super::{LoadError, check_schema};
+use super::{LoadError, check_schema, json};
 use crate::model::Span;
 use crate::model::tcp::{Hole, Loss, SegmentRecord, Stall};
 use crate::report::{
@@ -92,7 +92,7 @@ fn line<T: Serialize>(
     id: Option<usize>,
     body: &T,
 ) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Tagged { tag, id, body })?;
+    json::value(&Tagged { tag, id, body }, out)?;
     out.write_all(b"\n")
 }
 

@@ -90,13 +90,25 @@ pub fn shown(r: &Report) -> Result<(), String> {
     if let Some(c) = text.chars().find(|&c| acts_on_terminal(c)) {
         return Err(format!("{c:?} reached the text"));
     }
+    let (mut others, mut csv) = (Vec::new(), Vec::new());
+    view::md::write(r, &mut others).unwrap();
+    view::prom::write(r, &mut others).unwrap();
+    for rows in view::csv::Rows::ALL {
+        view::csv::write(r, *rows, &mut csv).unwrap();
+    }
+    let lines =
+        String::from_utf8(csv).map_err(|_| "a table that is not UTF-8".to_owned())?.replace("\r\n", "\n");
+    let others = String::from_utf8(others).map_err(|_| "a view that is not UTF-8".to_owned())?;
+    if let Some(c) = others.chars().chain(lines.chars()).find(|&c| acts_on_terminal(c)) {
+        return Err(format!("{c:?} reached another view"));
+    }
     let (mut json, mut ndjson) = (Vec::new(), Vec::new());
     view::json::write(r, &mut json).unwrap();
     view::ndjson::write(r, &mut ndjson).unwrap();
     for stored in [json, ndjson] {
         let stored = String::from_utf8(stored).map_err(|_| "JSON that is not UTF-8".to_owned())?;
-        if stored.chars().any(|c| c != '\n' && c < ' ') {
-            return Err("a control byte reached the JSON".to_owned());
+        if let Some(c) = stored.chars().find(|&c| acts_on_terminal(c)) {
+            return Err(format!("{c:?} reached the JSON"));
         }
         let again = view::load(&stored).map_err(|e| format!("its own report cannot be loaded: {e}"))?;
         if again.flows != r.flows || again.verdict != r.verdict {
