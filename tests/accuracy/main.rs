@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use variant::Variant;
 
 /// One of each kind of fault: what CI has time for.
 const FEW: [&str; 8] = [
@@ -158,9 +159,10 @@ fn main() -> ExitCode {
                     let Some(job) = queue.lock().unwrap().pop_front() else { return };
                     let mut done = run::run(&job);
                     // A host that stands still for a moment is a fault of its own; the whole set has room
-                    // for it in its marks, a few scenarios have not.
+                    // for it in its marks, a few scenarios have not. Without IP IDs and time stamps the marks
+                    // leave room for what cannot be known.
                     for _ in 1..TRIES {
-                        if options.all || done.iter().all(Row::good) {
+                        if options.all || done.iter().all(|r| r.good() || r.variant == Some(Variant::Bare)) {
                             break;
                         }
                         println!("{} seed {}: trying once more", job.name, job.seed);
