@@ -327,8 +327,10 @@ impl Tracker {
             if self.keep == Keep::Everything {
                 c.acks[d].extend(word.points.iter().filter(|a| own.frame(a.frame)));
                 c.rtt[d].extend(s.rtt[d].iter().filter(|x| own.time(x.ts)));
-                let dir = |s: &&Segment| (s.src == self.known.client) == (d == Dir::C2s);
-                c.packets[d].extend(segments.iter().filter(dir).map(PacketMark::of));
+                // What the file has twice went by once.
+                let packets = segments.iter().zip(&s.trace.packets[own.packets.clone()]);
+                let once = packets.filter(|(_, p)| p.dir == d && !matches!(p.twin, Twin::Capture(_)));
+                c.packets[d].extend(once.map(|(s, _)| PacketMark::of(s)));
             }
         }
         let everything = self.keep == Keep::Everything;
