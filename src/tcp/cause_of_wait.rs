@@ -121,6 +121,10 @@ fn window_at(acks: &[AckPoint], at: Ts) -> Option<&AckPoint> {
 
 type Answer = (Owner, StallCause, f64);
 
+/// A host that knows no better sends segments of this size (RFC 9293 §3.7.1); where no SYN was captured, the largest
+/// segment seen may be a short one.
+const LEAST_MSS: u64 = 536;
+
 impl Facts<'_> {
     fn decide(&mut self) -> Option<Answer> {
         if let Some(a) = self.handshake() {
@@ -414,7 +418,9 @@ impl Facts<'_> {
             answer.ack.filter(|_| !answer.sacks().is_empty()).and_then(|una| self.repaired(una))?;
         let [.., before, probe] = self.records.as_slice() else { return Some(repaired) };
         let quiet = self.usual_rtt().is_some_and(|rtt| probe.ts.since(before.ts) >= rtt.scaled(3, 2));
-        Some(if quiet { StallCause::LossTail } else { repaired })
+        // Whoever had more to send had filled the segment before; after a short one the application wrote again.
+        let backlog = u64::from(before.len) >= self.mss.max(LEAST_MSS);
+        Some(if quiet && backlog { StallCause::LossTail } else { repaired })
     }
 
     /// Nothing was sent again, the ACK was late.

@@ -72,7 +72,9 @@ fn wireshark_shows_the_comments() {
     };
     let shown = stdout(&out);
     assert_eq!(shown.lines().count(), frames(&path).len(), "{}", stderr(&out));
-    for part in ["retransmission (", "finding loss-", "fills the hole", "repaired by frame 12"] {
+    for part in
+        ["retransmission (fast), of frame 3", "finding loss-fast", "fills the hole", "repaired by frame 12"]
+    {
         assert!(shown.contains(part), "{part} is not in\n{shown}");
     }
 }
