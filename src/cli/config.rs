@@ -14,6 +14,7 @@ use super::CliError;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -27,7 +28,10 @@ pub fn apply(command: Command, args: &[OsString]) -> Result<Command, CliError> {
     let Some((path, named)) = file(args) else { return Ok(command) };
     let text = match std::fs::read_to_string(&path) {
         Ok(t) => t,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => return Ok(command),
+        // Nobody asked for it; and a service or `su` may run with the home of somebody else.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) && !named => {
+            return Ok(command);
+        }
         Err(e) => return Err(CliError::Message(format!("settings {}: {e}", path.display()))),
     };
     let wrong = |what: String| CliError::Message(format!("settings {}: {what}", path.display()));
