@@ -166,12 +166,14 @@ fn five_seeds_name_what_was_injected_and_a_clean_link_is_healthy() {
     if !able("the demo") {
         return;
     }
-    std::thread::scope(|s| {
-        for seed in 1..=5 {
-            s.spawn(move || twice("demo", move || injected_faults(seed)));
-        }
-        s.spawn(|| twice("clean", clean_link));
-    });
+    // Two at a time: more would starve each other of processors, and that is a fault of its own.
+    let run = |seed: u64| match seed {
+        0 => twice("clean", clean_link),
+        seed => twice("demo", move || injected_faults(seed)),
+    };
+    for pair in [[0, 1], [2, 3], [4, 5]] {
+        std::thread::scope(|s| pair.iter().for_each(|&seed| drop(s.spawn(move || run(seed)))));
+    }
 }
 
 /// Random loss both ways: whatever it is called, the bytes must be right.

@@ -31,7 +31,7 @@ pub struct Report {
     pub span: Span,
     /// Faults of the evidence itself; judged before anything else.
     pub quality: Vec<Quality>,
-    /// One entry per connection and capture.
+    /// One entry per connection and capture, in order of flow, then capture.
     pub flows: Vec<FlowReport>,
     /// Segments that are not `new` (all with `--all-segments`).
     pub segments: Vec<SegmentRecord>,

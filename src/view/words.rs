@@ -203,7 +203,8 @@ pub fn frames(report: &Report, evidence: &[Evidence], max: usize) -> String {
 pub fn flow_ids(report: &Report) -> Vec<FlowId> {
     let mut ids: Vec<FlowId> = Vec::new();
     for f in &report.flows {
-        if !ids.contains(&f.flow) {
+        // In order of flow, then capture.
+        if ids.last() != Some(&f.flow) {
             ids.push(f.flow);
         }
     }
@@ -212,7 +213,9 @@ pub fn flow_ids(report: &Report) -> Vec<FlowId> {
 
 /// The first capture's view of a connection.
 pub fn flow_of(report: &Report, id: FlowId) -> Option<&FlowReport> {
-    report.flows.iter().find(|f| f.flow == id)
+    // In order of flow.
+    let first = report.flows.partition_point(|f| f.flow < id);
+    report.flows.get(first).filter(|f| f.flow == id)
 }
 
 /// `10.0.0.1:40000 → 10.0.0.2:873`.
