@@ -120,8 +120,8 @@ const SAME_CLOCK: Ns = Ns::from_secs(1);
 /// The same, where link addresses, interface or TTL prove two vantage points.
 const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
 
-/// Finds packets that are copies of earlier ones and marks them; returns how many the capture made.
-pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
+/// Finds packets that are copies of earlier ones and marks them.
+pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
     // A seed of its own: nobody can prepare packets whose numbers collide.
     let seed = RandomState::new().hash_one(0);
     let mut newest: HashMap<u64, usize, Ready> =
@@ -145,20 +145,17 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) -> u64 {
         }
     }
     if twins.is_empty() {
-        return 0;
+        return;
     }
     let by_capture = made_by_capture(trace, &twins);
-    let mut count = 0;
     for (i, j, elsewhere) in twins {
         let of = match trace.packets[j].twin {
             Twin::None => trace.packets[j].frame,
             Twin::Capture(f) | Twin::Network(f) => f,
         };
         let capture = by_capture || elsewhere;
-        count += u64::from(capture);
         trace.packets[i].twin = if capture { Twin::Capture(of) } else { Twin::Network(of) };
     }
-    count
 }
 
 /// Of so many copies that a network makes, the receiver reports at least one.
