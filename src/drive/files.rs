@@ -1,21 +1,20 @@
 //! Executes what a sync session asks of the file system, confined to one tree.
 //!
-//! Names come from the peer. Each is walked component by component from the root's own descriptor,
-//! and no component may be a symlink: neither a name nor a link planted before or meanwhile leads
-//! out of the tree. Files are written beside their place and renamed into it, so what is there is
-//! either the old file or the whole new one; a temporary file goes with whoever drops it.
+//! Names come from the peer: [`super::confine`] opens them, so that none leads out of the tree. Files
+//! are written beside their place and renamed into it, so what is there is either the old file or the
+//! whole new one; a temporary file goes with whoever drops it.
 //!
 //! Synced are regular files, directories and symlinks, with permission bits and modification time.
 //! Symlinks are made anew, never followed. Owners, set-id bits, hard links and extended attributes are not kept.
 
+use super::confine::{MAKE, PASS, READ, io, leads_out, open_below, pass, split, sys};
 use super::digest::Digest;
+use super::listing::Listing;
 use crate::sync::fs::MAX_WORK;
 use crate::sync::signature::sums;
-use crate::sync::{
-    Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, safe_path, safe_target,
-};
+use crate::sync::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, safe_target};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, open, readlinkat, renameat};
 use nix::sys::stat::{
     FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, utimensat,
 };
@@ -29,15 +28,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Entries of one [`FsReply::Listed`].
-const BATCH: usize = 256;
 /// Directories kept open: one for each file that is at hand, and the next one's.
 const NEAR: usize = 4;
-/// A directory on the way: only to be passed through, never through a symlink.
-const PASS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-/// A file to read; not waiting for a writer if it turns out to be a pipe.
-const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
-
 /// One side's tree and the files open in it.
 #[derive(Debug)]
 pub struct Disk {
@@ -46,7 +38,7 @@ pub struct Disk {
     base: Option<Arc<OwnedFd>>,
     /// The tree is this one file.
     only: Option<String>,
-    walk: Option<walkdir::IntoIter>,
+    listing: Option<Listing>,
     /// The directories that were last walked to, the latest first: most files lie beside the one before.
     near: Vec<(String, Arc<OwnedFd>)>,
     source: Option<File>,
@@ -65,7 +57,7 @@ impl Disk {
             fsync: false,
             base: None,
             only: None,
-            walk: None,
+            listing: None,
             near: Vec::new(),
             source: None,
             basis: None,
@@ -177,45 +169,43 @@ impl Disk {
         }
         .map_err(|e| sys(&format!("open the directory {}", self.root.display()), e))?;
         if !path.is_empty() {
-            if !safe_path(path) {
-                return Err(leads_out());
+            if create {
+                make_all(&at, path)?;
             }
-            let mut names = path.split('/').peekable();
-            while let Some(name) = names.next() {
-                if create {
-                    match mkdirat(&at, name, Mode::from_bits_truncate(0o777)) {
-                        Ok(()) | Err(Errno::EEXIST) => {}
-                        Err(e) => return Err(sys("make the directory", e)),
+            at = match open_below(&at, path, PASS, Mode::empty()) {
+                Err(Errno::ENOTDIR) if !create => {
+                    let (dirs, name) = split(path)?;
+                    let parent = if dirs.is_empty() { at } else { pass(&at, dirs)? };
+                    let file = stat(&parent, name)?.is_some_and(|s| meta(&s).kind == Kind::File);
+                    self.only = file.then(|| name.to_owned());
+                    if !file {
+                        return Err(sys("open the directory", Errno::ENOTDIR));
                     }
-                } else if names.peek().is_none()
-                    && stat(&at, name)?.is_some_and(|s| meta(&s).kind == Kind::File)
-                {
-                    self.only = Some(name.to_owned());
-                    break;
+                    parent
                 }
-                at = pass(&at, name)?;
-            }
-            self.root.push(path);
+                Err(Errno::ELOOP) => return pass(&at, path).map(drop),
+                other => other.map_err(|e| sys("open the directory", e))?,
+            };
         }
         self.base = Some(Arc::new(at));
         Ok(())
     }
 
-    /// The directory that holds `path`, and its last component.
-    fn parent<'a>(&mut self, path: &'a str) -> Result<(Arc<OwnedFd>, &'a str), FsError> {
-        if !safe_path(path) {
-            return Err(leads_out());
-        }
+    /// The root itself, to be listed.
+    pub(super) fn open_root(&self) -> Result<OwnedFd, FsError> {
         let base = self.base.as_ref().ok_or_else(out_of_order)?;
-        let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+        open_below(base, ".", READ | OFlag::O_DIRECTORY, Mode::empty()).map_err(|e| sys("list", e))
+    }
+
+    /// The directory that holds `path`, and its last component.
+    pub(super) fn parent<'a>(&mut self, path: &'a str) -> Result<(Arc<OwnedFd>, &'a str), FsError> {
+        let base = self.base.as_ref().ok_or_else(out_of_order)?;
+        let (dirs, name) = split(path)?;
         if let Some(i) = self.near.iter().position(|n| n.0 == dirs) {
             self.near.swap(0, i);
             return Ok((Arc::clone(&self.near[0].1), name));
         }
-        let mut at = Arc::clone(base);
-        for dir in dirs.split('/').filter(|d| !d.is_empty()) {
-            at = Arc::new(pass(&at, dir)?);
-        }
+        let at = if dirs.is_empty() { Arc::clone(base) } else { Arc::new(pass(base, dirs)?) };
         self.near.truncate(NEAR - 1);
         self.near.insert(0, (dirs.to_owned(), Arc::clone(&at)));
         Ok((at, name))
@@ -228,43 +218,11 @@ impl Disk {
     }
 
     fn list(&mut self) -> FsReply {
-        let root = self.root.clone();
-        let only = self.only.is_some();
-        let walk = self.walk.get_or_insert_with(|| {
-            walkdir::WalkDir::new(&root).min_depth(usize::from(!only)).sort_by_file_name().into_iter()
-        });
-        let (mut entries, mut faults) = (Vec::new(), Vec::new());
-        while entries.len() + faults.len() < BATCH {
-            let Some(next) = walk.next() else {
-                self.walk = None;
-                return FsReply::Listed { entries, faults, last: true };
-            };
-            match next {
-                Ok(found) => {
-                    let rel = found.path().strip_prefix(&root).unwrap_or(found.path());
-                    let rel = if only { Path::new(found.file_name()) } else { rel };
-                    match entry(&found, rel) {
-                        Ok(e) => entries.push(e),
-                        Err(e) => {
-                            if found.file_type().is_dir() {
-                                walk.skip_current_dir();
-                            }
-                            faults.push((rel.to_string_lossy().into_owned(), e));
-                        }
-                    }
-                }
-                Err(e) => {
-                    let rel = e.path().map(|p| p.strip_prefix(&root).unwrap_or(p));
-                    let name = rel.map_or_else(|| ".".to_owned(), |p| p.to_string_lossy().into_owned());
-                    let why = e.io_error().map_or_else(
-                        || FsError::new(FsErrorKind::Other, e.to_string()),
-                        |io_error| io("list", io_error),
-                    );
-                    faults.push((name, why));
-                }
-            }
-        }
-        FsReply::Listed { entries, faults, last: false }
+        let mut listing = self.listing.take().unwrap_or_else(|| Listing::new(self.only.clone()));
+        let (entries, faults) = listing.some(self);
+        let last = listing.is_over();
+        self.listing = (!last).then_some(listing);
+        FsReply::Listed { entries, faults, last }
     }
 
     fn make_dir(&mut self, path: &str) -> Result<FsReply, FsError> {
@@ -275,7 +233,7 @@ impl Disk {
                 Some(m) if m.kind == Kind::Dir => {
                     // The source may be read-only; its attributes are set once its files are in place.
                     if m.mode & 0o700 != 0o700 {
-                        let fd = openat(&dir, name, READ | OFlag::O_DIRECTORY, Mode::empty());
+                        let fd = open_below(&dir, name, READ | OFlag::O_DIRECTORY, Mode::empty());
                         let open = Mode::from_bits_truncate(m.mode | 0o700);
                         fd.and_then(|fd| fchmod(fd, open))
                             .map_err(|e| sys("make the directory writable", e))?;
@@ -303,7 +261,7 @@ impl Disk {
                 .map_err(|e| sys("set the time", e))?;
         }
         if there.mode != mode {
-            let file = openat(&dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
+            let file = open_below(&dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
             fchmod(&file, Mode::from_bits_truncate(mode)).map_err(|e| sys("set the permissions", e))?;
         }
         Ok(FsReply::Done)
@@ -334,11 +292,10 @@ impl Disk {
         self.temp = None;
         let (dir, name) = self.parent(path)?;
         let basis = if basis { Some(open_file(&dir, name).map_err(changed)?.0) } else { None };
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut tries = 0;
         let (file, temp) = loop {
             let temp = temp_name();
-            match openat(&dir, temp.as_str(), flags, Mode::from_bits_truncate(0o600)) {
+            match open_below(&dir, temp.as_str(), MAKE, Mode::from_bits_truncate(0o600)) {
                 Ok(fd) => break (File::from(fd), temp),
                 Err(Errno::EEXIST) if tries < 10 => tries += 1,
                 Err(e) => return Err(sys("make a temporary file", e)),
@@ -404,43 +361,30 @@ impl Drop for Temp {
     }
 }
 
-/// One found thing as an entry of the list.
-fn entry(found: &walkdir::DirEntry, rel: &Path) -> Result<Entry, FsError> {
-    let path = rel.to_str().ok_or_else(no_utf8)?.to_owned();
-    if !safe_path(&path) {
-        return Err(FsError::new(FsErrorKind::Unsupported, "skipped: its path is too long"));
-    }
-    let stat = fstatat(nix::fcntl::AT_FDCWD, found.path(), AtFlags::AT_SYMLINK_NOFOLLOW)
-        .map_err(|e| sys("list", e))?;
-    let meta = meta(&stat);
-    let mut target = String::new();
-    match meta.kind {
-        Kind::Other => {
-            let message = "skipped: neither a file, a directory nor a symlink";
-            return Err(FsError::new(FsErrorKind::Unsupported, message));
+/// Makes the directories of `path` that are missing.
+fn make_all(base: &OwnedFd, path: &str) -> Result<(), FsError> {
+    let ends = path.match_indices('/').map(|(i, _)| i).chain([path.len()]);
+    let parts: Result<Vec<_>, FsError> = ends.map(|end| split(path.get(..end).unwrap_or_default())).collect();
+    // Nothing is made on the way to a bad name.
+    for (dirs, name) in parts? {
+        let passed;
+        let at = match dirs {
+            "" => base,
+            dirs => {
+                passed = pass(base, dirs)?;
+                &passed
+            }
+        };
+        match mkdirat(at, name, Mode::from_bits_truncate(0o777)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(sys("make the directory", e)),
         }
-        Kind::Symlink => {
-            let to = std::fs::read_link(found.path()).map_err(|e| io("read the symlink", &e))?;
-            target = to.to_str().ok_or_else(no_utf8)?.to_owned();
-        }
-        Kind::File | Kind::Dir => {}
     }
-    Ok(Entry { path, meta, target })
-}
-
-/// One step into a directory.
-fn pass(at: &OwnedFd, name: &str) -> Result<OwnedFd, FsError> {
-    openat(at, name, PASS, Mode::empty()).map_err(|e| match e {
-        Errno::ENOTDIR | Errno::ELOOP => FsError::new(
-            FsErrorKind::Unsafe,
-            format!("{name:?} in its path is a symlink or a file, and is not followed"),
-        ),
-        e => sys("open the directory", e),
-    })
+    Ok(())
 }
 
 fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
-    let fd = openat(dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
+    let fd = open_below(dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
     let m = meta(&fstat(fd.as_fd()).map_err(|e| sys("open", e))?);
     if m.kind != Kind::File {
         return Err(FsError::new(FsErrorKind::Changed, "it is no regular file any more"));
@@ -448,7 +392,7 @@ fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
     Ok((File::from(fd), m))
 }
 
-fn stat(dir: &OwnedFd, name: &str) -> Result<Option<FileStat>, FsError> {
+pub(super) fn stat(dir: &OwnedFd, name: &str) -> Result<Option<FileStat>, FsError> {
     match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(s) => Ok(Some(s)),
         Err(Errno::ENOENT) => Ok(None),
@@ -456,7 +400,7 @@ fn stat(dir: &OwnedFd, name: &str) -> Result<Option<FileStat>, FsError> {
     }
 }
 
-fn meta(s: &FileStat) -> Meta {
+pub(super) fn meta(s: &FileStat) -> Meta {
     let kind = match SFlag::from_bits_truncate(s.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => Kind::File,
         SFlag::S_IFDIR => Kind::Dir,
@@ -498,38 +442,12 @@ fn temp_name() -> String {
     format!(".syncscope-{}-{random:016x}.tmp", std::process::id())
 }
 
-fn kind_of(e: Errno) -> FsErrorKind {
-    match e {
-        Errno::ENOENT => FsErrorKind::NotFound,
-        Errno::EACCES | Errno::EPERM | Errno::EROFS => FsErrorKind::Denied,
-        Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => FsErrorKind::NoSpace,
-        Errno::ELOOP => FsErrorKind::Unsafe,
-        Errno::EISDIR | Errno::ENOTDIR | Errno::ENOTEMPTY => FsErrorKind::InTheWay,
-        _ => FsErrorKind::Other,
-    }
-}
-
-fn sys(what: &str, e: Errno) -> FsError {
-    FsError::new(kind_of(e), format!("cannot {what}: {}", e.desc()))
-}
-
-fn io(what: &str, e: &std::io::Error) -> FsError {
-    match e.raw_os_error() {
-        Some(n) => sys(what, Errno::from_raw(n)),
-        None => FsError::new(FsErrorKind::Other, format!("cannot {what}: {e}")),
-    }
-}
-
 /// A failure of the basis: the file may still come whole.
 fn changed(e: FsError) -> FsError {
     FsError { kind: FsErrorKind::Changed, ..e }
 }
 
-fn leads_out() -> FsError {
-    FsError::new(FsErrorKind::Unsafe, "it leads out of the tree")
-}
-
-fn no_utf8() -> FsError {
+pub(super) fn no_utf8() -> FsError {
     FsError::new(FsErrorKind::Unsupported, "skipped: its name is not UTF-8")
 }
 

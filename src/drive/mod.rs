@@ -13,6 +13,7 @@
 //! which the kernel woke this thread, and nothing else.
 
 pub mod clock;
+mod confine;
 pub mod connect;
 pub mod control;
 mod digest;
@@ -20,6 +21,7 @@ pub mod engine;
 pub mod error;
 pub mod files;
 mod job;
+mod listing;
 pub mod options;
 pub mod pace;
 pub mod pump;

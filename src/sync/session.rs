@@ -476,22 +476,16 @@ pub fn safe_path(path: &str) -> bool {
         && path.split('/').all(|c| !c.is_empty() && c != "." && c != ".." && c.len() <= 255)
 }
 
-/// Whether a symlink at `path` that points to `target` stays below the root.
+/// Whether a symlink at `path` that points to `target` stays below the root, also where a component of
+/// the target is itself such a symlink: a `..` behind a name could climb from wherever that one leads.
 pub fn safe_target(path: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') || target.len() > wire::MAX_PATH
     {
         return false;
     }
-    let mut depth = path.matches('/').count();
-    for c in target.split('/') {
-        match c {
-            "" | "." => {}
-            ".." if depth == 0 => return false,
-            ".." => depth -= 1,
-            _ => depth += 1,
-        }
-    }
-    true
+    let named = || target.split('/').filter(|c| !c.is_empty() && *c != ".");
+    let up = named().take_while(|c| *c == "..").count();
+    up <= path.matches('/').count() && named().skip(up).all(|c| c != "..")
 }
 
 #[cfg(test)]
@@ -515,6 +509,7 @@ mod tests {
         assert!(safe_target("d/l", "../a"));
         assert!(!safe_target("l", "../a"));
         assert!(!safe_target("d/l", "x/../../../a"));
+        assert!(!safe_target("l", "a/b/c/up/.."), "up may be a link to the root");
         assert!(!safe_target("l", "/etc/passwd"));
         assert!(!safe_target("l", ""));
     }

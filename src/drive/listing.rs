@@ -1,0 +1,122 @@
+//! The source tree as a list, depth first, names in order. Only names wait, no descriptors: the
+//! directory of each batch is opened anew from the root, as [`super::confine`] does it.
+
+use super::confine::{READ, open_below, sys};
+use super::files::{Disk, meta, no_utf8, stat};
+use crate::sync::{Entry, FsError, FsErrorKind, Kind, safe_path};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::stat::Mode;
+use std::os::fd::OwnedFd;
+
+/// Entries of one batch.
+const BATCH: usize = 256;
+
+/// What can't be synced, with the reason.
+type Fault = (String, FsError);
+
+/// How far the list is.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// Paths that are still to be looked at, the next one last.
+    todo: Vec<String>,
+    begun: bool,
+    only: bool,
+}
+
+impl Listing {
+    /// Of the whole tree, or of one file in its root.
+    pub(super) fn new(only: Option<String>) -> Listing {
+        Listing { only: only.is_some(), todo: only.into_iter().collect(), begun: false }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.begun && self.todo.is_empty()
+    }
+
+    /// The next few.
+    pub(super) fn some(&mut self, disk: &mut Disk) -> (Vec<Entry>, Vec<Fault>) {
+        let (mut entries, mut faults) = (Vec::new(), Vec::new());
+        if !self.begun {
+            self.begun = true;
+            if !self.only {
+                self.read(disk, "", &mut faults);
+            }
+        }
+        while entries.len() + faults.len() < BATCH {
+            let Some(path) = self.todo.pop() else { break };
+            match entry(disk, &path) {
+                // It went while the directory was read.
+                Ok(None) => {}
+                Ok(Some(e)) => {
+                    entries.push(e);
+                    if entries.last().is_some_and(|e| e.meta.kind == Kind::Dir) {
+                        self.read(disk, &path, &mut faults);
+                    }
+                }
+                Err(e) => faults.push((path, e)),
+            }
+        }
+        (entries, faults)
+    }
+
+    /// Puts what lies in a directory on the list of what is to be done.
+    fn read(&mut self, disk: &mut Disk, path: &str, faults: &mut Vec<Fault>) {
+        let first = self.todo.len();
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        match open(disk, path).and_then(|mut dir| self.names(&mut dir, &prefix, faults)) {
+            Ok(()) => {}
+            Err(e) => faults.push((if path.is_empty() { "." } else { path }.to_owned(), e)),
+        }
+        if let Some(new) = self.todo.get_mut(first..) {
+            new.sort_unstable_by(|a, b| b.cmp(a));
+        }
+    }
+
+    fn names(&mut self, dir: &mut Dir, prefix: &str, faults: &mut Vec<Fault>) -> Result<(), FsError> {
+        for found in dir.iter() {
+            let found = found.map_err(|e| sys("list", e))?;
+            let name = found.file_name();
+            match name.to_str() {
+                Ok("." | "..") => {}
+                Ok(name) => self.todo.push(format!("{prefix}{name}")),
+                Err(_) => faults.push((format!("{prefix}{}", name.to_string_lossy()), no_utf8())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(disk: &mut Disk, path: &str) -> Result<Dir, FsError> {
+    let fd: OwnedFd = match path {
+        "" => disk.open_root()?,
+        path => {
+            let (dir, name) = disk.parent(path)?;
+            open_below(&dir, name, READ | OFlag::O_DIRECTORY, Mode::empty()).map_err(|e| sys("list", e))?
+        }
+    };
+    Dir::from_fd(fd).map_err(|e| sys("list", e))
+}
+
+/// What lies there as an entry of the list; none: nothing any more.
+fn entry(disk: &mut Disk, path: &str) -> Result<Option<Entry>, FsError> {
+    if !safe_path(path) {
+        return Err(FsError::new(FsErrorKind::Unsupported, "skipped: its path is too long"));
+    }
+    let (dir, name) = disk.parent(path)?;
+    let Some(meta) = stat(&dir, name)?.as_ref().map(meta) else { return Ok(None) };
+    let target = match meta.kind {
+        Kind::Other => {
+            let message = "skipped: neither a file, a directory nor a symlink";
+            return Err(FsError::new(FsErrorKind::Unsupported, message));
+        }
+        Kind::Symlink => match readlinkat(&dir, name) {
+            Ok(to) => to.into_string().map_err(|_| no_utf8())?,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(sys("read the symlink", e)),
+        },
+        Kind::File | Kind::Dir => String::new(),
+    };
+    Ok(Some(Entry { path: path.to_owned(), meta, target }))
+}
