@@ -413,21 +413,40 @@ fn a_peer_killed_in_the_middle_leaves_half_a_record_that_says_so() {
 }
 
 #[test]
-fn a_peer_that_does_nothing_for_too_long_is_given_up_with_the_reason() {
-    let t = Trees::new(&small_tree());
-    let r = serving(&t.source(), ServeOptions::default(), |addr, _| {
-        run(&SyncOptions {
-            timeout: Duration::from_millis(500),
-            busy: vec![Busy { side: Side::Server, at: Ns::ZERO, lasts: Ns::from_millis(1500) }],
-            ..pull(addr, &t)
-        })
-    });
-    let RunEnd::TimedOut(words) = &r.end else { panic!("{:?}", r.end) };
-    assert!(words.contains("for 50") && words.contains("TCP is idle"), "{words}");
-    assert!(
-        words.contains("the peer's host and the path are alive"),
-        "its control connection answers: {words}"
-    );
+fn a_peer_that_is_busy_for_ten_time_outs_is_never_called_dead() {
+    for (side, mode) in [(Side::Server, Mode::Pull), (Side::Client, Mode::Push)] {
+        let t = Trees::new(&small_tree());
+        let (served, local) = match mode {
+            Mode::Pull => (t.source(), t.basis()),
+            Mode::Push => (t.basis(), t.source()),
+        };
+        let mut words = Words(Vec::new());
+        let r = serving(&served, ServeOptions::default(), |addr, _| {
+            let o = SyncOptions {
+                timeout: Duration::from_millis(500),
+                busy: vec![Busy { side, at: Ns::ZERO, lasts: Ns::from_secs(5) }],
+                local,
+                mode,
+                ..pull(addr, &t)
+            };
+            run_sync(&o, &AtomicBool::new(false), &mut words).unwrap()
+        });
+        assert_eq!((&r.end, r.errors.as_slice()), (&RunEnd::Done, &[][..]));
+        assert_eq!(look(&t.basis()), look(&t.source()));
+        if side == Side::Server {
+            let last = words.0.last().expect("what the peer is busy with is shown");
+            assert!(last.starts_with("its program is at `busy` (at step") && last.contains("for "), "{last}");
+        }
+    }
+}
+
+/// Keeps what a peer that is busy says.
+struct Words(Vec<String>);
+
+impl Observer for Words {
+    fn progress(&mut self, p: &Progress) {
+        self.0.extend(p.peer.clone());
+    }
 }
 
 #[test]

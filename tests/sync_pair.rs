@@ -8,6 +8,8 @@ mod hostile;
 mod rig;
 #[path = "sync_pair/trouble.rs"]
 mod trouble;
+#[path = "sync_pair/turns.rs"]
+mod turns;
 
 use proptest::prelude::*;
 use rig::{agree, assert_clean, flights, noise, pair, picture, put, run, run_chopped, sync};

@@ -22,6 +22,16 @@ pub fn duration(text: &str) -> Result<Ns, String> {
     parsed.ok_or_else(|| format!("`{text}` is no duration; write 250ms, 1.5s or 800us"))
 }
 
+/// A time-out: long enough for one lost segment.
+pub fn timeout(text: &str) -> Result<Ns, String> {
+    duration(text).and_then(|t| match t < Ns::from_millis(100) {
+        true => {
+            Err(format!("`{text}` is too short: every lost segment would end the run; write 100ms or more"))
+        }
+        false => Ok(t),
+    })
+}
+
 /// What a run record is turned into a report with.
 #[derive(Clone, Debug)]
 pub struct RunView {

@@ -1,8 +1,10 @@
 //! `syncscope serve`: the other end of a test sync.
 
+use super::analysis;
 use super::sync::stop_on_signals;
 use super::{CliError, Outcome};
 use crate::drive::{ServeOptions, Server};
+use crate::model::Ns;
 use crate::model::units::printable;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +26,9 @@ pub struct Args {
     /// Interface to capture on; found by the address otherwise.
     #[arg(long, value_name = "INTERFACE")]
     device: Option<String>,
+    /// Give up a run after this long without a sign of life from its client; a client may ask for less.
+    #[arg(long, value_name = "DURATION", value_parser = analysis::timeout, default_value = "30s")]
+    timeout: Ns,
     /// Connections at once; a run takes two.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=1024))]
     max_connections: u16,
@@ -34,6 +39,7 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
     let stop = stop_on_signals()?;
     let options = ServeOptions {
         max_connections: usize::from(args.max_connections),
+        timeout: args.timeout.to_std(),
         capture: !args.no_capture,
         device: args.device,
         notice: Arc::new(|line| eprintln!("{}", printable(line))),

@@ -43,8 +43,8 @@ pub struct Args {
     /// Send no faster than this, each side: `500kB/s`, `10Mbit`.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bwlimit: Option<Rate>,
-    /// Give up after this long without a sign of life from the peer.
-    #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = "30s")]
+    /// Give up after this long without a sign of life from the peer, on both sides; a peer that is busy is alive.
+    #[arg(long, value_name = "DURATION", value_parser = analysis::timeout, default_value = "30s")]
     timeout: Ns,
     /// Folder for the run record; `runs/DATE` here otherwise.
     #[arg(long, value_name = "FOLDER")]

@@ -7,12 +7,13 @@
 //!  Prepare{port, options} ──────► start the capture
 //!         ◄────────────────────── Ready{token}
 //!  (data connection from that port, with the token)
-//!  Beat{life} ×… ───────────────► Beat{life}          “this end still gets on”
+//!  Beat ×… ─────────────────────► Beat                what each end is doing: see `alive`
 //!  Ping ×16 ────────────────────► Pong                clocks again: drift
 //!  Finish{fetch} ───────────────► stop the capture
 //!         ◄────────────────────── Ended{stats, …}, then log and capture as blobs
 //! ```
 
+use super::alive::Beat;
 use super::clock::{Clock, Exchange, best_offset};
 use super::record::{CaptureState, RunEnd};
 use super::wire::{Channel, Stop, WireError};
@@ -24,8 +25,10 @@ use std::time::Duration;
 
 /// Exchanges of one comparison of the clocks.
 pub const EXCHANGES: usize = 16;
-/// How often an end says that it is alive.
-pub const BEAT: Duration = Duration::from_secs(1);
+/// How often an end says what it does: four times in a time-out, and at least once a second.
+pub fn beat_every(timeout: Duration) -> Duration {
+    (timeout / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
+}
 
 /// A pause of the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,11 +47,8 @@ pub enum Ask {
     Ping,
     /// A data connection will come from this port.
     Prepare(Prepare),
-    /// The client gets on: its count of reads and pieces of work.
-    Beat {
-        /// The count.
-        life: u64,
-    },
+    /// The client is there, and this is what it does.
+    Beat(Beat),
     /// The run is over here.
     Finish {
         /// Send log and capture, too.
@@ -94,14 +94,13 @@ pub enum Answer {
     Ready {
         /// To begin the data connection with, in hexadecimal.
         token: String,
+        /// The time-out of this run: the smaller of what both want.
+        timeout: Ns,
         /// Why there is no capture, if one was asked for.
         no_capture: Option<String>,
     },
-    /// The server gets on: its count of reads and pieces of work.
-    Beat {
-        /// The count.
-        life: u64,
-    },
+    /// The server is there, and this is what it does.
+    Beat(Beat),
     /// How it ended there. Log and capture follow as two blobs, if they were asked for.
     Ended(Box<Ended>),
     /// No.
@@ -148,7 +147,7 @@ pub fn compare_clocks(
                     exchanges.push(Exchange { t0, t1, t2, t3 });
                     break;
                 }
-                Answer::Beat { .. } => {}
+                Answer::Beat(_) => {}
                 Answer::Refused { message } => return Err(WireError::Refused(message)),
                 _ => return Err(WireError::Garbage("no answer to the question for the time".to_owned())),
             }

@@ -1,6 +1,7 @@
 //! One announced run at the server: what the thread of the control connection and the thread of the
 //! data connection share.
 
+use super::alive::Vitals;
 use super::clock::Clock;
 use super::control::{Pause, Prepare};
 use super::options::Busy;
@@ -8,13 +9,15 @@ use super::record::RunEnd;
 use super::serve::LONGEST;
 use crate::model::{AppLog, Ns, Side};
 use crate::report::SyncStats;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the data connection may go on after the client said that the run is over.
 const AFTERGLOW: Duration = Duration::from_millis(500);
 const MAX_PAUSES: usize = 1000;
+/// Shortest time-out: below it every lost segment would end a run.
+const SHORTEST: Ns = Ns::from_millis(100);
 
 /// What the data connection's thread leaves behind.
 #[derive(Debug)]
@@ -39,16 +42,15 @@ pub(super) struct Job {
     pub(super) wish: Prepare,
     pub(super) clock: Clock,
     pub(super) stop: AtomicBool,
-    pub(super) life: AtomicU64,
-    pub(super) peer_life: AtomicU64,
+    pub(super) vitals: Vitals,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Job {
-    /// With the client's wishes cut to what is bearable.
-    pub(super) fn new(mut wish: Prepare, clock: Clock) -> Job {
-        wish.timeout = wish.timeout.clamp(Ns::from_millis(100), LONGEST);
+    /// With the client's wishes cut to what is bearable; `timeout` is the server's own.
+    pub(super) fn new(mut wish: Prepare, timeout: Ns, clock: Clock) -> Job {
+        wish.timeout = wish.timeout.min(timeout).clamp(SHORTEST, LONGEST);
         wish.busy.truncate(MAX_PAUSES);
         wish.hold.truncate(MAX_PAUSES);
         wish.bwlimit = wish.bwlimit.map(|b| b.max(1));
@@ -57,8 +59,7 @@ impl Job {
             wish,
             clock,
             stop: AtomicBool::new(false),
-            life: AtomicU64::new(0),
-            peer_life: AtomicU64::new(0),
+            vitals: Vitals::default(),
             state: Mutex::new(State::Announced),
             changed: Condvar::new(),
         }
@@ -70,9 +71,10 @@ impl Job {
         wished.iter().map(|p| Busy { side: Side::Server, at: short(p.at), lasts: short(p.lasts) }).collect()
     }
 
-    /// How long to wait for a word of the client: longer than its own time-out.
+    /// How long to wait for a word of the client: a little longer than the data connection's thread, which
+    /// can tell more about it.
     pub(super) fn patience(&self) -> Duration {
-        self.wish.timeout.to_std() + Duration::from_secs(10)
+        self.wish.timeout.to_std() + Duration::from_millis(300)
     }
 
     /// Leaves the outcome.

@@ -12,6 +12,7 @@
 //! Threads and polled sockets, no async runtime: the time at which a read returned is then the time at
 //! which the kernel woke this thread, and nothing else.
 
+pub mod alive;
 pub mod clock;
 mod confine;
 pub mod connect;

@@ -10,6 +10,7 @@
 //! each other cannot deadlock. A read's `start` is when this thread had nothing else to do; if it came
 //! back from a pause or from work and the bytes were already there, the read did not wait.
 
+use super::alive::{Beat, Facts, Vitals, Watch};
 use super::options::Busy;
 use super::pace::Pace;
 use super::record::RunEnd;
@@ -21,7 +22,6 @@ use nix::sys::time::TimeSpec;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Largest read and write.
 pub const CHUNK: usize = 128 * 1024;
@@ -32,6 +32,8 @@ const QUEUE_EVERY: Ns = Ns::from_millis(1);
 const LINGER: Ns = Ns::from_secs(5);
 /// Digesting what was read is recorded as work if it took this long.
 const NOTABLE: Ns = Ns::from_micros(100);
+/// A peer that says the same for this long does not get on.
+const STANDS: Ns = Ns::from_secs(2);
 const NAP: Ns = Ns::from_millis(50);
 /// While there is work, less than this much output waits for company …
 const WORTH_A_WRITE: usize = 32 * 1024;
@@ -74,20 +76,18 @@ pub struct PumpOptions<'a> {
     pub busy: Vec<Busy>,
     /// Times in which nothing is written.
     pub hold: Vec<Busy>,
-    /// Give up after this long without a sign of life.
+    /// Give up after this long without a sign of life, as [`super::alive`] has it.
     pub timeout: Ns,
     /// Asked at least every 100 ms, when the engine does not work.
     pub stop: &'a dyn Fn() -> bool,
-    /// Counts this end's signs of life; told to the peer by the control connection.
-    pub life: &'a AtomicU64,
-    /// The peer's counter as last heard.
-    pub peer_life: &'a AtomicU64,
+    /// What this end's heartbeats say, and what the peer's said.
+    pub vitals: &'a Vitals,
     /// Called every 100 ms.
     pub tick: &'a mut dyn FnMut(Tick<'_>),
 }
 
 /// How far it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tick<'a> {
     /// Since the connection was opened.
     pub elapsed: Ns,
@@ -99,6 +99,8 @@ pub struct Tick<'a> {
     pub position: Position,
     /// File names so far.
     pub files: &'a [String],
+    /// What the peer is busy with, where it says so and does not get on.
+    pub peer: Option<String>,
 }
 
 /// Pumps until the engine is done, fails, the connection breaks, or `stop`. The socket is switched to
@@ -114,7 +116,7 @@ pub fn pump<'a>(
     }
     let mut pump = Pump::new(socket, engine, recorder, options);
     let end = pump.run();
-    pump.finish();
+    pump.finish(&end);
     end
 }
 
@@ -148,9 +150,9 @@ struct Pump<'a, 'r> {
     last_move: Ts,
     next_unread: Ts,
     next_unacknowledged: Ts,
-    last_life: Ts,
-    acked: u64,
-    peer_life: u64,
+    watch: Watch,
+    /// What the next heartbeat says.
+    beat: Beat,
 }
 
 impl<'a, 'r> Pump<'a, 'r> {
@@ -161,7 +163,6 @@ impl<'a, 'r> Pump<'a, 'r> {
         mut options: PumpOptions<'a>,
     ) -> Pump<'a, 'r> {
         options.busy.sort_by_key(|b| std::cmp::Reverse(b.at));
-        let peer_life = options.peer_life.load(Ordering::Relaxed);
         Pump {
             pace: options.bwlimit.map(Pace::new),
             buf: vec![0; CHUNK],
@@ -177,9 +178,8 @@ impl<'a, 'r> Pump<'a, 'r> {
             last_move: Ts::MIN,
             next_unread: Ts::MIN,
             next_unacknowledged: Ts::MIN,
-            last_life: rec.now(),
-            acked: 0,
-            peer_life,
+            watch: Watch::new(rec.now(), options.timeout),
+            beat: Beat::default(),
             socket,
             engine,
             rec,
@@ -226,7 +226,7 @@ impl<'a, 'r> Pump<'a, 'r> {
             && let Some(at) = self.engine.work()
         {
             let end = self.rec.work(start, at);
-            self.alive(end);
+            self.stepped(at);
             // It kept the thread from its socket: something may have arrived.
             let since = *self.working.get_or_insert(start);
             self.try_read |= end - since >= SOON;
@@ -269,7 +269,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         self.waiting = None;
         self.try_read = full;
         self.eof = n == 0;
-        self.alive(end);
+        self.beat.steps += 1;
         if let Some(bytes) = self.buf.get(..n)
             && n > 0
             && self.engine.failure().is_none()
@@ -363,8 +363,10 @@ impl<'a, 'r> Pump<'a, 'r> {
         if pacing > Ns::ZERO {
             timeout = timeout.min(pacing);
         }
+        self.beat.waits = pending == 0;
         let got = poll(self.socket, flags, timeout)?;
         let now = self.rec.now();
+        self.beat.waits &= got.is_empty();
         if got.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
             self.readable = Some(now);
             self.try_read = true;
@@ -375,7 +377,9 @@ impl<'a, 'r> Pump<'a, 'r> {
             self.writable = Some(now);
         }
         if pacing > Ns::ZERO {
-            self.last_life = self.rec.work(start, Position { phase: Phase::Pace, ..self.engine.writing() });
+            let at = Position { phase: Phase::Pace, ..self.engine.writing() };
+            self.rec.work(start, at);
+            self.stepped(at);
         }
         Ok(())
     }
@@ -443,6 +447,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         let busy = if due { self.options.busy.pop()? } else { return None };
         let until = now + busy.lasts;
         let at = Position { phase: Phase::Busy, ..self.engine.reading() };
+        self.stepped(at);
         let mut end = None;
         loop {
             let t = self.rec.now();
@@ -453,21 +458,24 @@ impl<'a, 'r> Pump<'a, 'r> {
                 end = Some(RunEnd::Interrupted);
                 break;
             }
-            if t >= self.next_tick {
-                self.sample(t);
+            // Busy or not, a peer that is gone is gone.
+            end = self.tick(t);
+            if end.is_some() {
+                break;
             }
             std::thread::sleep(NAP.min(until - t).to_std());
         }
-        self.last_life = self.rec.work(now, at);
+        self.rec.work(now, at);
         self.waiting = None;
         self.readable = None;
         self.try_read = true;
         end
     }
 
-    fn alive(&mut self, now: Ts) {
-        self.last_life = now;
-        self.options.life.fetch_add(1, Ordering::Relaxed);
+    /// One piece of work more, for the heartbeats.
+    fn stepped(&mut self, at: Position) {
+        self.beat.steps += 1;
+        (self.beat.phase, self.beat.file, self.beat.waits) = (at.phase, at.file, false);
     }
 
     fn sample(&mut self, now: Ts) -> Option<TcpInfo> {
@@ -480,39 +488,54 @@ impl<'a, 'r> Pump<'a, 'r> {
         info
     }
 
-    /// Ten times a second: TCP_INFO, the log so far, and whether anybody is still there.
+    /// Ten times a second: TCP_INFO, the log so far, what the next heartbeat says, and whether anybody is
+    /// still there.
     fn tick(&mut self, now: Ts) -> Option<RunEnd> {
         if now < self.next_tick {
             return None;
         }
         let info = self.sample(now);
+        (self.beat.read, self.beat.written) = (self.rec.bytes_read(), self.rec.bytes_written());
+        self.options.vitals.set(self.beat);
+        let heard = self.options.vitals.heard();
         let tick = Tick {
             elapsed: now - self.options.opened,
-            read: self.rec.bytes_read(),
-            written: self.rec.bytes_written(),
+            read: self.beat.read,
+            written: self.beat.written,
             position: self.engine.reading(),
             files: self.engine.files(),
+            peer: heard.filter(|h| now - h.since >= STANDS).map(|h| h.in_words(now)),
         };
         (self.options.tick)(tick);
-        // What was only written into our own buffer is no sign of life; what was acknowledged is.
-        let acked = info.map_or(0, |i| i.sample.bytes_acked);
-        let peer_life = self.options.peer_life.load(Ordering::Relaxed);
-        if acked > self.acked || peer_life != self.peer_life {
-            self.last_life = now;
+        let dead = self.watch.look(now, self.facts(info), heard)?;
+        let more = heard.map_or_else(String::new, |h| {
+            let ago = now - h.at;
+            format!("; its last heartbeat came {ago} ago: {}", h.in_words(h.at))
+        });
+        Some(RunEnd::TimedOut(format!("{}: {}{more}", dead.in_words(), self.describe(info))))
+    }
+
+    fn facts(&self, info: Option<TcpInfo>) -> Facts {
+        let info = info.unwrap_or_default();
+        let s = &info.sample;
+        Facts {
+            arrived: s.bytes_received,
+            acked: s.bytes_acked,
+            unacked: s.unacked,
+            closed: s.snd_wnd == 0 || info.probes > 0,
+            unread: tcp_info::unread(self.socket).unwrap_or(0),
+            mine: self.beat,
         }
-        (self.acked, self.peer_life) = (acked.max(self.acked), peer_life);
-        let silent = now - self.last_life;
-        if silent < self.options.timeout {
-            return None;
-        }
-        let what = self.describe(info);
-        Some(RunEnd::TimedOut(format!("no sign of life from the peer for {silent}: {what}")))
     }
 
     fn describe(&self, info: Option<TcpInfo>) -> String {
         info.map_or_else(
             || "the kernel does not say why".to_owned(),
-            |i| tcp_info::in_words(&i, tcp_info::unread(self.socket).unwrap_or(0)),
+            |i| {
+                let queue = |n: Option<u32>| n.unwrap_or(0);
+                let unread = queue(tcp_info::unread(self.socket));
+                tcp_info::in_words(&i, unread, queue(tcp_info::unacknowledged(self.socket)))
+            },
         )
     }
 
@@ -529,7 +552,11 @@ impl<'a, 'r> Pump<'a, 'r> {
         RunEnd::Broken(format!("{how} ({e})"))
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, end: &RunEnd) {
+        match end {
+            RunEnd::TimedOut(_) => tcp_info::forget_on_close(self.socket),
+            _ => tcp_info::give_up_after(self.socket, self.options.timeout.to_std()),
+        }
         let now = self.rec.now();
         self.sample(now);
         self.rec.finish(self.engine.files());

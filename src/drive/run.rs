@@ -3,9 +3,10 @@
 //! Once the data connection may be opened nothing fails the run any more: how it ended is part of the
 //! record, because a run that broke is the one somebody wants to look at.
 
+use super::alive::Vitals;
 use super::clock::{Clock, over_run};
 use super::connect::{bind_beside, connect, open_control};
-use super::control::{Answer, Ask, BEAT, Ended, Pause, Prepare, compare_clocks, from_hex, random};
+use super::control::{Answer, Ask, Ended, Pause, Prepare, beat_every, compare_clocks, from_hex, random};
 use super::engine::SessionEngine;
 use super::error::DriveError;
 use super::files::Disk;
@@ -14,6 +15,7 @@ use super::pump::{Engine, PumpOptions, Tick, pump};
 use super::record::{CaptureState, RUN, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
 use super::tap::{self, Tap};
+use super::tcp_info::{self, forget_on_close, give_up_after};
 use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
 use crate::model::app::ClockOffset;
 use crate::model::units::printable;
@@ -25,7 +27,7 @@ use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for an answer beside the data, however long the run's own time-out is.
@@ -34,8 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WORD: Duration = Duration::from_millis(600);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
-/// An answer not older than this is one to the latest heartbeat or the one before.
-const ALIVE: Ns = Ns::from_millis(2500);
 /// A step of the system clock that is worth telling.
 const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
@@ -54,6 +54,8 @@ pub struct Progress {
     pub file: Option<(u32, String)>,
     /// Files known so far.
     pub files: u32,
+    /// What the peer is busy with, where it says so and does not get on.
+    pub peer: Option<String>,
 }
 
 /// Who watches a run. `()` does not.
@@ -99,7 +101,8 @@ pub fn run_sync(
     };
     // Before the server begins its half: it may keep that in the same folder.
     clear_old(&options.record);
-    let (token, server_without) = run.prepare(&mut channel, data.port, seed)?;
+    let (token, server_without, server_timeout) = run.prepare(&mut channel, data.port, seed)?;
+    give_up_after(channel.stream(), options.timeout);
 
     let (mut tap, mut client_capture) = (None, None);
     if options.capture {
@@ -110,20 +113,31 @@ pub fn run_sync(
             }
         }
     }
-    let pulse = Pulse::new(run.clock.now());
+    let every = beat_every(options.timeout.min(server_timeout));
+    let pulse = Pulse::new(run.clock.now(), every, channel.stream().try_clone().ok());
     let (moved, beats) = std::thread::scope(|scope| {
         let beats = scope.spawn(|| run.beat(&mut channel, &pulse));
         let moved = run.transfer(data, token, seed, &pulse, observer);
+        // This may take its time, and the server wants to hear that somebody is there.
+        if let Some(t) = tap {
+            client_capture = Some(t.stop(Some(&moved.log)));
+        }
         pulse.over.store(true, Ordering::Relaxed);
         beats.thread().unpark();
         (moved, beats.join().unwrap_or(Ok(())))
     });
-    if let Some(t) = tap {
-        client_capture = Some(t.stop(Some(&moved.log)));
-    }
 
     let mut errors = moved.errors;
-    let ended = beats.and_then(|()| run.wind_up(&mut channel, &moved.end, before));
+    let silent = pulse.silent(run.clock.now());
+    let gone = matches!(moved.end, RunEnd::TimedOut(_)) && !pulse.answers(run.clock.now());
+    let ended = match gone {
+        // It would only take the same time once more.
+        true => Err(WireError::Silent(silent.to_std())),
+        false => beats.and_then(|()| run.wind_up(&mut channel, &moved.end, before)),
+    };
+    if matches!(ended, Err(WireError::Silent(_))) {
+        forget_on_close(channel.stream());
+    }
     let (clock, server) = match ended {
         Ok((clock, ended)) => (clock, Some(ended)),
         Err(e) => {
@@ -192,34 +206,53 @@ fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
 
 /// What the data connection and the control connection know of each other while a run goes on.
 struct Pulse {
-    life: AtomicU64,
-    peer_life: AtomicU64,
+    vitals: Vitals,
+    /// How often this end says what it does.
+    every: Duration,
     /// When the control connection was last answered, ns.
-    heard: AtomicI64,
+    answered: AtomicI64,
+    /// The control connection, to ask its TCP.
+    control: Option<TcpStream>,
     over: AtomicBool,
 }
 
 impl Pulse {
-    fn new(now: Ts) -> Pulse {
+    fn new(now: Ts, every: Duration, control: Option<TcpStream>) -> Pulse {
         Pulse {
-            life: AtomicU64::new(0),
-            peer_life: AtomicU64::new(0),
-            heard: AtomicI64::new(now.0),
+            vitals: Vitals::default(),
+            every,
+            answered: AtomicI64::new(now.0),
+            control,
             over: AtomicBool::new(false),
         }
+    }
+
+    /// How long the control connection has not been answered.
+    fn silent(&self, now: Ts) -> Ns {
+        now - Ts(self.answered.load(Ordering::Relaxed))
+    }
+
+    /// Whether the latest heartbeat was answered, or the one before.
+    fn answers(&self, now: Ts) -> bool {
+        self.silent(now).to_std() < self.every * 5 / 2
     }
 
     /// Whether the peer still answers beside the data: that tells a stuck program, or a path that only
     /// drops some packets, from a dead host or path.
     fn in_words(&self, now: Ts) -> String {
-        let ago = now - Ts(self.heard.load(Ordering::Relaxed));
-        if ago < ALIVE {
-            format!(
+        let ago = self.silent(now);
+        if self.answers(now) {
+            return format!(
                 "the control connection beside it was answered {ago} ago, so the peer's host and the path are alive"
-            )
-        } else {
-            format!("the control connection beside it has not been answered for {ago} either")
+            );
         }
+        let tcp = self.control.as_ref().and_then(|c| {
+            let queue = |n: Option<u32>| n.unwrap_or(0);
+            let (unread, unacked) = (queue(tcp_info::unread(c)), queue(tcp_info::unacknowledged(c)));
+            Some(tcp_info::in_words(&tcp_info::read(c, now).ok()?, unread, unacked))
+        });
+        let tcp = tcp.map_or_else(String::new, |words| format!(": {words}"));
+        format!("the control connection beside it has not been answered for {ago} either{tcp}")
     }
 }
 
@@ -259,7 +292,7 @@ impl Client<'_> {
         channel: &mut Channel,
         data_port: u16,
         seed: u64,
-    ) -> Result<(Token, Option<String>), DriveError> {
+    ) -> Result<(Token, Option<String>, Duration), DriveError> {
         let o = self.options;
         let servers = |all: &[Busy]| {
             let mine = all.iter().filter(|b| b.side == Side::Server);
@@ -282,8 +315,8 @@ impl Client<'_> {
             .and_then(|(frame, _)| frame.message::<Answer>())
             .map_err(|e| self.refusal(e))?;
         match answer {
-            Answer::Ready { token, no_capture } => match from_hex(&token) {
-                Some(t) => Ok((t, no_capture.map(|why| printable(&why)))),
+            Answer::Ready { token, timeout, no_capture } => match from_hex(&token) {
+                Some(t) => Ok((t, no_capture.map(|why| printable(&why)), timeout.to_std())),
                 None => Err(self.refusal(WireError::Garbage("a token that is none".to_owned()))),
             },
             Answer::Refused { message } => Err(self.refusal(WireError::Refused(printable(&message)))),
@@ -298,28 +331,28 @@ impl Client<'_> {
         Tap::start(Side::Client, o.device.clone(), (local.ip(), o.server.ip()), filter, o.snaplen, &path)
     }
 
-    /// Tells the server that this end is alive, and hears the same, until the run is over.
+    /// Tells the server what this end does, and hears the same, until the run is over.
     fn beat(&self, channel: &mut Channel, pulse: &Pulse) -> Result<(), WireError> {
         let is_over = || pulse.over.load(Ordering::Relaxed);
-        let patience = self.options.timeout + PATIENCE;
         while !is_over() {
+            let next = Instant::now() + pulse.every;
             let heard = channel
-                .send(&Ask::Beat { life: pulse.life.load(Ordering::Relaxed) }, patience, &is_over)
-                .and_then(|()| channel.receive(&self.clock, patience, &is_over))
+                .send(&Ask::Beat(pulse.vitals.mine()), self.options.timeout, &is_over)
+                .and_then(|()| channel.receive(&self.clock, self.options.timeout, &is_over))
                 .and_then(|(frame, _)| frame.message::<Answer>());
             match heard {
-                Ok(Answer::Beat { life }) => {
-                    pulse.peer_life.store(life, Ordering::Relaxed);
-                    pulse.heard.store(self.clock.now().0, Ordering::Relaxed);
+                Ok(Answer::Beat(beat)) => {
+                    let now = self.clock.now();
+                    pulse.vitals.hear(now, beat);
+                    pulse.answered.store(now.0, Ordering::Relaxed);
                 }
                 Ok(Answer::Refused { message }) => return Err(WireError::Refused(printable(&message))),
                 Ok(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
                 Err(WireError::Stopped) => break,
                 Err(e) => return Err(e),
             }
-            let until = Instant::now() + BEAT;
-            while !is_over() && Instant::now() < until {
-                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            while !is_over() && Instant::now() < next {
+                std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
         }
         Ok(())
@@ -359,8 +392,7 @@ impl Client<'_> {
                     hold: own(&o.hold),
                     timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
                     stop: &|| (self.stop)(),
-                    life: &pulse.life,
-                    peer_life: &pulse.peer_life,
+                    vitals: &pulse.vitals,
                     tick,
                 };
                 match pump(&stream, &mut engine, &mut recorder, options) {
@@ -405,7 +437,7 @@ impl Client<'_> {
             let (frame, _) = channel.receive(&self.clock, patience, &stop)?;
             match frame.message()? {
                 Answer::Ended(ended) => break *ended,
-                Answer::Beat { .. } => {}
+                Answer::Beat(_) => {}
                 Answer::Refused { message } => return Err(WireError::Refused(printable(&message))),
                 _ => return Err(WireError::Garbage("no account of the run".to_owned())),
             }
@@ -457,5 +489,6 @@ fn progress(t: Tick<'_>) -> Progress {
         phase: t.position.phase,
         file: t.position.file.map(|i| (i, name(i))),
         files: u32::try_from(t.files.len()).unwrap_or(u32::MAX),
+        peer: t.peer,
     }
 }

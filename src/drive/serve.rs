@@ -20,6 +20,7 @@ use super::record::{CaptureState, RunEnd, write_json};
 use super::recorder::{LiveRun, Recorder};
 use super::scratch::Scratch;
 use super::tap::{self, Tap};
+use super::tcp_info::{forget_on_close, give_up_after};
 use super::wire::{self, BadPreamble, Channel, Kind, PREAMBLE, Stop, Token, WireError, wait_for};
 use crate::model::{Ns, Side};
 use crate::report::record;
@@ -44,6 +45,8 @@ pub struct ServeOptions {
     pub max_connections: usize,
     /// A connection must say what it wants within this.
     pub handshake: Duration,
+    /// Give up after this long without a sign of life from a client; one that asks for less gets less.
+    pub timeout: Duration,
     /// Capture when a client asks for it.
     pub capture: bool,
     /// Interface to capture on; none: found by the address.
@@ -59,6 +62,7 @@ impl Default for ServeOptions {
         ServeOptions {
             max_connections: 16,
             handshake: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
             capture: true,
             device: None,
             keep: None,
@@ -159,7 +163,11 @@ impl Server {
 
     fn connection(&self, mut stream: TcpStream, peer: SocketAddr, stop: Stop<'_>) {
         let accepted = Instant::now();
-        let (greeting, raw) = match read_greeting(&mut stream, accepted + self.options.handshake, stop) {
+        let (greeting, raw) = match read_greeting(
+            &mut stream,
+            accepted + self.options.handshake.min(self.options.timeout),
+            stop,
+        ) {
             Ok(g) => g,
             Err(why) => return self.say(&format!("{peer}: {why}")),
         };
@@ -212,8 +220,7 @@ impl Server {
             hold: Job::pauses(&job.wish.hold),
             timeout: job.wish.timeout,
             stop: &|| stop() || job.stop.load(Ordering::Relaxed),
-            life: &job.life,
-            peer_life: &job.peer_life,
+            vitals: &job.vitals,
             tick: &mut |_| {},
         };
         let end = pump(&stream, &mut engine, &mut recorder, options);
@@ -230,7 +237,8 @@ impl Server {
     /// Serves one client's control connection.
     fn control(&self, stream: TcpStream, peer: SocketAddr, stop: Stop<'_>) {
         let Ok(mut channel) = Channel::new(stream) else { return };
-        let patience = self.options.handshake;
+        let patience = self.options.handshake.min(self.options.timeout);
+        give_up_after(channel.stream(), self.options.timeout);
         let Some(_seat) = Seat::take(&self.runs, (self.options.max_connections / 2).max(1)) else {
             let message = "no room for another run now; try again later".to_owned();
             let _ = channel.send(&Answer::Refused { message }, patience, stop);
@@ -254,8 +262,13 @@ impl Server {
             }
         };
         if let Err(e) = result {
-            let _ =
-                channel.send(&Answer::Refused { message: e.to_string() }, Duration::from_millis(100), stop);
+            match e {
+                WireError::Silent(_) => forget_on_close(channel.stream()),
+                _ => {
+                    let message = e.to_string();
+                    let _ = channel.send(&Answer::Refused { message }, Duration::from_millis(100), stop);
+                }
+            }
             self.say(&format!("{peer}: {e}"));
         }
     }
@@ -275,7 +288,9 @@ impl Server {
             let _ = std::fs::remove_file(scratch.path().join(old));
         }
         let token = random()?;
-        let job = Arc::new(Job::new(wish, clock));
+        let own = Ns(i64::try_from(self.options.timeout.as_nanos()).unwrap_or(i64::MAX));
+        let job = Arc::new(Job::new(wish, own, clock));
+        give_up_after(channel.stream(), job.wish.timeout.to_std());
         let client = SocketAddr::new(peer.ip(), job.wish.data_port);
         let mut tap = None;
         let mut no_capture = None;
@@ -301,7 +316,11 @@ impl Server {
         }
         self.lock().insert(token, Arc::clone(&job));
         self.say(&format!("{client}: a run begins"));
-        let ready = Answer::Ready { token: to_hex(&token), no_capture: no_capture.clone() };
+        let ready = Answer::Ready {
+            token: to_hex(&token),
+            timeout: job.wish.timeout,
+            no_capture: no_capture.clone(),
+        };
         let finished = channel
             .send(&ready, self.options.handshake, stop)
             .and_then(|()| self.accompany(channel, &job, &clock, stop));
@@ -342,9 +361,9 @@ impl Server {
             let (frame, t1) = channel.receive(clock, patience, stop)?;
             match frame.message()? {
                 Ask::Ping => channel.send(&Answer::Pong { t1, t2: clock.now() }, patience, stop)?,
-                Ask::Beat { life } => {
-                    job.peer_life.store(life, Ordering::Relaxed);
-                    channel.send(&Answer::Beat { life: job.life.load(Ordering::Relaxed) }, patience, stop)?;
+                Ask::Beat(beat) => {
+                    job.vitals.hear(t1, beat);
+                    channel.send(&Answer::Beat(job.vitals.mine()), patience, stop)?;
                 }
                 Ask::Finish { fetch } => return Ok(fetch),
                 Ask::Prepare(_) => return Err(WireError::Garbage("one run at a time".to_owned())),

@@ -10,8 +10,11 @@
 
 use crate::model::units::bytes;
 use crate::model::{Ns, TcpSample, Ts};
+use socket2::SockRef;
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 /// One reading, with what [`TcpSample`] does not keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,17 +132,21 @@ fn queue(socket: &impl AsFd, request: libc::Ioctl) -> Option<u32> {
     (rc == 0).then(|| u32::try_from(n).unwrap_or(0))
 }
 
-/// What TCP was doing, in words, for somebody whose transfer does not move.
-pub fn in_words(info: &TcpInfo, unread: u32) -> String {
+/// What TCP was doing, in words, for somebody whose transfer does not move. `unread` and `unacknowledged`
+/// are the lengths of its two queues, bytes.
+pub fn in_words(info: &TcpInfo, unread: u32, unacknowledged: u32) -> String {
     let s = &info.sample;
     if s.state != TCP_ESTABLISHED && s.state != TCP_CLOSE_WAIT {
         return format!("the connection is no longer open (state {})", state_name(s.state));
     }
+    let last_ack = info.last_ack_recv;
+    let queued = bytes(u64::from(unacknowledged));
     // Probes of a closed window back off as retransmissions do; with nothing in flight they are probes.
     if s.unacked > 0 && (s.backoff > 0 || s.retransmits > 0) {
         return format!(
             "TCP has sent the same segment again {} times without an answer and waits {} before the next try; \
-             {} segments are unacknowledged: the network drops them, or their ACKs, or the peer's host is gone",
+             {} segments are unacknowledged, the last ACK came {last_ack} ago, {queued} wait in the send queue: \
+             the network drops them, or their ACKs, or the peer's host is gone",
             s.retransmits.max(s.backoff),
             Ns::from_micros(i64::from(s.rto_us)),
             s.unacked,
@@ -147,15 +154,17 @@ pub fn in_words(info: &TcpInfo, unread: u32) -> String {
     }
     if info.probes > 0 || (s.snd_wnd == 0 && s.notsent_bytes > 0) {
         return format!(
-            "the peer's receive window is closed ({} probes, {} waiting to be sent): the program there does not read",
+            "the peer's receive window is closed ({} probes, the last ACK came {last_ack} ago, {} waiting to be \
+             sent): the program there does not read",
             info.probes,
             bytes(u64::from(s.notsent_bytes)),
         );
     }
     if s.unacked > 0 {
         return format!(
-            "{} segments are on their way and unacknowledged; the last ACK came {} ago",
-            s.unacked, info.last_ack_recv
+            "{} segments are on their way and unacknowledged; the last ACK came {last_ack} ago, {queued} wait in \
+             the send queue",
+            s.unacked
         );
     }
     if unread > 0 {
@@ -188,11 +197,22 @@ fn state_name(state: u8) -> &'static str {
     }
 }
 
+/// What is left in the socket's queue when it is closed is tried for this long, not for minutes.
+pub fn give_up_after(socket: &TcpStream, patience: Duration) {
+    // Where it cannot be set the kernel keeps its own, longer, patience.
+    let _ = SockRef::from(socket).set_tcp_user_timeout(Some(patience));
+}
+
+/// When closed, the socket is gone at once: nobody is there to say goodbye to.
+pub fn forget_on_close(socket: &TcpStream) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
 
     #[test]
     fn the_kernel_counts_what_was_written_and_read() {
@@ -225,12 +245,17 @@ mod tests {
     #[test]
     fn words_tell_the_four_hangs_apart() {
         let base = TcpSample { state: 1, snd_wnd: 65_535, ..TcpSample::default() };
-        let say =
-            |sample, probes, unread| in_words(&TcpInfo { sample, probes, ..TcpInfo::default() }, unread);
+        let say = |sample, probes, unread| {
+            in_words(&TcpInfo { sample, probes, ..TcpInfo::default() }, unread, 9000)
+        };
         let lost = TcpSample { retransmits: 6, backoff: 6, rto_us: 12_800_000, unacked: 30, ..base };
         assert!(say(lost, 0, 0).contains("again 6 times without an answer and waits 12.8 s"));
+        assert!(
+            say(lost, 0, 0)
+                .contains("30 segments are unacknowledged, the last ACK came 0 ns ago, 8.8 KiB wait")
+        );
         let shut = TcpSample { snd_wnd: 0, notsent_bytes: 4096, ..base };
-        assert!(say(shut, 3, 0).contains("window is closed (3 probes, 4.0 KiB"));
+        assert!(say(shut, 3, 0).contains("window is closed (3 probes, the last ACK came 0 ns ago, 4.0 KiB"));
         assert!(say(base, 0, 10).contains("10 B have arrived and were not read"));
         assert!(say(base, 0, 0).contains("TCP is idle"));
         assert!(say(TcpSample { state: 7, ..base }, 0, 0).contains("closed"));

@@ -6,9 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use syncscope::drive::LiveRun;
+use syncscope::drive::alive::Vitals;
 use syncscope::drive::clock::Clock;
 use syncscope::drive::pump::{CHUNK, Engine, PumpOptions, pump};
 use syncscope::drive::record::RunEnd;
@@ -77,8 +77,7 @@ fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> (f
         hold: Vec::new(),
         timeout: Ns::from_secs(30),
         stop: &|| false,
-        life: &AtomicU64::new(0),
-        peer_life: &AtomicU64::new(0),
+        vitals: &Vitals::default(),
         tick: &mut |_| {},
     };
     assert_eq!(pump(&socket, &mut engine, &mut recorder, options), RunEnd::Done);

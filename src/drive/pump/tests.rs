@@ -5,7 +5,7 @@ use super::super::recorder::LiveRun;
 use super::*;
 use crate::model::{AppLog, AppOp, Side};
 use std::net::TcpListener;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Sends `to_send` bytes and wants `to_get`; works a little for every 64 KiB that it got.
 struct Swap {
@@ -92,8 +92,7 @@ fn drive(side: Side, socket: TcpStream, mut e: End, stop: &AtomicBool) -> (RunEn
         hold: e.hold,
         timeout: e.timeout,
         stop: &|| stop.load(Ordering::Relaxed),
-        life: &AtomicU64::new(0),
-        peer_life: &AtomicU64::new(0),
+        vitals: &Vitals::default(),
         tick: &mut |_| {},
     };
     let how = pump(&socket, &mut e.engine, &mut rec, options);

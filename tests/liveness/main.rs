@@ -1,0 +1,70 @@
+//! `make liveness`: what a run does when its link or its peer goes, over a link between two namespaces that is cut
+//! in the middle of a file. Without arguments (as `cargo test` runs it): ours alone, time-outs of 2 s. With
+//! `--all`: time-outs of 5 s, rsync's daemon and client beside it, and a table.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod cases;
+#[path = "../program/mod.rs"]
+mod program;
+#[path = "../skip/mod.rs"]
+mod skip;
+mod world;
+
+use cases::{Case, Outcome, Who, play};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// How long rsync is watched.
+const CAP: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    if !program::able("liveness") {
+        return ExitCode::SUCCESS;
+    }
+    // Before there are threads.
+    syncscope::lab::live::prepare().expect("what doctor promises");
+    let all = std::env::args().any(|a| a == "--all");
+    let t = Duration::from_secs(if all { 5 } else { 2 });
+    let cap = if all { CAP } else { t + Duration::from_secs(8) };
+    let rows: Vec<(Case, Vec<Result<Outcome, String>>)> = std::thread::scope(|scope| {
+        let who = if all { &[Who::Ours, Who::Rsync][..] } else { &[Who::Ours] };
+        let rows: Vec<_> = Case::ALL
+            .iter()
+            .map(|&case| (case, who.iter().map(|&w| scope.spawn(move || play(w, case, t, cap))).collect()))
+            .collect();
+        let join = |h: std::thread::ScopedJoinHandle<'_, _>| {
+            h.join().unwrap_or_else(|_| Err("it panicked".to_owned()))
+        };
+        rows.into_iter()
+            .map(|(case, cells): (_, Vec<_>)| (case, cells.into_iter().map(join).collect()))
+            .collect()
+    });
+    let version = Command::new("rsync").arg("--version").output().ok();
+    let version = version.and_then(|o| String::from_utf8(o.stdout).ok()).unwrap_or_default();
+    let version = version.split_whitespace().nth(2).unwrap_or("").to_owned();
+    println!(
+        "| what happens | syncscope |{}",
+        if all { format!(" rsync {version} |") } else { String::new() }
+    );
+    println!("| --- | --- |{}", if all { " --- |" } else { "" });
+    let mut wrong = Vec::new();
+    for (case, cells) in &rows {
+        let title = case.title(t);
+        let text = |c: &Result<Outcome, String>| match c {
+            Ok(o) => o.text.clone(),
+            Err(e) => format!("not measured: {e}"),
+        };
+        let cells_text: Vec<String> = cells.iter().map(text).collect();
+        println!("| {title} | {} |", cells_text.join(" | "));
+        for cell in cells {
+            match cell {
+                Ok(o) => wrong.extend(o.wrong.iter().map(|w| format!("{title}: {w}"))),
+                Err(e) => wrong.push(format!("{title}: {e}")),
+            }
+        }
+    }
+    for w in &wrong {
+        eprintln!("WRONG {w}");
+    }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
