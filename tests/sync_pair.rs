@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "sync_pair/cut.rs"]
+mod cut;
 #[path = "sync_pair/hostile.rs"]
 mod hostile;
 #[path = "sync_pair/rig.rs"]

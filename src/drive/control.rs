@@ -51,6 +51,8 @@ pub enum Ask {
     Beat(Beat),
     /// The run is over here.
     Finish {
+        /// The user ended it: no part of a file shall stay.
+        stopped: bool,
         /// Send log and capture, too.
         fetch: bool,
     },
@@ -190,7 +192,10 @@ mod tests {
     fn the_words_on_the_wire() {
         let json = |m: &Ask| serde_json::to_string(m).unwrap();
         assert_eq!(json(&Ask::Ping), r#"{"type":"ping"}"#);
-        assert_eq!(json(&Ask::Finish { fetch: true }), r#"{"type":"finish","fetch":true}"#);
+        assert_eq!(
+            json(&Ask::Finish { stopped: false, fetch: true }),
+            r#"{"type":"finish","stopped":false,"fetch":true}"#
+        );
         assert!(serde_json::from_str::<Ask>(r#"{"type":"format-disk"}"#).is_err());
     }
 }

@@ -34,6 +34,11 @@ impl Default for Digest {
 }
 
 impl Digest {
+    /// Goes on behind `len` bytes that are summed.
+    pub fn behind(hasher: blake3::Hasher, len: u64) -> Digest {
+        Digest { hasher, len, ..Digest::default() }
+    }
+
     /// An empty buffer, or one with old content, for the next piece.
     pub fn buffer(&mut self) -> Vec<u8> {
         let back = self.apart.as_ref().and_then(|a| a.done.try_recv().ok());

@@ -1,11 +1,13 @@
 //! One sync session and its disk, as the pump sees them.
 
 use super::files::Disk;
+use super::part::Part;
 use super::pump::Engine;
 use super::recorder::Position;
 use crate::model::{Ns, Phase};
 use crate::report::SyncStats;
 use crate::sync::{Session, SessionEvent, SyncError};
+use std::time::{Duration, Instant};
 
 /// Failed files that are told by name; the others are counted.
 const NAMED_FAILURES: usize = 100;
@@ -39,6 +41,19 @@ impl SessionEngine {
                 }
             }
         }
+    }
+
+    /// After the connection was cut: deals with what had arrived, and keeps the part of a file that is there. At
+    /// most about `patience` is taken.
+    pub fn salvage(&mut self, patience: Duration) -> Option<Part> {
+        let until = Instant::now() + patience;
+        while Instant::now() < until
+            && let Some(request) = self.session.poll_remains()
+        {
+            let reply = self.disk.execute(request);
+            self.session.handle_remains(reply);
+        }
+        self.disk.keep_part()
     }
 
     /// Files that could not be synchronised, in words.

@@ -4,12 +4,16 @@
 //! are written beside their place and renamed into it, so what is there is either the old file or the
 //! whole new one; a temporary file goes with whoever drops it.
 //!
+//! When a connection is cut, the file that was being rebuilt stays beside its place as a part ([`Part`]); the next run
+//! sums it and, where the sender's file begins with the same bytes, goes on behind it.
+//!
 //! Synced are regular files, directories and symlinks, with permission bits and modification time.
 //! Symlinks are made anew, never followed. Owners, set-id bits, hard links and extended attributes are not kept.
 
 use super::confine::{MAKE, PASS, READ, io, leads_out, open_below, pass, split, sys};
 use super::digest::Digest;
 use super::listing::Listing;
+use super::part::{self, Found, Part};
 use crate::sync::fs::MAX_WORK;
 use crate::sync::signature::sums;
 use crate::sync::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, safe_target};
@@ -20,6 +24,7 @@ use nix::sys::stat::{
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
@@ -28,6 +33,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Parts that are looked at in one run: each cut leaves one.
+const PARTS: usize = 64;
 /// Directories kept open: one for each file that is at hand, and the next one's.
 const NEAR: usize = 4;
 /// One side's tree and the files open in it.
@@ -46,6 +53,10 @@ pub struct Disk {
     /// What was last read to be summed.
     piece: Vec<u8>,
     temp: Option<Temp>,
+    /// The part that is being summed.
+    finding: Option<(String, Found)>,
+    /// Parts that were summed, by the path of their files.
+    found: HashMap<String, Found>,
 }
 
 impl Disk {
@@ -63,6 +74,8 @@ impl Disk {
             basis: None,
             piece: Vec::new(),
             temp: None,
+            finding: None,
+            found: HashMap::new(),
         }
     }
 
@@ -80,6 +93,15 @@ impl Disk {
             self.near.clear();
             FsReply::Failed(e)
         })
+    }
+
+    /// After the connection was cut: the file that was being rebuilt stays as a part, if it is worth it.
+    pub fn keep_part(&mut self) -> Option<Part> {
+        let temp = self.temp.as_mut().filter(|t| t.len > part::LEAST)?;
+        let kept = Part::keep(Arc::clone(&temp.dir), &temp.name, &temp.place)?;
+        temp.renamed = true;
+        self.temp = None;
+        Some(kept)
     }
 
     fn run(&mut self, op: FsOp) -> Result<FsReply, FsError> {
@@ -115,8 +137,25 @@ impl Disk {
                 read(self.basis.as_ref(), offset, len, &mut self.piece)?;
                 FsReply::Sums(sums(&self.piece, block_size, strong))
             }
-            FsOp::OpenTemp { path, basis } => {
-                self.open_temp(&path, basis)?;
+            FsOp::FindPart { path } => {
+                let (dir, name) = self.parent(&path)?;
+                self.finding = None;
+                let found = if self.found.len() < PARTS { part::find(dir, name) } else { None };
+                let len = found.as_ref().map_or(0, Found::len);
+                self.finding = found.map(|f| (path, f));
+                FsReply::Part(len)
+            }
+            FsOp::SumPart { len } => {
+                let (path, mut found) = self.finding.take().ok_or_else(out_of_order)?;
+                let hash = found.sum(len.min(MAX_WORK), &mut self.piece).map_err(|e| io("read", &e))?;
+                match found.is_summed() {
+                    true => drop(self.found.insert(path, found)),
+                    false => self.finding = Some((path, found)),
+                }
+                FsReply::Hash(hash)
+            }
+            FsOp::OpenTemp { path, from, basis } => {
+                self.open_temp(&path, from, basis)?;
                 FsReply::Done
             }
             FsOp::Write { data } => {
@@ -288,10 +327,23 @@ impl Disk {
         Ok(FsReply::Done)
     }
 
-    fn open_temp(&mut self, path: &str, basis: bool) -> Result<(), FsError> {
+    fn open_temp(&mut self, path: &str, from: u64, basis: bool) -> Result<(), FsError> {
         self.temp = None;
+        let unsummed = self.finding.take_if(|f| f.0 == path).map(|f| f.1);
+        let found = self.found.remove(path).or(unsummed);
         let (dir, name) = self.parent(path)?;
         let basis = if basis { Some(open_file(&dir, name).map_err(changed)?.0) } else { None };
+        if from > 0 {
+            let found = found.filter(|f| f.is_summed() && f.len() == from).ok_or_else(out_of_order)?;
+            let temp = temp_name();
+            let (file, digest) = found.adopt(&temp).map_err(|e| changed(sys("take up the part", e)))?;
+            let place = name.to_owned();
+            self.temp = Some(Temp { dir, name: temp, place, file, basis, digest, len: from, renamed: false });
+            return Ok(());
+        }
+        if let Some(found) = found {
+            found.discard();
+        }
         let mut tries = 0;
         let (file, temp) = loop {
             let temp = temp_name();
@@ -308,6 +360,7 @@ impl Disk {
             file,
             basis,
             digest: Digest::default(),
+            len: 0,
             renamed: false,
         });
         Ok(())
@@ -327,12 +380,15 @@ struct Temp {
     file: File,
     basis: Option<File>,
     digest: Digest,
+    /// Bytes in it.
+    len: u64,
     renamed: bool,
 }
 
 impl Temp {
     fn append(&mut self, data: Vec<u8>) -> Result<(), FsError> {
         self.file.write_all(&data).map_err(|e| io("write", &e))?;
+        self.len += data.len() as u64;
         self.digest.update(data);
         Ok(())
     }

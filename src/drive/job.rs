@@ -5,6 +5,7 @@ use super::alive::Vitals;
 use super::clock::Clock;
 use super::control::{Pause, Prepare};
 use super::options::Busy;
+use super::part::Part;
 use super::record::RunEnd;
 use super::serve::LONGEST;
 use crate::model::{AppLog, Ns, Side};
@@ -26,6 +27,8 @@ pub(super) struct Outcome {
     pub(super) stats: SyncStats,
     pub(super) log: AppLog,
     pub(super) errors: Vec<String>,
+    /// What stays of a file that was cut.
+    pub(super) part: Option<Part>,
 }
 
 #[derive(Debug)]

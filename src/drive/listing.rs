@@ -3,6 +3,7 @@
 
 use super::confine::{READ, open_below, sys};
 use super::files::{Disk, meta, no_utf8, stat};
+use super::part;
 use crate::sync::{Entry, FsError, FsErrorKind, Kind, safe_path};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -80,6 +81,7 @@ impl Listing {
             let name = found.file_name();
             match name.to_str() {
                 Ok("." | "..") => {}
+                Ok(name) if part::is_ours(name) => {}
                 Ok(name) => self.todo.push(format!("{prefix}{name}")),
                 Err(_) => faults.push((format!("{prefix}{}", name.to_string_lossy()), no_utf8())),
             }

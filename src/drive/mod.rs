@@ -25,6 +25,7 @@ mod job;
 mod listing;
 pub mod options;
 pub mod pace;
+mod part;
 pub mod pump;
 pub mod record;
 pub mod recorder;

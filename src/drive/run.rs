@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left for the server's half of the record after the user has said stop.
 const LAST_WORD: Duration = Duration::from_millis(600);
+/// What is left after a cut for what had arrived.
+pub(super) const SALVAGE: Duration = Duration::from_millis(300);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
 /// A step of the system clock that is worth telling.
@@ -405,6 +407,9 @@ impl Client<'_> {
             Err(_) if (self.stop)() => RunEnd::Interrupted,
             Err(e) => RunEnd::Broken(format!("the data connection could not be opened: {e}")),
         };
+        if matches!(end, RunEnd::TimedOut(_) | RunEnd::Broken(_)) {
+            engine.salvage(SALVAGE);
+        }
         let stats = engine.stats(recorder.bytes_written(), recorder.bytes_read(), self.clock.now() - began);
         let mut errors = engine.failures();
         if recorder.lost() > 0 {
@@ -431,8 +436,13 @@ impl Client<'_> {
             RunEnd::TimedOut(_) | RunEnd::Broken(_) => self.patience.min(Duration::from_secs(4)),
             RunEnd::Done | RunEnd::Failed(_) => self.patience + Duration::from_secs(2),
         };
-        let after = compare_clocks(channel, &self.clock, patience, &stop)?;
-        channel.send(&Ask::Finish { fetch: self.options.fetch }, patience, &stop)?;
+        // Over a long path that takes too long for somebody who has said stop.
+        let after = match hurried {
+            true => before,
+            false => compare_clocks(channel, &self.clock, patience, &stop)?,
+        };
+        let wish = Ask::Finish { stopped: hurried, fetch: self.options.fetch };
+        channel.send(&wish, patience, &stop)?;
         let ended = loop {
             let (frame, _) = channel.receive(&self.clock, patience, &stop)?;
             match frame.message()? {

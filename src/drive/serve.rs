@@ -18,6 +18,7 @@ use super::job::{Job, Outcome};
 use super::pump::{PumpOptions, pump};
 use super::record::{CaptureState, RunEnd, write_json};
 use super::recorder::{LiveRun, Recorder};
+use super::run::SALVAGE;
 use super::scratch::Scratch;
 use super::tap::{self, Tap};
 use super::tcp_info::{forget_on_close, give_up_after};
@@ -224,6 +225,10 @@ impl Server {
             tick: &mut |_| {},
         };
         let end = pump(&stream, &mut engine, &mut recorder, options);
+        let part = match end {
+            RunEnd::TimedOut(_) | RunEnd::Broken(_) => engine.salvage(SALVAGE),
+            _ => None,
+        };
         let stats =
             engine.stats(recorder.bytes_read(), recorder.bytes_written(), clock.now() - clock.at(accepted));
         let mut errors = engine.failures();
@@ -231,7 +236,7 @@ impl Server {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
         }
         drop(recorder);
-        job.finish(Outcome { end, stats, log: live.take(), errors });
+        job.finish(Outcome { end, stats, log: live.take(), errors, part });
     }
 
     /// Serves one client's control connection.
@@ -325,7 +330,10 @@ impl Server {
             .send(&ready, self.options.handshake, stop)
             .and_then(|()| self.accompany(channel, &job, &clock, stop));
         let began = self.lock().remove(&token).is_none();
-        let outcome = if began { job.wait(&|| stop() || finished.is_err()) } else { None };
+        let mut outcome = if began { job.wait(&|| stop() || finished.is_err()) } else { None };
+        if let (Some(part), Ok((true, _))) = (outcome.as_mut().and_then(|o| o.part.take()), &finished) {
+            part.discard();
+        }
         let capture = match (tap, no_capture) {
             (Some(t), _) => Some(t.stop(outcome.as_ref().map(|o| &o.log))),
             (None, Some(why)) => Some(CaptureState { problem: Some(why), ..CaptureState::default() }),
@@ -338,7 +346,7 @@ impl Server {
         if let Some(log) = log {
             write_json(&log_file, &log).map_err(|e| WireError::Garbage(e.to_string()))?;
         }
-        let fetch = finished?;
+        let (_, fetch) = finished?;
         let capture_file = scratch.path().join(record::SERVER_CAPTURE);
         let ended = Ended {
             log_follows: fetch && log_file.is_file() && ended.end.is_some(),
@@ -348,14 +356,15 @@ impl Server {
         hand_over(channel, ended, &log_file, &capture_file, job.patience(), stop)
     }
 
-    /// Answers the client while its run goes on; returns what it wants to have at the end.
+    /// Answers the client while its run goes on; returns whether its user ended it, and whether it wants to have
+    /// log and capture.
     fn accompany(
         &self,
         channel: &mut Channel,
         job: &Job,
         clock: &Clock,
         stop: Stop<'_>,
-    ) -> Result<bool, WireError> {
+    ) -> Result<(bool, bool), WireError> {
         let patience = job.patience();
         loop {
             let (frame, t1) = channel.receive(clock, patience, stop)?;
@@ -365,7 +374,7 @@ impl Server {
                     job.vitals.hear(t1, beat);
                     channel.send(&Answer::Beat(job.vitals.mine()), patience, stop)?;
                 }
-                Ask::Finish { fetch } => return Ok(fetch),
+                Ask::Finish { stopped, fetch } => return Ok((stopped, fetch)),
                 Ask::Prepare(_) => return Err(WireError::Garbage("one run at a time".to_owned())),
             }
         }

@@ -90,10 +90,22 @@ pub enum FsOp {
         /// The strong hash.
         strong: Strong,
     },
+    /// Look for the part of this file that a run left which was cut. → `Part`
+    FindPart {
+        /// The file.
+        path: String,
+    },
+    /// Sum the next piece of the part that was found. → `Hash`, of all pieces so far
+    SumPart {
+        /// How many bytes, at most [`MAX_WORK`].
+        len: u32,
+    },
     /// Make a temporary file beside this path. → `Done`
     OpenTemp {
         /// The file that it will replace.
         path: String,
+        /// So many bytes are there already: those of the part that was summed; 0: none.
+        from: u64,
         /// Copies from that file will follow; if it can't be opened or read then, the failure is `Changed`.
         basis: bool,
     },
@@ -140,6 +152,8 @@ pub enum FsReply {
     },
     /// What lies there, if anything.
     Stat(Option<Meta>),
+    /// Bytes of the part; 0: there is none.
+    Part(u64),
     /// The open file.
     Opened(Meta),
     /// Bytes read.

@@ -36,6 +36,8 @@
 //! - One file's trouble (vanished, forbidden, disk full) is an event and a count, never an `Err`. A
 //!   file whose BLAKE3 hash is wrong in the end is never renamed: it is sent once more with BLAKE3 for
 //!   its blocks, too, and then whole.
+//! - After a connection was cut, [`Session::poll_remains`] is what is left to do with what had arrived. The
+//!   file that was being rebuilt then stays as a part ([`FsOp::FindPart`]), and the next session goes on behind it.
 //! - `is_done` says that nothing is left to read or write; close then.
 
 pub mod delta;
@@ -58,4 +60,4 @@ pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, 
 pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
 
 /// Version of the wire format; both ends must have the same.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;

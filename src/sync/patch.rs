@@ -38,7 +38,7 @@ pub(super) enum Outcome {
 
 #[derive(Debug)]
 enum Step {
-    Begin { file: u32, meta: Meta, basis: bool, block: u32 },
+    Begin { file: u32, meta: Meta, basis: bool, block: u32, from: u64 },
     Write(Vec<u8>),
     Copy { from: u64, len: u64 },
     End { hash: [u8; 32] },
@@ -75,7 +75,7 @@ struct Current {
 /// What the request that is out will do.
 #[derive(Debug)]
 enum Doing {
-    OpenTemp,
+    OpenTemp { from: u64 },
     Append { len: u64, copied: bool },
     Hash([u8; 32]),
     Commit,
@@ -133,7 +133,7 @@ impl Patch {
         let during = if list_ended { Phase::Data.as_str() } else { Phase::List.as_str() };
         let unexpected = PeerFault::Unexpected { frame: frame.name(), during };
         match (frame, &mut self.arriving) {
-            (Frame::Begin { file, meta }, None) => {
+            (Frame::Begin { file, meta, from }, None) => {
                 let Some(a) = asked.get_mut(&file).filter(|a| !a.begun) else {
                     let range = "a file that was asked for";
                     return Err(wire::out_of_range("file that begins", u64::from(file), range).into());
@@ -141,12 +141,16 @@ impl Patch {
                 if meta.kind != Kind::File {
                     return Err(unexpected.into());
                 }
+                if from != 0 && from != a.have {
+                    let range = "what is there of it, or 0";
+                    return Err(wire::out_of_range("beginning of a file", from, range).into());
+                }
                 a.begun = true;
                 let block = a.basis.map_or_else(|| default_block_size(meta.size), |l| l.size);
-                self.arriving = Some(Arriving { file, basis: a.basis, size: meta.size, got: 0, block });
+                self.arriving = Some(Arriving { file, basis: a.basis, size: meta.size, got: from, block });
                 let basis = a.basis.is_some();
                 core.events.push_back(SessionEvent::Started { file });
-                self.push(Step::Begin { file, meta, basis, block });
+                self.push(Step::Begin { file, meta, basis, block, from });
             }
             (Frame::Literal(bytes), Some(a)) => {
                 a.grow(bytes.len() as u64)?;
@@ -235,7 +239,7 @@ impl Patch {
         }
         let step = self.queue.pop_front()?;
         self.queued -= cost(&step);
-        if let Step::Begin { file, meta, basis, block } = step {
+        if let Step::Begin { file, meta, basis, block, from } = step {
             let path = core.name(file).to_owned();
             self.current = Some(Current {
                 file,
@@ -247,8 +251,9 @@ impl Patch {
                 verified: false,
                 spoiled: None,
             });
-            self.doing = Some(Doing::OpenTemp);
-            return Some(Ask { about: (Phase::Patch, Some(file), None), op: FsOp::OpenTemp { path, basis } });
+            self.doing = Some(Doing::OpenTemp { from });
+            let op = FsOp::OpenTemp { path, from, basis };
+            return Some(Ask { about: (Phase::Patch, Some(file), None), op });
         }
         let c = self.current.as_mut()?;
         let about = (Phase::Patch, Some(c.file), Some((c.written / u64::from(c.block)) as u32));
@@ -281,7 +286,11 @@ impl Patch {
             return Err(SyncError::Bug("a reply to a rebuild that asked nothing"));
         };
         match (doing, reply) {
-            (Doing::OpenTemp, FsReply::Done) => c.temp = true,
+            (Doing::OpenTemp { from }, FsReply::Done) => {
+                c.temp = true;
+                c.written = from;
+                core.stats.matched += from;
+            }
             (Doing::Append { len, copied }, FsReply::Done) => {
                 c.written += len;
                 if copied {

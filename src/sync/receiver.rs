@@ -10,7 +10,7 @@ use super::output::About;
 use super::patch::{Outcome, Patch};
 use super::session::{Ask, Config, Core, SessionEvent, safe_path, safe_target};
 use super::signature::{BlockSum, Layout, STRONG_LEN, Strong, block_size};
-use super::wire::{self, Frame};
+use super::wire::{self, Frame, Have};
 use crate::model::Phase;
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ const MAX_ENTRIES: usize = 1 << 20;
 const MAX_NAMES: usize = 128 << 20;
 /// Files asked for and not yet complete.
 const WINDOW: usize = 4096;
+/// Only of files that are larger is a part kept when the connection is cut: less than this is sent again, bytes.
+pub const PART: u64 = 1 << 20;
 
 /// A file that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Asked {
     pub(super) strong: Strong,
     /// Its first frame has come.
     pub(super) begun: bool,
+    /// Bytes that are there already.
+    pub(super) have: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,10 @@ enum Prepare {
     Link(u32),
     Stat(u32),
     Attr(u32),
+    /// A part that a run left which was cut; then the basis, if there is one.
+    Part(u32, bool),
+    /// Sums of that part up to this offset, and its length.
+    PartSums(u32, bool, u64, u64),
     Basis(u32, Strong),
     /// Signature up to this offset.
     Sums(u32, Strong, Layout, u64),
@@ -64,6 +72,8 @@ pub(super) struct Receiver {
     /// Next entry to look at.
     next: usize,
     prepare: Prepare,
+    /// What is there of the file that is asked for next.
+    have: Have,
     waiting: Option<Lane>,
     turn: Lane,
     asked: BTreeMap<u32, Asked>,
@@ -88,6 +98,7 @@ impl Receiver {
             faults: 0,
             next: 0,
             prepare: Prepare::Idle,
+            have: Have::default(),
             waiting: None,
             turn: Lane::Rebuild,
             asked: BTreeMap::new(),
@@ -191,6 +202,23 @@ impl Receiver {
         None
     }
 
+    /// What is left to do with what has arrived.
+    pub(super) fn remains(&mut self, core: &Core) -> Option<Ask> {
+        self.patch.ask(core)
+    }
+
+    pub(super) fn remained(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {
+        self.patch.reply(core, reply)?;
+        while let Some((file, outcome)) = self.patch.outcome() {
+            if outcome == Outcome::Done {
+                self.asked.remove(&file);
+                core.stats.changed += 1;
+                core.events.push_back(SessionEvent::Done { file });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn reply(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {
         match self.waiting.take() {
             Some(Lane::Rebuild) => {
@@ -263,6 +291,11 @@ impl Receiver {
                 let meta = core.items.get(f as usize)?.meta;
                 (Phase::Rename, f, None, FsOp::SetAttr { path: path(f), mode: meta.mode, mtime: meta.mtime })
             }
+            Prepare::Part(f, _) => (Phase::Signature, f, None, FsOp::FindPart { path: path(f) }),
+            Prepare::PartSums(f, _, at, len) => {
+                let len = (len - at).min(u64::from(MAX_WORK)) as u32;
+                (Phase::Signature, f, None, FsOp::SumPart { len })
+            }
             Prepare::Basis(f, _) => (Phase::Signature, f, Some(0), FsOp::OpenBasis { path: path(f) }),
             Prepare::Sums(f, strong, layout, at) => {
                 let op = FsOp::Sums { offset: at, len: piece(layout, at), block_size: layout.size, strong };
@@ -302,6 +335,27 @@ impl Receiver {
             (Prepare::Attr(_), FsReply::Done) => {}
             (Prepare::Link(f), FsReply::Done) => self.done(core, f),
             (Prepare::Stat(f), FsReply::Stat(there)) => self.quick_check(core, f, there),
+            (Prepare::Part(f, basis), FsReply::Part(len)) if len > 0 => {
+                let size = core.items.get(f as usize).map_or(0, |i| i.meta.size);
+                // What is longer than the file is no beginning of it.
+                if len <= size {
+                    self.prepare = Prepare::PartSums(f, basis, 0, len);
+                } else {
+                    self.want(core, f, basis);
+                }
+            }
+            (Prepare::PartSums(f, basis, at, len), FsReply::Hash(hash)) => {
+                let at = (at + u64::from(MAX_WORK)).min(len);
+                if at < len {
+                    self.prepare = Prepare::PartSums(f, basis, at, len);
+                } else {
+                    self.have = Have { len, hash };
+                    self.want(core, f, basis);
+                }
+            }
+            // A part that can't be read is none.
+            (Prepare::Part(f, basis), FsReply::Part(_) | FsReply::Failed(_))
+            | (Prepare::PartSums(f, basis, ..), FsReply::Failed(_)) => self.want(core, f, basis),
             (Prepare::Basis(f, strong), FsReply::Opened(meta)) => {
                 let layout = Layout::new(meta.size, block_size(meta.size, self.block_size));
                 if layout.len == 0 {
@@ -343,10 +397,22 @@ impl Receiver {
                 let e = FsError::new(super::FsErrorKind::InTheWay, format!("{what} is in the way"));
                 self.fail(core, file, &e);
             }
-            Some(m) if m.kind == Kind::File && m.size > 0 && want.size > 0 && !self.whole_file => {
-                self.prepare = Prepare::Basis(file, Strong::Xxh3(self.seed));
+            there => {
+                let basis = there.is_some_and(|m| m.kind == Kind::File && m.size > 0);
+                let basis = basis && want.size > 0 && !self.whole_file;
+                match want.size > PART {
+                    true => self.prepare = Prepare::Part(file, basis),
+                    false => self.want(core, file, basis),
+                }
             }
-            _ => self.request(core, file, None),
+        }
+    }
+
+    /// Asks for a file, with its basis or without.
+    fn want(&mut self, core: &mut Core, file: u32, basis: bool) {
+        match basis {
+            true => self.prepare = Prepare::Basis(file, Strong::Xxh3(self.seed)),
+            false => self.request(core, file, None),
         }
     }
 
@@ -354,9 +420,10 @@ impl Receiver {
         let (layout, strong) = basis.unwrap_or((Layout::default(), Strong::Xxh3(0)));
         let about = (Phase::Signature, Some(file), None);
         let (block_size, len, strong_len) = (layout.size, layout.len, strong_len(layout, strong));
-        core.out.frame(&Frame::Request { file, block_size, len, strong, strong_len }, about);
+        let have = std::mem::take(&mut self.have);
+        core.out.frame(&Frame::Request { file, block_size, len, strong, strong_len, have }, about);
         let basis = basis.map(|b| b.0);
-        self.asked.insert(file, Asked { basis, strong, begun: false });
+        self.asked.insert(file, Asked { basis, strong, begun: false, have: have.len });
     }
 
     /// Sends the sums of the piece at `at`; where it ends.
@@ -386,7 +453,7 @@ impl Receiver {
                 self.asked.remove(&file);
                 self.done(core, file);
             }
-            Outcome::Wrong | Outcome::Changed if asked.is_some_and(|a| a.basis.is_some()) => {
+            Outcome::Wrong | Outcome::Changed if asked.is_some_and(|a| a.basis.is_some() || a.have > 0) => {
                 core.stats.redone += 1;
                 core.events.push_back(SessionEvent::Redo { file });
                 // By chance or by malice one block passed for another: not with the safer sums.

@@ -7,7 +7,7 @@ use super::index::Index;
 use super::output::About;
 use super::session::{Ask, Config, Core, SessionEvent};
 use super::signature::{Layout, default_block_size};
-use super::wire::{self, Frame};
+use super::wire::{self, Frame, Have};
 use crate::model::Phase;
 use std::collections::{HashMap, VecDeque};
 
@@ -25,6 +25,8 @@ struct Job {
     basis: Option<Index>,
     /// Bytes of each strong sum.
     strong_len: u8,
+    /// What the receiver has of it.
+    have: Have,
 }
 
 impl Job {
@@ -47,7 +49,18 @@ struct Active {
 enum State {
     Open,
     Opening,
+    /// Is what the receiver has the beginning of this file?
+    Proving(Box<Proving>),
     Sending(Box<Sending>),
+}
+
+#[derive(Debug)]
+struct Proving {
+    meta: Meta,
+    hash: blake3::Hasher,
+    /// Bytes read.
+    read: u64,
+    asked: u32,
 }
 
 #[derive(Debug)]
@@ -118,12 +131,12 @@ impl Sender {
     pub(super) fn frame(&mut self, core: &mut Core, frame: Frame<'_>) -> Result<(), SyncError> {
         let name = frame.name();
         match frame {
-            Frame::Request { file, block_size, len, strong, strong_len }
+            Frame::Request { file, block_size, len, strong, strong_len, have }
                 if self.partial.is_none() && !self.finished =>
             {
                 let layout = Layout::new(len, block_size);
                 let basis = (block_size > 0).then(|| Index::truncated(layout, strong, strong_len));
-                self.request(core, Job { file, basis, strong_len })?;
+                self.request(core, Job { file, basis, strong_len, have })?;
             }
             Frame::Sums(sums) => {
                 let Some(job) = &mut self.partial else { return Err(self.unexpected(name)) };
@@ -224,7 +237,7 @@ impl Sender {
         let file = active.job.file;
         let by_delta = match &active.state {
             State::Sending(s) => s.search.is_some(),
-            State::Open | State::Opening => active.job.basis.is_some(),
+            State::Open | State::Opening | State::Proving(_) => active.job.basis.is_some(),
         };
         let phase = if by_delta { Phase::Delta } else { Phase::Data };
         match &mut active.state {
@@ -232,6 +245,12 @@ impl Sender {
                 active.state = State::Opening;
                 let path = core.name(file).to_owned();
                 Some(Ask { about: (phase, Some(file), None), op: FsOp::OpenSource { path } })
+            }
+            State::Proving(p) => {
+                let len = (active.job.have.len - p.read).min(u64::from(MAX_WORK)) as u32;
+                p.asked = len;
+                let about = (Phase::Verify, Some(file), None);
+                Some(Ask { about, op: FsOp::ReadSource { offset: p.read, len } })
             }
             State::Sending(s) => {
                 let len = (s.size - s.read).min(u64::from(MAX_WORK)) as u32;
@@ -258,8 +277,31 @@ impl Sender {
                 core.failed(&path, &e.message);
             }
             (State::Opening, FsReply::Opened(meta)) => {
-                let sending = self.begin(core, &mut active.job, meta);
-                self.go_on(core, active.job, sending);
+                if (1..=meta.size).contains(&active.job.have.len) {
+                    let (hash, read, asked) = (blake3::Hasher::new(), 0, 0);
+                    active.state = State::Proving(Box::new(Proving { meta, hash, read, asked }));
+                    self.active = Some(active);
+                } else {
+                    let sending = self.begin(core, &mut active.job, meta, None);
+                    self.go_on(core, active.job, sending);
+                }
+            }
+            (State::Proving(mut proving), FsReply::Data(data)) => {
+                if data.len() > proving.asked as usize {
+                    return Err(SyncError::Bug("more data than was asked for"));
+                }
+                proving.hash.update(&data);
+                proving.read += data.len() as u64;
+                let (have, all) = (active.job.have, data.len() == proving.asked as usize);
+                if all && proving.read < have.len {
+                    active.state = State::Proving(proving);
+                    self.active = Some(active);
+                } else {
+                    let same = all && *proving.hash.finalize().as_bytes() == have.hash;
+                    let proved = same.then_some((proving.hash, have.len));
+                    let sending = self.begin(core, &mut active.job, proving.meta, proved);
+                    self.go_on(core, active.job, sending);
+                }
             }
             (State::Sending(mut sending), FsReply::Data(data)) => {
                 if data.len() > sending.asked as usize {
@@ -299,17 +341,26 @@ impl Sender {
         Ok(())
     }
 
-    fn begin(&self, core: &mut Core, job: &mut Job, meta: Meta) -> Box<Sending> {
+    /// `proved`: what the receiver has, summed.
+    fn begin(
+        &self,
+        core: &mut Core,
+        job: &mut Job,
+        meta: Meta,
+        proved: Option<(blake3::Hasher, u64)>,
+    ) -> Box<Sending> {
         let file = job.file;
-        core.out.frame(&Frame::Begin { file, meta }, (Phase::Data, Some(file), Some(0)));
+        let (hash, from) = proved.unwrap_or_default();
+        core.out.frame(&Frame::Begin { file, meta, from }, (Phase::Data, Some(file), Some(0)));
+        core.stats.matched += from;
         core.events.push_back(SessionEvent::Started { file });
         let basis = job.basis.take();
         let block = basis.as_ref().map_or_else(|| default_block_size(meta.size), |b| b.layout().size);
         Box::new(Sending {
             search: basis.map(|index| Search::new(index).full(self.full_search)),
-            hash: blake3::Hasher::new(),
-            read: 0,
-            sent: 0,
+            hash,
+            read: from,
+            sent: from,
             size: meta.size,
             block,
             asked: 0,

@@ -334,6 +334,26 @@ impl Session {
         }
     }
 
+    /// After the connection was cut, with or without an error: the next piece of work that what had arrived still
+    /// asks for. Nothing else is begun.
+    pub fn poll_remains(&mut self) -> Option<FsRequest> {
+        let Role::Receiver(r) = &mut self.role else { return None };
+        let ask = r.remains(&self.core)?;
+        let id = self.next_id;
+        self.next_id += 1;
+        let (phase, file, block) = ask.about;
+        Some(FsRequest { id, phase, file, block, op: ask.op })
+    }
+
+    /// The answer to it.
+    pub fn handle_remains(&mut self, reply: FsReply) {
+        let Role::Receiver(r) = &mut self.role else { return };
+        // Whom should it be told to? What arrived is done with as far as it goes.
+        if r.remained(&mut self.core, reply).is_ok() {
+            let _ = self.parse();
+        }
+    }
+
     /// At most `max` bytes for the peer; empty: nothing to write now.
     pub fn poll_output(&self, max: usize) -> &[u8] {
         self.core.out.peek(max)

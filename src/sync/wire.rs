@@ -85,6 +85,8 @@ pub enum Frame<'a> {
         strong: Strong,
         /// Bytes of each strong sum that are sent.
         strong_len: u8,
+        /// The beginning of the file that is there already, from a run that was cut.
+        have: Have,
     },
     /// Sums of the last request's blocks.
     Sums(Sums<'a>),
@@ -94,6 +96,8 @@ pub enum Frame<'a> {
         file: u32,
         /// Its attributes when it was opened.
         meta: Meta,
+        /// The bytes before this are those that the receiver has; 0: it starts anew.
+        from: u64,
     },
     /// Bytes of the file.
     Literal(&'a [u8]),
@@ -136,6 +140,15 @@ pub enum Frame<'a> {
     },
 }
 
+/// The beginning of a file, by its length and BLAKE3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Have {
+    /// Bytes; 0: nothing.
+    pub len: u64,
+    /// BLAKE3 of them.
+    pub hash: [u8; 32],
+}
+
 /// Sums as they lie in a frame: 4 bytes weak, then as many of the strong one as the request said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums<'a>(&'a [u8]);
@@ -162,9 +175,9 @@ const TYPES: [(&str, usize); 16] = [
     ("entry", 32 + 4 + 2 * MAX_PATH),
     ("list-fault", 4 + MAX_PATH + MAX_REASON),
     ("list-end", 4),
-    ("request", 28),
+    ("request", 28 + 40),
     ("sums", MAX_SUMS * SUM),
-    ("begin", 36),
+    ("begin", 36 + 8),
     ("literal", MAX_LITERAL),
     ("copy", 8),
     ("end", 40),
@@ -222,18 +235,21 @@ impl Frame<'_> {
                 put_str(out, reason, MAX_REASON);
             }
             Frame::ListEnd { entries } => out.extend_from_slice(&entries.to_le_bytes()),
-            Frame::Request { file, block_size, len, strong, strong_len } => {
+            Frame::Request { file, block_size, len, strong, strong_len, have } => {
                 out.extend_from_slice(&file.to_le_bytes());
                 out.extend_from_slice(&block_size.to_le_bytes());
                 out.extend_from_slice(&len.to_le_bytes());
                 out.extend_from_slice(&strong.seed().to_le_bytes());
                 let kind = u8::from(matches!(strong, Strong::Blake3(_)));
                 out.extend_from_slice(&[kind, *strong_len, 0, 0]);
+                out.extend_from_slice(&have.len.to_le_bytes());
+                out.extend_from_slice(&have.hash);
             }
             Frame::Sums(s) => out.extend_from_slice(s.0),
-            Frame::Begin { file, meta } => {
+            Frame::Begin { file, meta, from } => {
                 out.extend_from_slice(&file.to_le_bytes());
                 put_meta(out, meta);
+                out.extend_from_slice(&from.to_le_bytes());
             }
             Frame::Literal(l) => out.extend_from_slice(l),
             Frame::Copy { first, count } => {
@@ -327,8 +343,13 @@ fn fields<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Option<Frame<'a>>, PeerFau
         3 => r.str().zip(r.str()).map(|(path, reason)| Frame::ListFault { path, reason }),
         4 => r.u32().map(|entries| Frame::ListEnd { entries }),
         5 => r.request()?,
-        7 => match (r.u32(), r.meta()?) {
-            (Some(file), Some(meta)) => Some(Frame::Begin { file, meta }),
+        7 => match (r.u32(), r.meta()?, r.u64()) {
+            (Some(file), Some(meta), Some(from)) => {
+                if from > meta.size {
+                    return Err(out_of_range("beginning of a file", from, "at most its size"));
+                }
+                Some(Frame::Begin { file, meta, from })
+            }
             _ => None,
         },
         9 => r.u32().zip(r.u32()).map(|(first, count)| Frame::Copy { first, count }),
@@ -440,7 +461,12 @@ impl<'a> Reader<'a> {
         } else if len != 0 {
             return Err(out_of_range("basis length", len, "0 without a block size"));
         }
-        Ok(Some(Frame::Request { file, block_size, len, strong, strong_len }))
+        let Some((have_len, hash)) = self.u64().zip(self.array()) else { return Ok(None) };
+        let have = Have { len: have_len, hash };
+        if have == Have::default() || have_len > 0 && i64::try_from(have_len).is_ok() {
+            return Ok(Some(Frame::Request { file, block_size, len, strong, strong_len, have }));
+        }
+        Err(out_of_range("bytes that are there", have_len, "1 to 2^63, or nothing at all"))
     }
 
     fn stats(&mut self) -> Option<Stats> {
@@ -526,10 +552,18 @@ mod tests {
                 len: 12_345,
                 strong: Strong::Xxh3(u64::MAX),
                 strong_len: 4,
+                have: Have { len: 1 << 20, hash: [4; 32] },
             },
-            Frame::Request { file: 3, block_size: 0, len: 0, strong: Strong::Blake3(0), strong_len: 8 },
+            Frame::Request {
+                file: 3,
+                block_size: 0,
+                len: 0,
+                strong: Strong::Blake3(0),
+                strong_len: 8,
+                have: Have::default(),
+            },
             Frame::Sums(Sums(&[7; 24])),
-            Frame::Begin { file: 9, meta },
+            Frame::Begin { file: 9, meta, from: 1 << 20 },
             Frame::Literal(b"abc"),
             Frame::Copy { first: 1, count: u32::MAX },
             Frame::End { len: 3, hash: [9; 32] },

@@ -11,7 +11,7 @@ use syncscope::drive::{Busy, Mode, RunEnd, ServeOptions, Server, SyncOptions, ru
 use syncscope::model::{Ns, Side};
 
 /// Longer than the transfer, so that none ends before the link does.
-const FOR_EVER: &str = "1h";
+const FOR_EVER: &str = "3600s";
 
 /// What one case came to.
 pub struct Outcome {
@@ -65,12 +65,12 @@ impl Case {
     }
 }
 
-/// Plays one case. `cap` bounds how long it is watched.
-pub fn play(who: Who, case: Case, t: Duration, cap: Duration) -> Result<Outcome, String> {
+/// Plays one case. `slack` is what ours may need beyond the time-out; `cap` bounds how long it is watched.
+pub fn play(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -> Result<Outcome, String> {
     match (who, case) {
         (Who::Ours, Case::Busy) => busy(t),
         (Who::Rsync, Case::Busy) => rsync_busy(t),
-        _ => cut(who, case, t, cap),
+        _ => cut(who, case, t, slack, cap),
     }
 }
 
@@ -83,7 +83,7 @@ fn seconds(d: Duration) -> String {
 }
 
 /// The cases in which the link is cut in the middle of a file.
-fn cut(who: Who, case: Case, t: Duration, cap: Duration) -> Result<Outcome, String> {
+fn cut(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -> Result<Outcome, String> {
     let w = world(true)?;
     w.trees(16);
     let (Case::BlackHole(mode) | Case::Terminated(mode) | Case::HalfOpen(mode)) = case else {
@@ -152,8 +152,8 @@ fn cut(who: Who, case: Case, t: Duration, cap: Duration) -> Result<Outcome, Stri
     let client_text = ended.map_or_else(not, |(at, s)| format!("{}, exit {}", seconds(after(at)), code(s)));
     let text = match case {
         Case::BlackHole(_) => format!("{client_text}; server's connections gone: {server_text}"),
-        Case::Terminated(_) => client_text,
-        _ => server_text,
+        Case::Terminated(_) => client_text.clone(),
+        _ => server_text.clone(),
     };
     if who == Who::Rsync {
         return Ok(Outcome { text, wrong: Vec::new() });
@@ -166,8 +166,8 @@ fn cut(who: Who, case: Case, t: Duration, cap: Duration) -> Result<Outcome, Stri
     };
     let said = client.said();
     let most = match case {
-        Case::Terminated(_) => Duration::from_secs(1),
-        _ => t + Duration::from_secs(1),
+        Case::Terminated(_) => slack,
+        _ => t + slack,
     };
     let in_time = |at: Option<SystemTime>| at.is_some_and(|at| after(at) <= most);
     must(in_time(ended.map(|e| e.0)), format!("the client ended late: {client_text}; it said: {said}"));

@@ -5,7 +5,7 @@ use super::{BOTH, dirs};
 use std::collections::BTreeSet;
 use std::fs;
 use syncscope::sync::signature::{Strong, sums};
-use syncscope::sync::wire::{Frame, preamble};
+use syncscope::sync::wire::{Frame, Have, preamble};
 use syncscope::sync::{
     Config, Entry, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, PeerFault, Session, SyncError,
 };
@@ -19,6 +19,7 @@ fn answers(r: &FsRequest) -> FsReply {
         FsOp::List => FsReply::Listed { entries: vec![entry("a"), entry("b")], faults: vec![], last: true },
         FsOp::Stat { path } if path == "a" => FsReply::Stat(None),
         FsOp::Stat { .. } => FsReply::Stat(Some(Meta { size: 2000, ..FILE })),
+        FsOp::FindPart { .. } => FsReply::Part(0),
         FsOp::OpenSource { .. } => FsReply::Opened(FILE),
         FsOp::OpenBasis { .. } => FsReply::Opened(Meta { size: 2000, ..FILE }),
         FsOp::ReadSource { offset, len } => {
@@ -136,9 +137,12 @@ fn numbers_that_point_nowhere_are_refused() {
     let entry = Frame::Entry { path: "a", meta: FILE, target: "" };
     let dir = Frame::Entry { path: "d", meta: Meta { kind: Kind::Dir, ..FILE }, target: "" };
     let end = Frame::ListEnd { entries: 1 };
-    let begin = Frame::Begin { file: 0, meta: FILE };
+    let begin = Frame::Begin { file: 0, meta: FILE, from: 0 };
     out_of_range(&receiver_says(&[entry, Frame::ListEnd { entries: 2 }]), "length of the list");
-    out_of_range(&receiver_says(&[entry, end, Frame::Begin { file: 1, meta: FILE }]), "file that begins");
+    out_of_range(
+        &receiver_says(&[entry, end, Frame::Begin { file: 1, meta: FILE, from: 0 }]),
+        "file that begins",
+    );
     out_of_range(&receiver_says(&[dir, end, begin]), "file that begins");
     out_of_range(
         &receiver_says(&[entry, end, Frame::Failed { file: u32::MAX, reason: "" }]),
@@ -148,6 +152,10 @@ fn numbers_that_point_nowhere_are_refused() {
     let unexpected = |e: SyncError, name: &str| {
         assert!(matches!(&e, SyncError::Peer(PeerFault::Unexpected { frame, .. }) if *frame == name), "{e}");
     };
+    out_of_range(
+        &receiver_says(&[entry, end, Frame::Begin { file: 0, meta: FILE, from: 5001 }]),
+        "beginning of a file",
+    );
     unexpected(receiver_says(&[entry, end, Frame::Literal(b"x")]), "literal");
     unexpected(receiver_says(&[entry, end, entry]), "entry");
     unexpected(receiver_says(&[entry, end, Frame::Goodbye]), "goodbye");
@@ -158,17 +166,31 @@ fn numbers_that_point_nowhere_are_refused() {
             len: 0,
             strong: Strong::Xxh3(0),
             strong_len: 8,
+            have: Have::default(),
         }]),
         "request",
     );
     unexpected(sender_says(&[Frame::Finish(Default::default()), Frame::Goodbye]), "goodbye");
     unexpected(sender_says(&[begin]), "begin");
 
-    let whole = |file| Frame::Request { file, block_size: 0, len: 0, strong: Strong::Xxh3(0), strong_len: 8 };
+    let whole = |file| Frame::Request {
+        file,
+        block_size: 0,
+        len: 0,
+        strong: Strong::Xxh3(0),
+        strong_len: 8,
+        have: Have::default(),
+    };
     out_of_range(&sender_says(&[whole(2)]), "requested file");
     out_of_range(&sender_says(&[Frame::Result { file: 9, reason: "" }]), "file of a result");
-    let delta =
-        |block_size, len| Frame::Request { file: 0, block_size, len, strong: Strong::Xxh3(0), strong_len: 8 };
+    let delta = |block_size, len| Frame::Request {
+        file: 0,
+        block_size,
+        len,
+        strong: Strong::Xxh3(0),
+        strong_len: 8,
+        have: Have::default(),
+    };
     out_of_range(&sender_says(&[delta(1, 1000)]), "block size");
     out_of_range(&sender_says(&[delta(1 << 30, 1000)]), "block size");
     out_of_range(&sender_says(&[delta(700, 0)]), "basis length");
@@ -179,9 +201,20 @@ fn numbers_that_point_nowhere_are_refused() {
         len: 1000,
         strong: Strong::Xxh3(0),
         strong_len,
+        have: Have::default(),
     };
     out_of_range(&sender_says(&[strong_len(3)]), "length of strong sums");
     out_of_range(&sender_says(&[strong_len(9)]), "length of strong sums");
+    let have = |len| Frame::Request {
+        file: 0,
+        block_size: 0,
+        len: 0,
+        strong: Strong::Xxh3(0),
+        strong_len: 8,
+        have: Have { len, hash: [1; 32] },
+    };
+    out_of_range(&sender_says(&[have(0)]), "bytes that are there");
+    out_of_range(&sender_says(&[have(u64::MAX)]), "bytes that are there");
     unexpected(sender_says(&[delta(700, 1000), whole(1)]), "request");
     let e = sender_says(&[whole(1), whole(1), whole(1), whole(1)]);
     assert_eq!(e, PeerFault::TooMany("requests for one file").into());
@@ -210,7 +243,7 @@ fn data_that_does_not_fit_its_request_is_refused() {
         frames.iter().for_each(|f| f.encode(&mut out));
         s.handle_input(&out).unwrap_err()
     };
-    let begin = |file| Frame::Begin { file, meta: FILE };
+    let begin = |file| Frame::Begin { file, meta: FILE, from: 0 };
     out_of_range(&says(&[begin(0), Frame::Copy { first: 0, count: 1 }]), "block to copy");
     out_of_range(&says(&[begin(1), Frame::Copy { first: 0, count: 4 }]), "block to copy");
     out_of_range(&says(&[begin(1), Frame::Copy { first: 2, count: u32::MAX }]), "block to copy");
@@ -244,7 +277,7 @@ fn names_that_lead_out_of_the_tree_end_the_session() {
         for op in [
             FsOp::OpenSource { path: path.clone() },
             FsOp::OpenBasis { path: path.clone() },
-            FsOp::OpenTemp { path: path.clone(), basis: false },
+            FsOp::OpenTemp { path: path.clone(), from: 0, basis: false },
             FsOp::MakeDir { path: path.clone() },
             FsOp::Stat { path: path.clone() },
             FsOp::Symlink { path: path.clone(), target: "x".to_owned() },
@@ -278,7 +311,7 @@ fn a_flood_is_not_wanted_before_the_disk_has_kept_up() {
     Frame::Literal(&[7; 32_768]).encode(&mut literals);
     let mut receiver = asked();
     let mut begin = Vec::new();
-    Frame::Begin { file: 0, meta: Meta { size: 1 << 40, ..FILE } }.encode(&mut begin);
+    Frame::Begin { file: 0, meta: Meta { size: 1 << 40, ..FILE }, from: 0 }.encode(&mut begin);
     receiver.handle_input(&begin).unwrap();
     let held = accepted(receiver, &literals);
     assert!(held <= 2 << 20, "a receiver holds {held} bytes");
@@ -306,8 +339,15 @@ fn a_flood_is_not_wanted_before_the_disk_has_kept_up() {
             break;
         }
         let mut request = Vec::new();
-        Frame::Request { file, block_size: 700, len: 14_000_000, strong: Strong::Xxh3(1), strong_len: 8 }
-            .encode(&mut request);
+        Frame::Request {
+            file,
+            block_size: 700,
+            len: 14_000_000,
+            strong: Strong::Xxh3(1),
+            strong_len: 8,
+            have: Have::default(),
+        }
+        .encode(&mut request);
         request.extend_from_slice(&sums);
         s.handle_input(&request).unwrap();
         held += request.len();
@@ -340,7 +380,7 @@ fn strangers_and_other_versions_are_told_so() {
     let e = server.handle_input(&preamble(9)).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "the peer speaks sync protocol 9, this side 2; install the same syncscope version on both"
+        "the peer speaks sync protocol 9, this side 3; install the same syncscope version on both"
     );
     let mut client = Session::client(Mode::Push, "", Config::new(1));
     let e = client.handle_input(server.poll_output(usize::MAX)).unwrap_err();

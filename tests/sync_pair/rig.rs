@@ -67,6 +67,16 @@ impl<'a> End<'a> {
         n > 0
     }
 
+    /// The connection is gone: does what is left to do, and keeps the part of a file, if there is one.
+    pub fn cut(&mut self) -> bool {
+        let _ = self.session.handle_eof();
+        while let Some(r) = self.session.poll_remains() {
+            let reply = (self.hook)(&r).unwrap_or_else(|| self.disk.execute(r));
+            self.session.handle_remains(reply);
+        }
+        self.disk.keep_part().is_some()
+    }
+
     /// Works and reads until nothing moves any more.
     fn settle(&mut self) {
         while self.work(usize::MAX).unwrap() | self.read(256 * 1024).unwrap() {}

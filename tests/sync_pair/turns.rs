@@ -119,7 +119,7 @@ fn play(
                 b.vitals.hear(at(tick), a.beat);
             }
         }
-        let room = [a, b].map(|h| h.end.inbox.len() < SOCKET);
+        let room = [a.end.inbox.len() < SOCKET, b.end.inbox.len() < SOCKET];
         a.look(tick, room[1]);
         b.look(tick, room[0]);
         if a.over() && b.over() {
