@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HAVE_PCAP := $(wildcard /usr/include/pcap/pcap.h /usr/local/include/pcap/pcap.h)
 
-.PHONY: demo test accuracy rivals lint fmt bench peers deps
+.PHONY: demo test accuracy liveness rivals lint fmt bench peers deps
 
 demo: deps
 	$(CARGO) build --release --locked
@@ -19,6 +19,10 @@ test: deps
 # About 20 minutes on 2 cores; `make accuracy ONLY="loss3 --seeds 2"` for less.
 accuracy: deps rivals
 	$(CARGO) test --locked --test accuracy -- $(or $(ONLY),--all)
+
+# What a run does when its link or its peer goes, beside rsync; links that are cut. About 2 minutes.
+liveness: deps peers
+	$(CARGO) test --locked --test liveness -- --all
 
 lint: deps
 	$(CARGO) fmt --check

@@ -131,7 +131,8 @@ pub fn run_sync(
 
     let mut errors = moved.errors;
     let silent = pulse.silent(run.clock.now());
-    let gone = matches!(moved.end, RunEnd::TimedOut(_)) && !pulse.answers(run.clock.now());
+    let over = matches!(moved.end, RunEnd::TimedOut(_) | RunEnd::Interrupted);
+    let gone = over && !pulse.answers(run.clock.now());
     let ended = match gone {
         // It would only take the same time once more.
         true => Err(WireError::Silent(silent.to_std())),
