@@ -284,7 +284,7 @@ fn lost_turns_of_any_pattern_only_cost_time() {
                 if tick < asleep[i] {
                     return None;
                 }
-                if r % 16 == 0 {
+                if r.is_multiple_of(16) {
                     asleep[i] = tick + (r >> 8) % (3 * TICKS);
                     return None;
                 }
