@@ -7,13 +7,12 @@
 use super::align::{Flow, Laid, TapView, World, sender};
 use super::clock::STAMPS;
 use super::crossing::{Copy, Crossing};
-use crate::model::{Dir, FlowId, Ns, PerDir, RelSeq, Span, StreamRange, Ts};
+use crate::model::{ByByte, Dir, FlowId, Ns, PerDir, RelSeq, Span, StreamRange, Ts};
 use crate::report::{
     Comparison, CrossingLoss, CrossingStats, Delay, Ends, Evidence, LossProof, Missing, MissingWhy,
     PairedFlow, UnpairedFlow,
 };
 use crate::tcp::quantile;
-use crate::tcp::ranges::ByByte;
 use std::collections::HashMap;
 
 /// Jitter that a path may have without having shown it yet.

@@ -10,8 +10,8 @@
 //! at other places. So bytes are matched, and a packet of equal content is only the best reason to match them.
 
 use crate::model::tcp::{SegmentClass, SegmentRecord, SpuriousProof};
-use crate::model::{Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
-use crate::tcp::ranges::{ByByte, RangeSet};
+use crate::model::{ByByte, Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
+use crate::tcp::ranges::RangeSet;
 use crate::tcp::{Connection, PacketMark};
 use std::collections::{HashMap, VecDeque};
 

@@ -4,9 +4,8 @@ use super::align::{Flow, World};
 use super::compare::Way;
 use super::stream::Stream;
 use crate::model::tcp::{Loss, LossWhere};
-use crate::model::{Dir, FlowId, FrameNo, StreamRange};
+use crate::model::{ByByte, Dir, FlowId, FrameNo, StreamRange};
 use crate::report::LossProof;
-use crate::tcp::ranges::ByByte;
 use std::collections::HashMap;
 
 /// All losses, each told once, with the place that both taps agree on.

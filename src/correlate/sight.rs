@@ -3,7 +3,6 @@
 use super::align::{Flow, dir_of, sender};
 use super::clock::{self, Sighting};
 use crate::model::app::ClockOffset;
-use crate::model::tcp::SegmentClass;
 use crate::model::{AppLog, AppOp, Dir, Ns, RelSeq, Side, Ts};
 use crate::tcp::Connection;
 use std::collections::{HashMap, HashSet};
@@ -17,7 +16,7 @@ pub(super) fn sightings(near: &Connection, far: &Connection, dir: Dir, out: &mut
     // Offload cuts and merges data: bytes that were sent once begin at one place.
     let known: HashSet<Ts> = out[before..].iter().map(|s| s.near).collect();
     let starts = |c: &'_ Connection| -> Vec<(RelSeq, Ts)> {
-        c.segments.iter().filter(|s| s.dir == dir && is_copy(s.class)).map(|s| (s.seq, s.ts)).collect()
+        c.segments.iter().filter(|s| s.dir == dir && s.class.is_copy()).map(|s| (s.seq, s.ts)).collect()
     };
     let mut more = Vec::new();
     unique_in_both(starts(near).into_iter(), starts(far).into_iter(), &mut more);
@@ -31,14 +30,6 @@ pub(super) fn sightings(near: &Connection, far: &Connection, dir: Dir, out: &mut
         c.acks[answers].iter().map(|a| ((a.ack, a.window), a.ts)).collect()
     };
     unique_in_both(acks(near).into_iter(), acks(far).into_iter(), out);
-}
-
-/// A packet that really went over the path as data of its own.
-pub(super) fn is_copy(c: SegmentClass) -> bool {
-    matches!(
-        c,
-        SegmentClass::New | SegmentClass::Retransmission | SegmentClass::Reordered | SegmentClass::Undecided
-    )
 }
 
 fn unique_in_both<K: std::hash::Hash + Eq>(
@@ -86,7 +77,7 @@ pub(super) fn log_clock(f: &Flow, log: &AppLog) -> Option<ClockOffset> {
     let tap = f.taps.first().filter(|t| t.conn.offsets_known && log.offsets_known)?;
     let first_seen = |dir: Dir| -> HashMap<RelSeq, Ts> {
         let mut m = HashMap::new();
-        for s in tap.conn.segments.iter().filter(|s| s.dir == dir && s.len > 0 && is_copy(s.class)) {
+        for s in tap.conn.segments.iter().filter(|s| s.dir == dir && s.len > 0 && s.class.is_copy()) {
             m.entry(s.seq).or_insert(s.ts);
         }
         m

@@ -2,11 +2,9 @@
 //! become readable, when was it acknowledged, when did the window let it go.
 
 use super::align::TapView;
-use super::sight::is_copy;
 use crate::model::tcp::{Hole, Loss, SegmentClass, SegmentRecord};
-use crate::model::{Dir, FrameNo, RelSeq, Ts};
+use crate::model::{ByByte, Dir, FrameNo, RelSeq, Ts};
 use crate::tcp::AckPoint;
-use crate::tcp::ranges::ByByte;
 use std::collections::BTreeMap;
 
 /// Something at a moment, with the frame that shows it.
@@ -37,7 +35,7 @@ impl<'a> Stream<'a> {
     /// Indexes one direction.
     pub fn new(tap: &'a TapView, dir: Dir) -> Stream<'a> {
         let mut sent: Vec<&SegmentRecord> =
-            tap.conn.segments.iter().filter(|s| s.dir == dir && carries(s) && is_copy(s.class)).collect();
+            tap.conn.segments.iter().filter(|s| s.dir == dir && carries(s) && s.class.is_copy()).collect();
         sent.sort_by_key(|s| (s.ts, s.frame));
         let mut acked: Vec<(RelSeq, Event)> = Vec::new();
         for a in &tap.conn.acks[dir] {

@@ -11,6 +11,7 @@ use crate::correlate::{self, BuildInputs, World, compare, reconcile};
 use crate::model::tcp::{Hole, Owner, SegmentClass, SegmentRecord, Stall, StallCause};
 use crate::model::{AppOp, Dir, Ns, Side, Span, Ts};
 use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
+use crate::tcp::CaptureFault;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The shortest retransmission time-out in use (Linux `TCP_RTO_MIN`).
@@ -343,25 +344,26 @@ fn confidence(w: &World, r: &Report, g: &Group) -> f64 {
 
 /// The faults that single connections show, summed by capture and kind.
 fn connection_faults(w: &World) -> Vec<Quality> {
-    let mut sums: BTreeMap<(u16, &'static str), (u64, u64, String)> = BTreeMap::new();
+    let mut sums: BTreeMap<(u16, &'static str), (CaptureFault, u64)> = BTreeMap::new();
     for t in w.flows.iter().flat_map(|f| &f.taps) {
         for q in &t.conn.quality {
-            let e = sums.entry((t.input, q.code)).or_insert_with(|| (0, 0, q.message.clone()));
-            e.0 += q.count;
-            e.1 += 1;
+            let none = CaptureFault { count: 0, bytes: 0, ..*q };
+            let (sum, connections) = sums.entry((t.input, q.code)).or_insert((none, 0));
+            sum.count += q.count;
+            sum.bytes = sum.bytes.saturating_add(q.bytes);
+            *connections += 1;
         }
     }
-    let quality =
-        |((input, code), (count, connections, message)): ((u16, &str), (u64, u64, String))| Quality {
-            input: Some(input),
-            code: code.to_owned(),
-            severity: if code == "capture-drops" { Severity::Warning } else { Severity::Info },
-            count,
-            message: if connections > 1 {
-                format!("{message} (so on {connections} connections)")
-            } else {
-                message
-            },
-        };
+    let quality = |((input, code), (sum, connections)): ((u16, &str), (CaptureFault, u64))| Quality {
+        input: Some(input),
+        code: code.to_owned(),
+        severity: if code == "capture-drops" { Severity::Warning } else { Severity::Info },
+        count: sum.count,
+        message: if connections > 1 {
+            format!("{} (on {connections} connections)", sum.sentence())
+        } else {
+            sum.sentence()
+        },
+    };
     sums.into_iter().map(quality).collect()
 }

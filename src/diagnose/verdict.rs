@@ -15,6 +15,24 @@ pub(super) fn nothing() -> Verdict {
     inconclusive("There is no TCP connection in this evidence.".to_owned())
 }
 
+/// Why nothing was found, where most frames could not be read for one reason.
+fn unreadable(r: &Report) -> Option<String> {
+    let skipped = r.inputs.iter().flat_map(|i| &i.skipped);
+    let (reason, n) = skipped.max_by_key(|(_, n)| **n)?;
+    let frames = r.inputs.iter().map(|i| i.frames).sum::<u64>();
+    let why = match (reason.strip_prefix("link-type-"), reason.as_str()) {
+        (Some(number), _) => {
+            format!("are of link type {number} (tcpdump.org/linktypes.html), which is not read")
+        }
+        (_, "too-short") => {
+            "are cut before the end of a TCP header: capture again with a longer snap length (tcpdump -s 128)"
+                .to_owned()
+        }
+        _ => return None,
+    };
+    (n.saturating_mul(2) > frames).then(|| format!("{n} of {frames} frames {why}."))
+}
+
 fn inconclusive(sentence: String) -> Verdict {
     Verdict { kind: VerdictKind::Inconclusive, owner: None, sentence }
 }
@@ -78,7 +96,7 @@ fn sure(f: &&Finding) -> bool {
 /// What the packets and logs say.
 fn evidence(r: &Report, reads: u64) -> Verdict {
     if r.flows.is_empty() && reads == 0 {
-        return nothing();
+        return unreadable(r).map_or_else(nothing, inconclusive);
     }
     if let Some((name, missed, of)) = leaky(r) {
         let mut sentence = format!(

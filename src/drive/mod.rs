@@ -27,6 +27,7 @@ pub mod options;
 pub mod pace;
 mod part;
 pub mod pump;
+pub mod random;
 pub mod record;
 pub mod recorder;
 pub mod run;

@@ -7,6 +7,7 @@
 //! └── …   some hundred files of 0 B to 1 MiB
 //! ```
 
+use super::random::Random;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ impl Default for TreeSpec {
 /// Makes the source tree in `source` and the older version of the big file in `basis`. Both
 /// directories are made; what is in them already is overwritten where names meet.
 pub fn make_tree(spec: &TreeSpec, source: &Path, basis: &Path) -> io::Result<()> {
-    let mut random = Random(spec.seed);
+    let mut random = Random::new(spec.seed);
     fs::create_dir_all(source)?;
     fs::create_dir_all(basis)?;
     for (i, (name, size)) in plan(spec, &mut random).into_iter().enumerate() {
@@ -53,7 +54,7 @@ pub fn make_tree(spec: &TreeSpec, source: &Path, basis: &Path) -> io::Result<()>
         let mut data = vec![0; size as usize];
         // Half of the files look like text, half like compressed data.
         if random.below(2) == 0 {
-            random.text(&mut data)
+            text(&mut random, &mut data)
         } else {
             random.fill(&mut data)
         }
@@ -143,40 +144,18 @@ fn write(path: &Path, data: &[u8], mtime: u64) -> io::Result<()> {
     file.set_modified(time)
 }
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-
-    fn fill(&mut self, data: &mut [u8]) {
-        for chunk in data.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
-        }
-    }
-
-    fn text(&mut self, data: &mut [u8]) {
-        const WORDS: [&[u8]; 16] = [
-            b"the ", b"file ", b"of ", b"a ", b"block ", b"and ", b"then ", b"is ", b"sent ", b"over ",
-            b"link ", b"slow ", b"again ", b"when ", b"lost.\n", b"read ",
-        ];
-        let mut rest = data;
-        while !rest.is_empty() {
-            let word = WORDS[self.below(16) as usize];
-            let n = word.len().min(rest.len());
-            rest[..n].copy_from_slice(&word[..n]);
-            rest = &mut rest[n..];
-        }
+/// Words that compress as prose does.
+fn text(random: &mut Random, data: &mut [u8]) {
+    const WORDS: [&[u8]; 16] = [
+        b"the ", b"file ", b"of ", b"a ", b"block ", b"and ", b"then ", b"is ", b"sent ", b"over ", b"link ",
+        b"slow ", b"again ", b"when ", b"lost.\n", b"read ",
+    ];
+    let mut rest = data;
+    while !rest.is_empty() {
+        let word = WORDS[random.below(16) as usize];
+        let n = word.len().min(rest.len());
+        rest[..n].copy_from_slice(&word[..n]);
+        rest = &mut rest[n..];
     }
 }
 

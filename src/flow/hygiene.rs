@@ -5,7 +5,7 @@
 
 use super::trace::{Packet, Trace, Twin};
 use crate::model::hash::Ready;
-use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange};
+use crate::model::{ByByte, Dir, Ns, PerDir, RelSeq, StreamRange};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -115,7 +115,7 @@ fn digest(p: &Packet, seed: u64) -> u64 {
 
 /// Without a useful IP ID, two identical data segments this close are one: no sender repeats faster.
 const SAME_PACKET: Ns = Ns::from_millis(1);
-/// With equal IP ID and time stamps: no clock of a stack stands still for longer.
+/// With equal time stamps: no clock of a stack stands still for longer.
 const SAME_CLOCK: Ns = Ns::from_secs(1);
 /// The same, where link addresses, interface or TTL prove two vantage points.
 const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
@@ -138,9 +138,10 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         let close = Ns(apart.0.saturating_abs());
         let elsewhere = p.link_key != o.link_key || p.interface != o.interface || p.ttl != o.ttl;
         // A resend gets a new ID, or a new time stamp where the stack keeps IDs.
-        let identified = order.is_useful(p.dir) || (p.timestamps.is_some() && close < SAME_CLOCK);
-        let same_id = identified && p.ip_id.is_some_and(|id| id != 0);
-        if same_id || (elsewhere && close < SAME_PACKET_ELSEWHERE) || (p.carries() && close < SAME_PACKET) {
+        let same_clock = p.timestamps.is_some() && close < SAME_CLOCK;
+        let same_id = (order.is_useful(p.dir) || same_clock) && p.ip_id.is_some_and(|id| id != 0);
+        let seen_elsewhere = elsewhere && (same_clock || close < SAME_PACKET_ELSEWHERE);
+        if same_id || seen_elsewhere || (p.carries() && close < SAME_PACKET) {
             twins.push((i, j, elsewhere));
         }
     }
@@ -168,26 +169,15 @@ fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
         return true;
     }
     let mut copies: PerDir<u64> = PerDir::default();
-    // By first byte; with it the place in the trace.
-    let mut carried: PerDir<Vec<(StreamRange, usize)>> = PerDir::default();
     for &(i, ..) in twins {
-        let p = &trace.packets[i];
-        copies[p.dir] += 1;
-        if p.carries() {
-            carried[p.dir].push((p.range(), i));
-        }
+        copies[trace.packets[i].dir] += 1;
     }
-    let mut longest = PerDir { c2s: 0, s2c: 0 };
-    for dir in Dir::BOTH {
-        carried[dir].sort_unstable();
-        longest[dir] = carried[dir].iter().map(|(r, _)| r.end.0 - r.start.0).max().unwrap_or(0);
-    }
-    let reports = |k: usize, dir: Dir, d: StreamRange| {
-        let upto = carried[dir].partition_point(|(r, _)| r.start < d.end);
-        let near = carried[dir][..upto].iter().rev();
-        let mut near = near.take_while(|(r, _)| r.start.plus(longest[dir]) > d.start);
-        near.any(|(r, i)| *i < k && r.overlaps(d))
+    let carried = |dir: Dir| {
+        let numbered = twins.iter().map(|&(i, ..)| (&trace.packets[i], i));
+        ByByte::numbered(numbered.filter(|(p, _)| p.dir == dir && p.carries()).map(|(p, i)| (p.range(), i)))
     };
+    let carried = PerDir { c2s: carried(Dir::C2s), s2c: carried(Dir::S2c) };
+    let reports = |k: usize, dir: Dir, d: StreamRange| carried[dir].overlapping(d).any(|i| i < k);
     let mut reported = HashSet::new();
     for (k, a) in trace.packets.iter().enumerate() {
         if let Some(d) = a.dsack.filter(|d| reports(k, a.dir.flip(), *d)) {

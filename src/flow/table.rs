@@ -38,7 +38,7 @@ pub struct Batch {
 }
 
 /// Collects segments, and hands out incarnations at the end; those of a bounded table in batches before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     open: HashMap<Key, Slot, Seeded>,
     flows: Vec<Life>,
@@ -58,7 +58,7 @@ pub struct Table {
 }
 
 /// One incarnation and its place in the table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Life {
     part: Incarnation,
     listed: bool,
@@ -67,7 +67,7 @@ struct Life {
 }
 
 /// The newest incarnation of a 4-tuple. `isn` is kept for each of the two addresses in key order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     index: usize,
     isn: [Option<Seq>; 2],

@@ -1,6 +1,6 @@
 //! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
-use crate::decode::{IcmpError, Segment, TcpFlags};
+use crate::decode::{IcmpError, Segment, TcpFlags, TcpOptions};
 use crate::model::{Dir, FlowId, FrameNo, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::net::SocketAddr;
 
@@ -149,6 +149,10 @@ pub struct Trace {
     /// Packets with SACK blocks that name bytes outside the receiver's window, once for each: a middlebox renumbers
     /// the stream and not its SACKs.
     pub foreign_sacks: Vec<usize>,
+    /// Wrong checksums of each direction are damage done on the way, not left to a network card.
+    pub damage: PerDir<bool>,
+    /// Damaged packets whose numbers are out of place: nothing in their headers is believed.
+    pub damaged: Vec<usize>,
 }
 
 /// One direction's numbering while the trace is built.
@@ -167,6 +171,31 @@ impl Numbering {
         });
         RelSeq::unwrap_near(raw, isn, self.newest)
     }
+
+    /// Too far from all that came before, or from what comes next, to be of this stream; `reach`: the largest window
+    /// granted.
+    fn is_far(&self, raw: Seq, next: Option<Seq>, reach: u64) -> bool {
+        let distance = match self.isn {
+            Some(isn) => RelSeq::unwrap_near(raw, isn, self.newest).0.abs_diff(self.newest.0),
+            None => next.map_or(0, |n| u64::from(n.diff(raw).unsigned_abs())),
+        };
+        distance > reach.max(1 << 16).saturating_mul(2)
+    }
+}
+
+/// Whether wrong checksums of each direction are damage: where offload fills them in later, all are wrong.
+fn damage(segments: &[Segment], dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool> {
+    let is_wrong = |s: &Segment| s.checksum_ok == Some(false);
+    if !segments.iter().any(is_wrong) {
+        return PerDir::default();
+    }
+    let mut sums = PerDir::<(usize, usize)>::default();
+    for s in segments.iter().filter(|s| s.checksum_ok.is_some()) {
+        let (wrong, all) = &mut sums[dir_of(s)];
+        (*wrong, *all) = (*wrong + usize::from(is_wrong(s)), *all + 1);
+    }
+    let few = |(wrong, all): (usize, usize)| wrong > 0 && wrong * 4 <= all;
+    PerDir { c2s: few(sums.c2s), s2c: few(sums.s2c) }
 }
 
 impl Trace {
@@ -176,8 +205,11 @@ impl Trace {
         let dir_of = |s: &Segment| if s.src == client { Dir::C2s } else { Dir::S2c };
         let mut packets = Vec::with_capacity(segments.len());
         let mut foreign_sacks = Vec::new();
+        let damage = damage(segments, dir_of);
+        let mut damaged = Vec::new();
+        let wrong = |s: &Segment| damage[dir_of(s)] && s.checksum_ok == Some(false);
         // Handshake facts first: they hold for packets that the file has before the SYN, too.
-        for s in segments.iter().filter(|s| s.flags.syn()) {
+        for s in segments.iter().filter(|s| s.flags.syn() && !wrong(s)) {
             let d = dir_of(s);
             known.syn[d] = true;
             known.mss[d] = s.options.mss.or(known.mss[d]);
@@ -198,7 +230,15 @@ impl Trace {
         let Known { numbers, widest, largest, stamped, seen, fin, .. } = &mut known;
         for (i, s) in segments.iter().enumerate() {
             let dir = dir_of(s);
-            let seq = numbers[dir].unwrap(s.seq);
+            let nothing;
+            let next = || segments[i + 1..].iter().find(|n| dir_of(n) == dir && !wrong(n)).map(|n| n.seq);
+            let (s, seq) = if wrong(s) && numbers[dir].is_far(s.seq, next(), widest[dir.flip()]) {
+                damaged.push(i);
+                nothing = Segment { flags: TcpFlags(0), options: TcpOptions::default(), ..s.without_data() };
+                (&nothing, numbers[dir].newest)
+            } else {
+                (s, numbers[dir].unwrap(s.seq))
+            };
             let back = &mut numbers[dir.flip()];
             // RFC 9293 §3.5.2: a reset of an unsynchronized connection may acknowledge anything.
             let ack = (s.flags.ack() && !(s.flags.rst() && s.ack.0 == 0)).then(|| back.unwrap(s.ack));
@@ -251,7 +291,7 @@ impl Trace {
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
             packets.push(p);
         }
-        Trace { known, packets, foreign_sacks }
+        Trace { known, packets, foreign_sacks, damage, damaged }
     }
 
     /// Payload and SYN/FIN packets of one direction that are no copies made by the capture.

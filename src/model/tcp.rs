@@ -48,6 +48,19 @@ words! {
     }
 }
 
+impl SegmentClass {
+    /// Whether it went over the path as data of its own: no copy of the capture or the network, no probe.
+    pub fn is_copy(self) -> bool {
+        matches!(
+            self,
+            SegmentClass::New
+                | SegmentClass::Retransmission
+                | SegmentClass::Reordered
+                | SegmentClass::Undecided
+        )
+    }
+}
+
 words! {
     /// Why bytes were sent again.
     Cause {

@@ -381,16 +381,8 @@ pub fn apply(ops: &[Op], layout: Layout, basis: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::super::signature::{MAX_BLOCK, Strong};
     use super::*;
+    use crate::sync::noise::noise;
     use proptest::prelude::*;
-
-    fn noise(seed: u64, len: usize) -> Vec<u8> {
-        let mut x = seed;
-        let mut next = || {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (x >> 56) as u8
-        };
-        (0..len).map(|_| next()).collect()
-    }
 
     fn index(basis: &[u8], size: u32) -> Index {
         Index::of(basis, size, Strong::Xxh3(9))

@@ -46,6 +46,8 @@ pub mod explain;
 mod filter;
 pub mod fs;
 pub mod index;
+#[cfg(test)]
+mod noise;
 mod output;
 mod patch;
 mod receiver;

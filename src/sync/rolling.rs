@@ -116,6 +116,7 @@ impl Rolling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::noise::noise;
     use proptest::prelude::*;
 
     /// The definition, word for word.
@@ -146,15 +147,6 @@ mod tests {
                 r.roll(data[k], data[k + len]);
             }
         }
-    }
-
-    fn noise(seed: u64, len: usize) -> Vec<u8> {
-        let mut x = seed;
-        let mut next = || {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (x >> 56) as u8
-        };
-        (0..len).map(|_| next()).collect()
     }
 
     #[test]

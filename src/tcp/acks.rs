@@ -3,11 +3,11 @@
 
 use super::AckPoint;
 use super::classify::Half;
-use super::ranges::{ByByte, any_overlap};
+use super::ranges::any_overlap;
 use super::score::Score;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
-use crate::model::{Dir, RelSeq, StreamRange, Ts};
+use crate::model::{ByByte, Dir, RelSeq, StreamRange, Ts};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 

@@ -14,6 +14,7 @@ mod cause;
 mod cause_of_wait;
 mod classify;
 mod curve;
+mod fault;
 mod limits;
 mod loss;
 pub(crate) mod ranges;
@@ -27,6 +28,7 @@ mod tracker;
 mod unseen;
 
 pub use curve::{Bucket, Curve};
+pub use fault::CaptureFault;
 pub use rtt::quantile;
 pub use tracker::{Keep, Tracker, Trackers, analyze};
 
@@ -200,15 +202,4 @@ pub struct RttSample {
     pub ts: Ts,
     /// How long it took.
     pub rtt: Ns,
-}
-
-/// A fault of the capture, as far as one connection shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaptureFault {
-    /// `capture-drops`, `capture-duplicates`, `no-handshake`, `one-way`, `offload`, `cut-packets`, `reordered-capture`, `zero-ip-id`.
-    pub code: &'static str,
-    /// How often.
-    pub count: u64,
-    /// One plain sentence.
-    pub message: String,
 }

@@ -9,13 +9,12 @@ use super::RttSample;
 use super::acks::Word;
 use super::cause_of_wait::{self, Wait};
 use super::classify::Half;
-use super::ranges::ByByte;
 use super::rtt::Estimator;
 use super::score::Score;
 use super::sent::SendClock;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{SegmentClass, SegmentRecord, Stall, Tap};
-use crate::model::{Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
+use crate::model::{ByByte, Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
 
 /// No shorter wait counts while bytes are outstanding.
 const FLOOR_OUTSTANDING: Ns = Ns::from_millis(30);

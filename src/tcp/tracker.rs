@@ -10,8 +10,9 @@
 //! the next stretch, whose lead-in begins before it.
 
 use super::curve::Curve;
+use super::fault::Faults;
 use super::stretch::{Stretch, both};
-use super::{CaptureFault, Connection, PacketMark, rtt};
+use super::{Connection, PacketMark, rtt};
 use crate::decode::Segment;
 use crate::flow::trace::Known;
 use crate::flow::{Batch, Incarnation, Packet, Trace, Twin};
@@ -39,7 +40,7 @@ pub enum Keep {
 }
 
 /// One connection while its packets come in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tracker {
     keep: Keep,
     known: Known,
@@ -95,18 +96,6 @@ impl Spread {
     }
 }
 
-/// Faults of the capture, counted.
-#[derive(Clone, Copy, Debug, Default)]
-struct Faults {
-    twins: u64,
-    missed_bytes: u64,
-    missed_places: u64,
-    foreign_sacks: u64,
-    cut: u64,
-    late: u64,
-    oversize: u64,
-}
-
 /// Analyses one connection incarnation in one stretch, keeping everything. `capture_end`: time stamp of the capture's
 /// last frame, of whatever connection; a wait that is open then is a stall, too.
 pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
@@ -117,7 +106,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
 
 /// Trackers of many connections. What it gets of other connections does not change what it says of one, so several of
 /// these can share a capture.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Trackers {
     keep: Keep,
     open: HashMap<FlowId, Tracker>,
@@ -311,6 +300,7 @@ impl Tracker {
         let segments = &self.view[own.packets.clone()];
         self.faults.cut += segments.iter().filter(|s| s.cut).count() as u64;
         self.faults.foreign_sacks += own.count(&s.trace.foreign_sacks);
+        self.faults.damaged += own.count(&s.trace.damaged);
         for d in Dir::BOTH {
             let (half, word) = (&s.halves[d], &s.words[d]);
             let sums = &mut self.sums[d];
@@ -495,15 +485,13 @@ fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) {
         while let Some(a) = acks.next_if(|a| a.ts <= r.ts) {
             acked = acked.max(a.ack.0);
         }
-        let again = match r.class {
-            SegmentClass::Retransmission => true,
-            SegmentClass::New | SegmentClass::Reordered | SegmentClass::Undecided => false,
-            _ => continue,
-        };
+        if !r.class.is_copy() {
+            continue;
+        }
         top = top.max(r.range().end.0);
         if own.packets.contains(i) {
             let b = curve.at(r.ts);
-            if again {
+            if r.class == SegmentClass::Retransmission {
                 b.resent += 1;
             } else {
                 b.bytes += u64::from(r.len);
@@ -514,67 +502,5 @@ fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) {
     for x in s.rtt[dir].iter().filter(|x| own.time(x.ts)) {
         let b = curve.at(x.ts);
         b.rtt = b.rtt.max(Some(x.rtt));
-    }
-}
-
-impl Faults {
-    /// In words.
-    fn told(&self, known: &Known) -> Vec<CaptureFault> {
-        let mut out = Vec::new();
-        let mut fault = |code, count: u64, message: String| {
-            if count > 0 {
-                out.push(CaptureFault { code, count, message });
-            }
-        };
-        let Faults { twins, missed_bytes, missed_places, foreign_sacks, cut, late, oversize } = *self;
-        fault(
-            "capture-duplicates",
-            twins,
-            format!("{twins} packets are in the file twice; the copies are not counted"),
-        );
-        fault(
-            "capture-drops",
-            missed_places,
-            format!(
-                "{missed_bytes} bytes in {missed_places} places were acknowledged and never captured: the capture lost them, not the network"
-            ),
-        );
-        // A SYN that was never answered is no fault of the capture.
-        let unanswered = known.syn.c2s && !known.seen.s2c;
-        let whole = known.syn.c2s && known.syn.s2c;
-        fault(
-            "no-handshake",
-            u64::from(!(whole || unanswered)),
-            "the handshake was not captured: window scale, stream offsets and the first round trip are unknown"
-                .to_owned(),
-        );
-        fault(
-            "foreign-sacks",
-            foreign_sacks,
-            format!(
-                "{foreign_sacks} SACK blocks name bytes outside the window: something on the path renumbers the stream and not its SACKs"
-            ),
-        );
-        fault(
-            "one-way",
-            u64::from(known.seen.c2s != known.seen.s2c && !unanswered),
-            "only one direction was captured".to_owned(),
-        );
-        fault("cut-packets", cut, format!("{cut} TCP headers were cut by the snap length"));
-        fault(
-            "reordered-capture",
-            late,
-            format!(
-                "{late} segments come after their own acknowledgment: the capture's order is not the wire's"
-            ),
-        );
-        fault(
-            "offload",
-            oversize,
-            format!(
-                "{oversize} segments are larger than the wire carries (TSO, GSO or GRO): bytes count here, not packets"
-            ),
-        );
-        out
     }
 }

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::io::{self, Write};
+use syncscope::drive::random::Random;
 
 /// What is in the file.
 #[derive(Clone, Copy, Debug)]
@@ -25,19 +26,6 @@ const WINDOW: u32 = 40;
 const RTT: u64 = 20_000_000;
 const RTO: u64 = 220_000_000;
 const START: u64 = 1_795_262_400_000_000_000;
-
-/// A small generator of random numbers (SplitMix64): the file must be the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 /// What happens next, and when: ordered by time, then by number.
 type Event = Reverse<(u64, u64, u32, What)>;
@@ -76,7 +64,7 @@ impl Flow {
     fn new(port: u16, seed: u64) -> Flow {
         Flow {
             port,
-            isn: Random(seed).next() as u32,
+            isn: Random::new(seed).next() as u32,
             nxt: 0,
             una: 0,
             sacked: BTreeSet::new(),
@@ -182,7 +170,7 @@ pub fn write(t: Traffic, out: &mut impl Write) -> io::Result<()> {
     out.write_all(&(t.snaplen as u32).to_le_bytes())?;
     out.write_all(&1u32.to_le_bytes())?;
     let mut w = Writer { out, snaplen: t.snaplen, left: t.packets, frame: Vec::new() };
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let mut number = 0;
     let mut queue: BinaryHeap<Event> = BinaryHeap::new();
     let mut plan = |queue: &mut BinaryHeap<Event>, at: u64, flow: u32, what: What| {

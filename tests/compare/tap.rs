@@ -6,6 +6,7 @@ use syncscope::capture::{CaptureError, FrameSource, SourceNotes};
 use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::correlate::{BuildInputs, CaptureInput};
 use syncscope::diagnose::build;
+use syncscope::drive::random::Random;
 use syncscope::model::{Dir, Frame, FrameNo, LinkType, Ns, Ts};
 use syncscope::report::Report;
 
@@ -130,24 +131,21 @@ pub fn forged_reset(like: &Seen, at: Ts, ack: u32) -> Seen {
     Seen { ts: at, index: None, ..s }
 }
 
-/// Seeded chance (SplitMix64).
-pub struct Chance(u64);
+/// Seeded chance.
+pub struct Chance(Random);
 
 impl Chance {
     pub fn new(seed: u64) -> Chance {
-        Chance(seed)
-    }
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
+        Chance(Random::new(seed))
     }
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
+    }
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.0.below(n) == 0
     }
     /// Evenly spread.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
-        low + (self.next() % (high - low + 1) as u64) as i64
+        low + self.0.below((high - low + 1) as u64) as i64
     }
 }

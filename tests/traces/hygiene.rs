@@ -177,3 +177,38 @@ fn sacks_of_another_numbering_are_counted_not_believed() {
     assert!(c.holes.is_empty(), "{:?}", c.holes);
     assert!(c.quality.iter().any(|q| q.code == "foreign-sacks"));
 }
+
+/// Its wrong number opened a gap of megabytes, which the capture was said to have lost.
+#[test]
+fn a_damaged_packet_that_came_first_was_believed() {
+    let c = trace(
+        "0.000 c 2031616:2033076 ack 1 bad
+         0.0047 s ack 1461
+         0.006 c 1461:2921
+         0.0061 s ack 2921
+         0.0071 c 2921:4381
+         0.0081 c 4381:5841
+         0.0091 c 5841:7301
+         0.0101 s ack 7301",
+    );
+    assert!(c.losses.is_empty(), "{:?}", c.losses);
+    let damaged = c.quality.iter().find(|q| q.code == "damaged-packets").unwrap();
+    assert_eq!(
+        damaged.sentence(),
+        "1 packet has a wrong checksum and numbers out of place: damaged on the way, and not believed"
+    );
+    assert!(!c.quality.iter().any(|q| q.code == "capture-drops"));
+}
+
+/// Linux sends SYN-ACKs with IP ID 0; three VLANs showed one of them 50 ms apart.
+#[test]
+fn a_syn_ack_without_an_id_on_another_link_was_sent_again() {
+    let c = trace(
+        "0.000 c S mss 1000 sack wscale 0 ts 10,0
+         0.040 s S mss 1000 sack wscale 0 noid ts 500,10
+         0.0401 c . ack 1 ts 50,500
+         0.090 s S mss 1000 sack wscale 0 noid ts 500,10 link 2
+         0.140 s S mss 1000 sack wscale 0 noid ts 500,10 link 3",
+    );
+    assert_eq!(classes(&c), [(4, SegmentClass::CaptureDuplicate), (5, SegmentClass::CaptureDuplicate)]);
+}
