@@ -32,6 +32,8 @@ pub struct Position {
     pub done: u64,
     /// In all; none where that is not known.
     pub total: Option<u64>,
+    /// Nothing comes any more.
+    pub ended: bool,
 }
 
 /// What a source says about itself.

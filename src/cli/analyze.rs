@@ -11,6 +11,7 @@ const EXAMPLES: &str = "Examples:
   syncscope analyze /var/captures/                       every capture in a folder and below, as one
   syncscope analyze trace.pcap trace.pcap1 trace.pcap2   the files of a rotating capture
   syncscope analyze near.pcapng far.pcapng               the same traffic at two places
+  syncscope analyze --follow /var/captures/              while tcpdump -U writes there
   tcpdump -w - -i eth0 tcp | syncscope analyze - -o report.json";
 
 /// Arguments of `syncscope analyze`.
@@ -27,12 +28,20 @@ pub struct Args {
     /// place.
     #[arg(long)]
     join: bool,
+    /// Read on as the capture is written, until Ctrl-C: a file, a folder in which files appear (`tcpdump -C` or `-G`), or
+    /// `-`. On a terminal the screens show the report so far; --output is written anew every second or so; with `--format
+    /// ndjson` news come as they are known, and at the end the whole report, from its own `meta` line on.
+    #[arg(long, conflicts_with = "join")]
+    follow: bool,
     #[command(flatten)]
     offline: OfflineArgs,
 }
 
 /// Runs it.
 pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
+    if args.follow {
+        return args.offline.follow(&args.files, color);
+    }
     let evidence = match args.files.as_slice() {
         [a, b] if !args.join => {
             let two = args.offline.read(&[vec![a.clone()], vec![b.clone()]])?;

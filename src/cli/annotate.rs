@@ -56,6 +56,11 @@ impl EvidenceArgs {
         (0..places).try_for_each(|n| output::check(&self.name(out, n, places)))
     }
 
+    /// Whether any of these was asked for.
+    pub fn any(&self) -> bool {
+        self.annotate.is_some() || self.redact
+    }
+
     /// Whether captures are read twice.
     pub fn again(&self) -> bool {
         self.annotate.is_some()
@@ -79,7 +84,7 @@ impl EvidenceArgs {
         Ok(Some(Mask::new(&secret)))
     }
 
-    /// Writes the evidence of each place.
+    /// Writes the evidence of each place; `read`: how many frames of each were analysed.
     pub fn write(
         &self,
         report: &Report,
@@ -87,6 +92,7 @@ impl EvidenceArgs {
         hints: &Hints,
         filter: &Filter,
         flows: &[Flows],
+        read: &[u64],
         mut mask: Option<&mut Mask>,
     ) -> Result<(), CliError> {
         let Some(out) = &self.annotate else { return Ok(()) };
@@ -101,6 +107,7 @@ impl EvidenceArgs {
                 all: self.annotate_all,
                 only: only.as_ref(),
                 flows: flows.get(n),
+                upto: read.get(n).copied().unwrap_or(u64::MAX),
             };
             let mut written = 0;
             let mut failed = None;
@@ -158,6 +165,8 @@ struct Excerpt<'a> {
     only: Option<&'a BTreeSet<Evidence>>,
     /// Connections that a filter left; none: it names none.
     flows: Option<&'a Flows>,
+    /// Frames that were analysed: an interrupted reading, or a file that has grown since.
+    upto: u64,
 }
 
 /// Connections as they are in the capture.
@@ -194,7 +203,9 @@ impl Excerpt<'_> {
         let (mut written, mut seen) = (0, 0);
         let mut kept = Vec::new();
         // what was analysed is what is read: a fault ends both
-        while let Ok(Some(frame)) = source.next_frame() {
+        while seen < self.upto
+            && let Ok(Some(frame)) = source.next_frame()
+        {
             seen += 1;
             let e = Evidence { input: self.input, frame: frame.no };
             let said = self.comments.get(&frame.no).map_or(&[][..], Vec::as_slice);
@@ -270,7 +281,7 @@ pub struct Spool {
 
 impl Spool {
     /// Reads it to its end. The second value is a path under which it can be read again and again.
-    pub fn new(from: &Path) -> io::Result<(Spool, PathBuf)> {
+    pub fn new(from: &Path, hints: &Hints) -> io::Result<(Spool, PathBuf)> {
         use std::os::fd::AsRawFd;
         use std::os::unix::fs::OpenOptionsExt;
         let name = format!(".syncscope-{}-{}", std::process::id(), from.to_string_lossy().len());
@@ -278,11 +289,7 @@ impl Spool {
         let mut file =
             std::fs::File::options().write(true).read(true).create_new(true).mode(0o600).open(&path)?;
         std::fs::remove_file(&path)?;
-        if from.as_os_str() == "-" {
-            io::copy(&mut io::stdin().lock(), &mut file)?;
-        } else {
-            io::copy(&mut std::fs::File::open(from)?, &mut file)?;
-        }
+        io::copy(&mut file::bytes_of(from, hints)?, &mut file)?;
         let again = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         Ok((Spool { _file: file }, again))
     }

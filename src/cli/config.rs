@@ -34,9 +34,13 @@ pub fn apply(command: Command, args: &[OsString]) -> Result<Command, CliError> {
         }
         Err(e) => return Err(CliError::Message(format!("settings {}: {e}", path.display()))),
     };
-    let wrong = |what: String| CliError::Message(format!("settings {}: {what}", path.display()));
-    let table: Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
-    with(command, &table).map_err(wrong)
+    presets(command, &text).map_err(|what| CliError::Message(format!("settings {}: {what}", path.display())))
+}
+
+/// The command line's definition with the defaults that a settings file's text names; or what is wrong with it.
+pub fn presets(command: Command, text: &str) -> Result<Command, String> {
+    let table: Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
+    with(command, &table)
 }
 
 /// The file, and whether it was named: then it must be there.

@@ -2,7 +2,6 @@
 
 use super::{CliError, Outcome, output};
 use crate::view::schema;
-use clap::CommandFactory;
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -59,12 +58,12 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
             output::to(None, |mut out| page.render(&mut out))?;
         }
         What::Config => {
-            let template = super::config::template(&super::Cli::command());
+            let template = super::config::template(&super::command());
             output::to(None, |out| out.write_all(template.as_bytes()))?;
         }
         What::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut super::Cli::command(), "syncscope", &mut script);
+            clap_complete::generate(shell, &mut super::command(), "syncscope", &mut script);
             output::to(None, |out| out.write_all(&script))?;
         }
     }
@@ -72,7 +71,7 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
 }
 
 fn page(command: Option<&str>) -> Result<clap_mangen::Man, CliError> {
-    let mut whole = super::Cli::command();
+    let mut whole = super::command();
     whole.build();
     let Some(name) = command else { return Ok(clap_mangen::Man::new(whole)) };
     let found = whole.get_subcommands().find(|c| c.get_name() == name);
@@ -88,7 +87,7 @@ fn page(command: Option<&str>) -> Result<clap_mangen::Man, CliError> {
 }
 
 fn pages(folder: &std::path::Path) -> Result<(), CliError> {
-    let whole = super::Cli::command();
+    let whole = super::command();
     let names = whole.get_subcommands().map(|c| Some(c.get_name().to_owned()));
     for name in [None].into_iter().chain(names) {
         let page = page(name.as_deref())?;

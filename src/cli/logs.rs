@@ -131,6 +131,7 @@ pub fn hints(args: &LogArgs, opened: &[Opened]) -> Hints {
         near,
         zone: args.time_zone.or_else(|| others().find_map(|p| p.zone)),
         names: args.name.clone(),
+        ..Hints::default()
     }
 }
 

@@ -7,10 +7,11 @@ pub mod analysis;
 mod analyze;
 mod annotate;
 mod compare;
-mod config;
+pub mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod follow;
 mod generate;
 mod graphs;
 mod lab;
@@ -172,15 +173,23 @@ pub enum CliError {
     /// A filter expression that makes no sense.
     #[error(transparent)]
     Filter(#[from] crate::capture::filter::FilterError),
+    /// The user stopped it before there was anything to report.
+    #[error("interrupted before anything was read")]
+    Interrupted,
     /// Output could not be written.
     #[error("cannot write output: {0}")]
     Output(#[from] std::io::Error),
 }
 
+/// The command line's definition.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program; the only place where an outcome becomes an exit code.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let result = config::apply(Cli::command(), &args).and_then(|command| {
+    let result = config::apply(command(), &args).and_then(|command| {
         let cli = Cli::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|e| e.exit());
         run(cli)
     });
@@ -196,7 +205,7 @@ pub fn main() -> ExitCode {
             for (i, line) in e.to_string().lines().enumerate() {
                 eprintln!("{}{}", if i == 0 { "syncscope: " } else { "" }, printable(line));
             }
-            ExitCode::from(2)
+            ExitCode::from(if matches!(e, CliError::Interrupted) { 130 } else { 2 })
         }
     }
 }

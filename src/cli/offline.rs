@@ -6,7 +6,7 @@ use super::logs::{self, LogArgs, Opened};
 use super::reading::{Reading, read_capture};
 use super::sync::stop_on_signals;
 use super::view::{FailOn, OutputArgs};
-use super::watched::Watched;
+use super::watched::{self, Watched};
 use super::{CliError, ColorWhen, Format, Outcome, annotate, graphs};
 use crate::capture;
 use crate::capture::file::Hints;
@@ -19,36 +19,36 @@ use crate::report::{Quality, Report, Severity, record};
 use crate::tcp::Keep;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Options of every subcommand that explains files.
 #[derive(clap::Args, Debug)]
 pub struct OfflineArgs {
     #[command(flatten)]
-    logs: LogArgs,
+    pub(super) logs: LogArgs,
     /// How to print the report; otherwise as the name of --output ends, else as text.
     #[arg(long, value_name = "FORMAT")]
-    format: Option<Format>,
+    pub(super) format: Option<Format>,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
     /// Analyse only what passes: an expression as tcpdump takes it, and `flow 3` (a connection's number) or
     /// `time +2s..+5s` (also absolute, `2026-11-21T12:38:17Z..`), joined by `and`.
     #[arg(long, value_name = "EXPRESSION")]
-    filter: Option<String>,
+    pub(super) filter: Option<String>,
     #[command(flatten)]
-    evidence: EvidenceArgs,
+    pub(super) evidence: EvidenceArgs,
     /// Reads at least this slow are listed.
     #[arg(long, value_name = "DURATION", value_parser = analysis::duration, default_value = SLOW_READ, env = "SYNCSCOPE_SLOW_READ")]
-    slow_read: Ns,
+    pub(super) slow_read: Ns,
     /// List every data segment, not only those that are not `new`.
     #[arg(long)]
-    all_segments: bool,
+    pub(super) all_segments: bool,
     /// Threads that analyse; the result is the same with any number. [default: one a processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Exit with 1 where a finding is at least this severe.
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
-    fail_on: FailOn,
+    pub(super) fail_on: FailOn,
 }
 
 /// What one capture lies in: a file, or several files and folders.
@@ -72,8 +72,10 @@ pub struct Again {
     filter: Filter,
     /// Per place, where the filter names connections.
     flows: Vec<Flows>,
+    /// Per place, how many were analysed.
+    frames: Vec<u64>,
     /// Whether the user has interrupted the reading.
-    stop: Arc<AtomicBool>,
+    interrupted: bool,
 }
 
 impl OfflineArgs {
@@ -82,28 +84,57 @@ impl OfflineArgs {
         self.check(places)?;
         let filter = self.filter.as_deref().map_or(Ok(Filter::default()), Filter::parse)?;
         let logs = self.logs.open()?;
-        let hints = logs::hints(&self.logs, &logs);
+        let stop = stop_on_signals()?;
+        let hints = Hints { stop: Some(Arc::clone(&stop)), ..logs::hints(&self.logs, &logs) };
         // A second capture and logs are joined by bytes and packets, and graphs show each of them.
         let everything =
             places.len() > 1 || !logs.is_empty() || self.all_segments || self.form() == Format::Xplot;
         let keep = if everything { Keep::Everything } else { Keep::Evidence };
         let how = Reading { keep, jobs: self.jobs() };
-        let spooled = self.evidence.again().then(|| spool(places)).transpose()?;
+        let spooled = self.evidence.again().then(|| spool(places, &hints)).transpose()?;
         let (read, _spools, names) = spooled.unwrap_or_else(|| (places.to_vec(), Vec::new(), Vec::new()));
-        let stop = stop_on_signals()?;
+        // who has stopped a pipe wants to know what came through it
+        let cut_short = stop.swap(false, Ordering::Relaxed);
         let (mut captures, mut flows) = (Vec::new(), Vec::new());
         for place in &read {
-            let source = filter.on(capture::file::open_all(place, &hints)?);
-            let mut source = Watched::new(source, Arc::clone(&stop));
+            let opened = capture::file::open_all(place, &hints);
+            let source = match opened {
+                Err(_) if stop.load(Ordering::Relaxed) => return Err(CliError::Interrupted),
+                opened => filter.on(opened?),
+            };
+            let mut source = Watched::new(source, Arc::clone(&stop), everything);
             let mut c = read_capture(&mut source, None, how)?;
             if filter.flows().is_some() {
                 only_flows(&mut c, &filter);
                 flows.push(Flows::of(&c));
             }
             said(&mut c, &names);
+            if cut_short {
+                c.quality.retain(|q| q.code != "cut-file");
+                c.quality.push(Quality {
+                    input: None,
+                    code: "interrupted".to_owned(),
+                    severity: Severity::Warning,
+                    count: 1,
+                    message: watched::interrupted(c.frames),
+                });
+            }
             captures.push(c);
         }
-        let again = Again { places: read, hints, _spools, mask: self.evidence.mask()?, filter, flows, stop };
+        let frames = captures.iter().map(|c| c.frames).collect();
+        // what was interrupted is read again as far as it was
+        let hints = Hints { stop: None, ..hints };
+        let interrupted = cut_short || stop.load(Ordering::Relaxed);
+        let again = Again {
+            places: read,
+            hints,
+            _spools,
+            mask: self.evidence.mask()?,
+            filter,
+            flows,
+            frames,
+            interrupted,
+        };
         Ok(Evidence { captures, logs, again })
     }
 
@@ -132,7 +163,7 @@ impl OfflineArgs {
         }
     }
 
-    fn form(&self) -> Format {
+    pub(super) fn form(&self) -> Format {
         self.output.form(self.format)
     }
 
@@ -168,11 +199,9 @@ impl OfflineArgs {
         if self.form() != Format::Xplot {
             self.output.print(report, self.format, color)?;
         }
-        if again.stop.load(Ordering::Relaxed) {
-            if self.evidence.again() {
-                eprintln!("interrupted: no evidence is written");
-            }
-            return Ok(Outcome::Interrupted);
+        let interrupted = again.interrupted;
+        if interrupted && self.evidence.again() {
+            eprintln!("interrupted: the evidence is written as far as the capture was read");
         }
         self.evidence.write(
             report,
@@ -180,14 +209,15 @@ impl OfflineArgs {
             &again.hints,
             &again.filter,
             &again.flows,
+            &again.frames,
             again.mask.as_mut(),
         )?;
-        Ok(self.fail_on.outcome(report))
+        Ok(if interrupted { Outcome::Interrupted } else { self.fail_on.outcome(report) })
     }
 }
 
 /// Connections that a filter names by number; those that stay are numbered anew.
-fn only_flows(c: &mut CaptureInput, filter: &Filter) {
+pub(super) fn only_flows(c: &mut CaptureInput, filter: &Filter) {
     let Some(wanted) = filter.flows() else { return };
     let before = c.connections.len();
     c.connections.retain(|x| wanted.contains(&x.flow.0));
@@ -206,7 +236,10 @@ fn only_flows(c: &mut CaptureInput, filter: &Filter) {
 
 /// What can be read only once, kept so that it can be read twice; the last value: what each is called.
 #[allow(clippy::type_complexity)]
-fn spool(places: &[Place]) -> Result<(Vec<Place>, Vec<Spool>, Vec<(String, String)>), CliError> {
+fn spool(
+    places: &[Place],
+    hints: &Hints,
+) -> Result<(Vec<Place>, Vec<Spool>, Vec<(String, String)>), CliError> {
     let (mut spools, mut names) = (Vec::new(), Vec::new());
     let mut all = places.to_vec();
     for path in all.iter_mut().flatten() {
@@ -215,7 +248,7 @@ fn spool(places: &[Place]) -> Result<(Vec<Place>, Vec<Spool>, Vec<(String, Strin
             let failed = |e| {
                 CliError::Message(format!("{}: cannot keep it for a second reading: {e}", path.display()))
             };
-            let (spool, again) = Spool::new(path).map_err(failed)?;
+            let (spool, again) = Spool::new(path, hints).map_err(failed)?;
             let name = if path.as_os_str() == "-" {
                 "standard input".to_owned()
             } else {

@@ -8,11 +8,11 @@
 //!
 //! Which batches there are is decided here, so the result is the same on any number of threads.
 
-use crate::capture::{CaptureError, FrameSource};
+use crate::capture::{CaptureError, FrameSource, SourceNotes};
 use crate::correlate::CaptureInput;
 use crate::decode::decode;
 use crate::flow::{Batch, Incarnation, Table};
-use crate::model::{Ns, Side, Span, Ts};
+use crate::model::{Frame, Ns, Side, Span, Ts};
 use crate::report::{InputFile, Quality, Severity};
 use crate::tcp::{Connection, Keep, Trackers};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -59,11 +59,7 @@ pub fn read_capture(
         loop {
             match source.next_frame() {
                 Ok(Some(frame)) => {
-                    input.frames += 1;
-                    let span = input.span.get_or_insert(Span { start: frame.ts, end: frame.ts });
-                    span.start = span.start.min(frame.ts);
-                    span.end = span.end.max(frame.ts);
-                    table.push(decode(&frame));
+                    see(&mut input, &mut table, &frame);
                     while let Some(batch) = table.batch() {
                         analysts.take(batch);
                     }
@@ -76,53 +72,101 @@ pub fn read_capture(
                 }
             }
         }
-        let notes = source.notes();
-        input.name = notes.name;
-        input.dropped = notes.dropped;
-        input.tcp = table.segments();
-        input.skipped = table.skipped().clone();
-        let pieces = notes.pieces.into_iter();
-        input.files = pieces
-            .map(|p| InputFile { name: p.name, frames: p.frames, first_frame: p.first_frame })
-            .collect();
-        let mut note = |code: &str, severity, count, message: String| {
-            input.quality.push(Quality { input: None, code: code.to_owned(), severity, count, message });
-        };
-        if let Some(at) = notes.cut_at {
-            let message =
-                format!("the file ends inside a record at byte {at}; what comes before is analysed");
-            note("cut-file", Severity::Warning, 1, message);
-        }
-        for r in notes.remarks {
-            note(&r.code, if r.severe { Severity::Warning } else { Severity::Info }, r.count, r.message);
-        }
-        if let Some(e) = fault {
-            let message = format!("reading stopped after frame {}: {e}", input.frames);
-            note("broken-file", Severity::Error, 1, message);
-        }
-        if let Some(n) = notes.dropped.filter(|n| *n > 0) {
-            let message = format!(
-                "the capturing kernel dropped {n} frames: what is missing may not be the network's loss"
-            );
-            note("capture-drops", Severity::Warning, n, message);
-        }
-        if table.late() > 0 {
-            let message = format!(
-                "{} packets came after their connection was over and put away to make room; they are not analysed",
-                table.late()
-            );
-            note("late-packets", Severity::Info, table.late(), message);
-        }
-        // Two processors that stamp packets of both directions differ by a few microseconds.
-        let (backwards, worst) = table.backwards();
-        if worst > Ns::from_micros(100) {
-            let message = format!("{backwards} time stamps are before their predecessor's, by up to {worst}");
-            note("time-backwards", Severity::Info, backwards, message);
-        }
+        describe(&mut input, source.notes(), fault, &table);
         let end = input.span.map_or(Ts::MAX, |s| s.end);
         input.connections = analysts.finish(table, end);
         Ok(input)
     })
+}
+
+/// Takes one frame.
+fn see(input: &mut CaptureInput, table: &mut Table, frame: &Frame<'_>) {
+    input.frames += 1;
+    let span = input.span.get_or_insert(Span { start: frame.ts, end: frame.ts });
+    span.start = span.start.min(frame.ts);
+    span.end = span.end.max(frame.ts);
+    table.push(decode(frame));
+}
+
+/// What the source and the table have to say about the capture.
+fn describe(input: &mut CaptureInput, notes: SourceNotes, fault: Option<CaptureError>, table: &Table) {
+    input.name = notes.name;
+    input.dropped = notes.dropped;
+    input.tcp = table.segments();
+    input.skipped = table.skipped().clone();
+    let pieces = notes.pieces.into_iter();
+    input.files =
+        pieces.map(|p| InputFile { name: p.name, frames: p.frames, first_frame: p.first_frame }).collect();
+    let mut note = |code: &str, severity, count, message: String| {
+        input.quality.push(Quality { input: None, code: code.to_owned(), severity, count, message });
+    };
+    if let Some(at) = notes.cut_at {
+        let message = format!("the file ends inside a record at byte {at}; what comes before is analysed");
+        note("cut-file", Severity::Warning, 1, message);
+    }
+    for r in notes.remarks {
+        note(&r.code, if r.severe { Severity::Warning } else { Severity::Info }, r.count, r.message);
+    }
+    if let Some(e) = fault {
+        let message = format!("reading stopped after frame {}: {e}", input.frames);
+        note("broken-file", Severity::Error, 1, message);
+    }
+    if let Some(n) = notes.dropped.filter(|n| *n > 0) {
+        let message =
+            format!("the capturing kernel dropped {n} frames: what is missing may not be the network's loss");
+        note("capture-drops", Severity::Warning, n, message);
+    }
+    if table.late() > 0 {
+        let message = format!(
+            "{} packets came after their connection was over and put away to make room; they are not analysed",
+            table.late()
+        );
+        note("late-packets", Severity::Info, table.late(), message);
+    }
+    // Two processors that stamp packets of both directions differ by a few microseconds.
+    let (backwards, worst) = table.backwards();
+    if worst > Ns::from_micros(100) {
+        let message = format!("{backwards} time stamps are before their predecessor's, by up to {worst}");
+        note("time-backwards", Severity::Info, backwards, message);
+    }
+}
+
+/// A capture that goes on: what has come is looked at again and again.
+pub struct Growing {
+    table: Table,
+    trackers: Trackers,
+    input: CaptureInput,
+}
+
+impl Growing {
+    /// Nothing has come yet.
+    pub fn new(keep: Keep) -> Growing {
+        let table = Table::bounded(ROOM);
+        Growing { table, trackers: Trackers::new(keep), input: CaptureInput::default() }
+    }
+
+    /// Takes one frame.
+    pub fn see(&mut self, frame: &Frame<'_>) {
+        see(&mut self.input, &mut self.table, frame);
+        while let Some(batch) = self.table.batch() {
+            self.trackers.take(batch);
+        }
+    }
+
+    /// Frames so far.
+    pub fn frames(&self) -> u64 {
+        self.input.frames
+    }
+
+    /// The capture as if it ended here.
+    pub fn so_far(&self, notes: SourceNotes, fault: Option<CaptureError>) -> CaptureInput {
+        let mut input = self.input.clone();
+        describe(&mut input, notes, fault, &self.table);
+        let end = input.span.map_or(Ts::MAX, |s| s.end);
+        let analysts = Analysts::Here(self.trackers.clone());
+        input.connections = analysts.finish(self.table.clone(), end);
+        input
+    }
 }
 
 /// A part of a connection on its way to its thread; the last one says when the capture ended.

@@ -14,6 +14,10 @@ const SILENT: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Frames between two looks at the clock.
 const LOOK_EVERY: u32 = 4096;
+/// What a packet takes where all of them are kept, bytes.
+const KEPT: u64 = 400;
+/// From so many bytes on it is said.
+const HEAVY: u64 = 1 << 30;
 
 /// A source that ends when it is told to, and shows how far it is.
 pub struct Watched {
@@ -24,12 +28,13 @@ pub struct Watched {
     told: Option<Instant>,
     frames: u64,
     until_look: u32,
-    stopped: bool,
+    /// Every packet is kept: how many bytes of them were told last.
+    kept: Option<u64>,
 }
 
 impl Watched {
-    /// Watches `source`; `stop` ends it.
-    pub fn new(source: Box<dyn FrameSource>, stop: Arc<AtomicBool>) -> Watched {
+    /// Watches `source`; `stop` ends it. `keeps_all`: every packet stays in memory.
+    pub fn new(source: Box<dyn FrameSource>, stop: Arc<AtomicBool>, keeps_all: bool) -> Watched {
         Watched {
             source,
             stop,
@@ -38,13 +43,23 @@ impl Watched {
             told: None,
             frames: 0,
             until_look: LOOK_EVERY,
-            stopped: false,
+            kept: keeps_all.then_some(0),
         }
     }
 
     fn look(&mut self) {
         self.until_look = LOOK_EVERY;
-        self.stopped = self.stop.load(Ordering::Relaxed);
+        let size = self.frames * KEPT;
+        if let Some(told) = self.kept.filter(|told| size >= HEAVY && size >= told * 2) {
+            self.kept = Some(size.max(told));
+            // As every message of this kind: a closed stderr must not end the reading.
+            let _ = writeln!(
+                std::io::stderr(),
+                "syncscope: two captures, logs, --all-segments and xplot keep every packet: about {} so far; one capture \
+                 alone takes 64 MiB whatever its size, and --filter reads less",
+                bytes(size)
+            );
+        }
         if !self.terminal || self.begun.elapsed() < SILENT {
             return;
         }
@@ -72,11 +87,12 @@ impl FrameSource for Watched {
         if self.until_look == 0 {
             self.look();
         }
-        if self.stopped {
+        if self.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        self.frames += 1;
-        self.source.next_frame()
+        let found = self.source.next_frame();
+        self.frames += u64::from(matches!(found, Ok(Some(_))));
+        found
     }
 
     fn position(&self) -> Position {
@@ -85,15 +101,19 @@ impl FrameSource for Watched {
 
     fn notes(&self) -> SourceNotes {
         let mut notes = self.source.notes();
-        if self.stopped {
-            let message = format!(
-                "reading was interrupted after {} frames; what comes after them is not analysed",
-                count(self.frames)
-            );
+        if self.stop.load(Ordering::Relaxed) {
+            // a pipe that was left in the middle of a record is not a file that was cut
+            notes.cut_at = None;
+            let message = interrupted(self.frames);
             notes.remarks.push(Remark { code: "interrupted".to_owned(), severe: true, count: 1, message });
         }
         notes
     }
+}
+
+/// What an interruption after so many frames is called.
+pub fn interrupted(frames: u64) -> String {
+    format!("reading was interrupted after {} frames; what comes after them is not analysed", count(frames))
 }
 
 /// ` 41 %  1.2 GiB of 2.9 GiB  12 345 678 frames  310.0 MiB/s  6 s left  Ctrl-C: report so far`.

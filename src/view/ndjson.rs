@@ -10,6 +10,9 @@
 //! {"type":"end","verdict":{"kind":…,"owner":…,"sentence":…}}     always last
 //! ```
 //!
+//! Before it there may be news of a capture that was followed ([`News`]): a `meta` line with `"live":true`, then what
+//! became known.
+//!
 //! The fields are those of the JSON report. Lines that others refer to by index (`"hole":3`) say
 //! their own index as `id`. A reader must skip types that it does not know; this one does.
 
@@ -21,6 +24,8 @@ use crate::report::{
     ReadReport, Report, RunInfo, Series, UnpairedFlow, Verdict,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 
 #[derive(Serialize)]
@@ -96,7 +101,51 @@ fn line<T: Serialize>(
     out.write_all(b"\n")
 }
 
-/// Reads what [`write`] wrote.
+/// What of a report that goes on has been told already.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    begun: bool,
+    /// Hashes of lines.
+    told: HashSet<u64>,
+}
+
+impl News {
+    /// Writes what is new: losses and holes once they are mended, stalls once they are over, and findings, again
+    /// whenever they have changed. The `meta` line comes first, once, and says `"live":true`. They have no `id`: other
+    /// lines refer to those of the whole report, which follows in the end and begins with its own `meta` line.
+    pub fn write(&mut self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+        if !std::mem::replace(&mut self.begun, true) {
+            line(out, "meta", None, &MetaLine { meta: report.meta.clone(), span: report.span })?;
+        }
+        let mut lines = Vec::new();
+        report
+            .losses
+            .iter()
+            .filter(|l| l.repaired.is_some())
+            .try_for_each(|l| line(&mut lines, "loss", None, l))?;
+        report
+            .holes
+            .iter()
+            .filter(|h| h.death.is_some())
+            .try_for_each(|h| line(&mut lines, "hole", None, h))?;
+        report
+            .stalls
+            .iter()
+            .filter(|s| s.end.is_some())
+            .try_for_each(|s| line(&mut lines, "stall", None, s))?;
+        report.findings.iter().try_for_each(|f| line(&mut lines, "finding", None, f))?;
+        for l in lines.split_inclusive(|b| *b == b'\n') {
+            let mut hash = std::collections::hash_map::DefaultHasher::new();
+            l.hash(&mut hash);
+            if self.told.insert(hash.finish()) {
+                out.write_all(l)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads what [`write`] wrote; of a run that was followed, the report at its end.
 pub fn read(text: &str) -> Result<Report, LoadError> {
     #[derive(Deserialize)]
     struct Tag {
@@ -135,6 +184,8 @@ pub fn read(text: &str) -> Result<Report, LoadError> {
             "unpaired" => of(&mut report).unpaired.push(parse::<UnpairedFlow>(i, l)?),
             "series" => report.series.push(parse::<Series>(i, l)?),
             "run" => report.run = Some(parse::<RunInfo>(i, l)?),
+            // the news are over, and the report begins
+            "meta" => report = empty(parse(i, l)?),
             "end" => {
                 report.verdict = parse::<EndLine>(i, l)?.verdict;
                 return Ok(report);

@@ -166,3 +166,20 @@ fn xplot_draws_each_direction_as_tcptrace_does() {
     assert_eq!(out.status.code(), Some(2));
     assert!(stderr(&out).contains("syncscope analyze CAPTURE"), "{}", stderr(&out));
 }
+
+/// It said that there was no TCP connection in the evidence, and left it to a line below to say why.
+#[test]
+fn frames_that_cannot_be_read_are_the_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |change: &dyn Fn(&mut Packet)| {
+        let mut all = frames(STRACED);
+        all.iter_mut().for_each(change);
+        let path = put(dir.path(), "odd.pcap", &pcap(&all));
+        let said = json(&run(&["analyze", text(&path), "--format", "json"]));
+        said["verdict"]["sentence"].as_str().unwrap().to_owned()
+    };
+    let strange = with(&|p| p.link = LinkType(195));
+    assert!(strange.starts_with("93 of 93 frames are of link type 195"), "{strange}");
+    let short = with(&|p| p.data.truncate(40));
+    assert!(short.starts_with("93 of 93 frames are cut before the end of a TCP header"), "{short}");
+}

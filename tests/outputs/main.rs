@@ -3,6 +3,7 @@
 
 mod evidence;
 mod filter;
+mod follow;
 mod formats;
 mod generate;
 mod many;

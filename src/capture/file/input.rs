@@ -65,7 +65,7 @@ impl Input {
         Ok((Input { unpacked: true, ..Input::new(name, reader) }, kind))
     }
 
-    /// Reads on until `n` bytes are at hand; false when the stream ends before.
+    /// Reads on until `n` bytes are at hand; false when the stream ends before, or has no more now.
     ///
     /// Memory grows with what arrives, not with what is asked for: a length field that lies costs
     /// nothing.
@@ -86,6 +86,8 @@ impl Input {
                 Ok(0) => self.ended = true,
                 Ok(got) => self.end += got,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // nothing there now, and more may come
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 // How flate2 and zstd say that the compressed file is cut: what came before counts.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                     self.ended = true;
@@ -133,7 +135,12 @@ impl Input {
 
     /// Notes that the stream ended inside a record, unless it ended just before one.
     pub fn end_inside(&mut self) {
-        self.cut |= !self.head().is_empty();
+        self.cut |= self.ended && !self.head().is_empty();
+    }
+
+    /// Nothing comes any more.
+    pub fn ended(&self) -> bool {
+        self.ended
     }
 
     /// Where the stream ended, if that was inside a record.

@@ -322,6 +322,7 @@ impl FrameSource for Joined {
 
     fn position(&self) -> Position {
         let open: u64 = self.open.iter().map(|o| o.source.position().done).sum();
-        Position { done: self.read.saturating_add(open), total: self.total }
+        let ended = self.open.is_empty() && self.waiting.is_empty();
+        Position { done: self.read.saturating_add(open), total: self.total, ended }
     }
 }

@@ -11,13 +11,16 @@
 //! of a frame are handed out where they lie, a length is believed only once its bytes have
 //! arrived, and every complaint names its offset.
 
+mod follow;
 mod input;
 mod listing;
 mod many;
 mod pcap;
 mod pcapng;
 mod sniff;
+mod wait;
 
+pub use follow::Follow;
 pub use many::open_all;
 
 use super::{CaptureError, FrameSource, Position, SourceNotes};
@@ -27,10 +30,10 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is known from elsewhere about a file that does not say everything itself (a listing).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Hints {
     /// Day number (since 1970-01-01) of times without a date.
     pub day: Option<i64>,
@@ -40,6 +43,10 @@ pub struct Hints {
     pub zone: Option<i64>,
     /// What names of hosts and services stand for.
     pub names: Vec<(String, Name)>,
+    /// Set once nobody waits any longer: a pipe that has nothing to say ends then.
+    pub stop: Option<Arc<AtomicBool>>,
+    /// The file is being written: where it ends now is not its end.
+    pub grows: bool,
 }
 
 /// What a name in a listing stands for.
@@ -60,13 +67,17 @@ pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn FrameSource>, CaptureError
 pub fn open_with(path: impl AsRef<Path>, hints: &Hints) -> Result<Box<dyn FrameSource>, CaptureError> {
     let path = path.as_ref();
     if path.as_os_str() == "-" {
-        return read_with("standard input".to_owned(), std::io::stdin(), None, hints);
+        let name = "standard input".to_owned();
+        return match wait::standard_input(hints) {
+            Ok(f) => read_with(name, f, None, hints),
+            Err(e) => Err(CaptureError::Io { name, message: e.to_string() }),
+        };
     }
     let name = path.display().to_string();
     match std::fs::File::open(path) {
         Ok(f) => {
             let total = f.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-            read_with(name, f, total, hints)
+            read_with(name, wait::Waiting::new(f, hints), total, hints)
         }
         Err(e) => Err(CaptureError::Io { name, message: e.to_string() }),
     }
@@ -82,7 +93,16 @@ pub fn open_reader(
     name: impl Into<String>,
     reader: impl Read + 'static,
 ) -> Result<Box<dyn FrameSource>, CaptureError> {
-    read_with(name.into(), reader, None, &Hints::default())
+    open_reader_with(name, reader, &Hints::default())
+}
+
+/// As [`open_reader`], for streams that need to be told something.
+pub fn open_reader_with(
+    name: impl Into<String>,
+    reader: impl Read + 'static,
+    hints: &Hints,
+) -> Result<Box<dyn FrameSource>, CaptureError> {
+    read_with(name.into(), reader, None, hints)
 }
 
 fn read_with(
@@ -110,6 +130,14 @@ fn read_with(
         source.notes.snaplen = Some(p.snaplen());
     }
     Ok(Box::new(source))
+}
+
+/// The bytes of a file, or of standard input where it is `-`, as they are.
+pub fn bytes_of(path: &Path, hints: &Hints) -> std::io::Result<impl Read + 'static> {
+    if path.as_os_str() == "-" {
+        return wait::standard_input(hints);
+    }
+    std::fs::File::open(path).map(|f| wait::Waiting::new(f, hints))
 }
 
 /// A frame found in the input, not yet given its number.
@@ -161,6 +189,9 @@ impl FrameSource for FileSource {
             Format::Pcapng(f) => f.next(&mut self.input, &mut self.notes),
         };
         let Some(record) = found.inspect_err(|_| self.ended = true)? else {
+            if !self.input.ended() {
+                return Ok(None);
+            }
             self.ended = true;
             self.notes.cut_at = self.input.cut_at();
             if self.input.torn() {
@@ -188,6 +219,6 @@ impl FrameSource for FileSource {
     }
 
     fn position(&self) -> Position {
-        Position { done: self.done.load(Ordering::Relaxed), total: self.total }
+        Position { done: self.done.load(Ordering::Relaxed), total: self.total, ended: self.ended }
     }
 }
