@@ -84,7 +84,7 @@ impl EvidenceArgs {
         Ok(Some(Mask::new(&secret)))
     }
 
-    /// Writes the evidence of each place; `read`: how many frames of each were analysed.
+    /// Writes the evidence of each place; `read`: how many frames of each were analysed; empty: all.
     pub fn write(
         &self,
         report: &Report,
@@ -165,7 +165,7 @@ struct Excerpt<'a> {
     only: Option<&'a BTreeSet<Evidence>>,
     /// Connections that a filter left; none: it names none.
     flows: Option<&'a Flows>,
-    /// Frames that were analysed: an interrupted reading, or a file that has grown since.
+    /// Frames that were analysed: its end says what the capture dropped, and is read only where it was before.
     upto: u64,
 }
 

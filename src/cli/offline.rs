@@ -72,7 +72,7 @@ pub struct Again {
     filter: Filter,
     /// Per place, where the filter names connections.
     flows: Vec<Flows>,
-    /// Per place, how many were analysed.
+    /// Per place, how many were analysed, where that was interrupted.
     frames: Vec<u64>,
     /// Whether the user has interrupted the reading.
     interrupted: bool,
@@ -121,10 +121,10 @@ impl OfflineArgs {
             }
             captures.push(c);
         }
-        let frames = captures.iter().map(|c| c.frames).collect();
         // what was interrupted is read again as far as it was
         let hints = Hints { stop: None, ..hints };
         let interrupted = cut_short || stop.load(Ordering::Relaxed);
+        let frames = captures.iter().filter(|_| interrupted).map(|c| c.frames).collect();
         let again = Again {
             places: read,
             hints,

@@ -1,6 +1,7 @@
 //! `syncscope view`: the screens again, or the text, of a report that was stored.
 
 use super::{CliError, ColorWhen, Format, Outcome, output};
+use crate::capture::file::is_plain_capture;
 use crate::report::{Report, Severity, VerdictKind, record};
 use crate::tui;
 use crate::view::csv::Rows;
@@ -159,7 +160,7 @@ pub fn load(path: &Path) -> Result<Report, CliError> {
         (path.to_owned(), std::fs::read(path))
     };
     let bytes = text.map_err(|e| CliError::Message(format!("cannot read {}: {e}", name.display())))?;
-    if is_capture(&bytes) {
+    if is_plain_capture(&bytes) {
         return Err(CliError::Message(format!(
             "{} is a capture, not a report: try `syncscope analyze {}`",
             name.display(),
@@ -168,20 +169,6 @@ pub fn load(path: &Path) -> Result<Report, CliError> {
     }
     view::load(&String::from_utf8_lossy(&bytes))
         .map_err(|e| CliError::Message(format!("cannot show {}: {e}", name.display())))
-}
-
-/// pcapng, or pcap in either byte order and resolution.
-fn is_capture(bytes: &[u8]) -> bool {
-    matches!(
-        bytes.get(..4),
-        Some(
-            [0x0a, 0x0d, 0x0d, 0x0a]
-                | [0xa1, 0xb2, 0xc3, 0xd4]
-                | [0xd4, 0xc3, 0xb2, 0xa1]
-                | [0xa1, 0xb2, 0x3c, 0x4d]
-                | [0x4d, 0x3c, 0xb2, 0xa1]
-        )
-    )
 }
 
 /// A file has no width and no colour, unless colour is asked for.

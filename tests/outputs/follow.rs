@@ -68,10 +68,14 @@ fn a_rotating_capture_is_followed_from_file_to_file() {
     let all = frames(STRACED);
     let (first, rest) = all.split_at(all.len() / 3);
     let folder = dir.path().join("rotating");
-    put(&folder, "a.pcap", &pcap(first));
+    let shorter = pcap(&first[..first.len() - 1]);
+    put(&folder, "a.pcap", &shorter);
     put(&folder, "notes.txt", b"not a capture, but long enough to be looked at");
-    let out = dir.path().join("out.json");
+    // the report itself is no successor of the capture
+    let out = folder.join("out.json");
     let mut child = follow(&[text(&folder), "-o", text(&out)], Stdio::null());
+    until(&out, first.len() as u64 - 1);
+    append(&folder.join("a.pcap"), &pcap(first)[shorter.len()..]);
     until(&out, first.len() as u64);
     put(&folder, "b.pcap", &pcap(rest));
     let report = until(&out, all.len() as u64);

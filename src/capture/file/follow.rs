@@ -4,11 +4,12 @@
 //! when a later one has appeared and it has nothing more to give.
 
 use super::wait::HEADER;
-use super::{Hints, open_with};
+use super::{Hints, is_plain_capture, open_with};
 use crate::capture::kept::Kept;
 use crate::capture::{CaptureError, FrameSource, Piece, Position, SourceNotes};
 use crate::model::{Frame, FrameNo};
 use std::collections::{HashSet, VecDeque};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -63,9 +64,10 @@ impl Follow {
                 let inside = std::fs::read_dir(place).into_iter().flatten().flatten().map(|e| e.path());
                 let written =
                     |p: &PathBuf| p.metadata().ok().filter(std::fs::Metadata::is_file)?.modified().ok();
-                files.extend(
-                    inside.filter(|p| !self.known.contains(p)).filter_map(|p| Some((written(&p)?, p))),
-                );
+                let fresh = inside.filter(|p| !self.known.contains(p));
+                files.extend(fresh.filter_map(|p| Some((written(&p)?, p))));
+                // what else is written there (a report, say) is no successor
+                files.retain(|(_, p)| begins_as_capture(p));
                 files.sort();
             } else if !self.known.contains(place) {
                 files.push((SystemTime::UNIX_EPOCH, place.clone()));
@@ -87,23 +89,16 @@ impl Follow {
 
     fn open_next(&mut self) -> Result<(), CaptureError> {
         let Some(path) = self.next.pop_front() else { return Ok(()) };
-        let in_folder = !self.places.contains(&path);
-        match open_with(&path, &self.hints) {
-            Ok(source) => {
-                let format = source.notes().format;
-                if format != "pcap" && format != "pcapng" {
-                    let message = format!("only pcap and pcapng files can be followed, and this is {format}");
-                    return Err(CaptureError::Io { name: path.display().to_string(), message });
-                }
-                self.notes.format = format;
-                self.notes.pieces.push(Piece { name: source.notes().name, ..Piece::default() });
-                self.now = Some(source);
-                Ok(())
-            }
-            // what else lies in a folder is none of its captures
-            Err(CaptureError::NotACapture { .. }) if in_folder => Ok(()),
-            Err(e) => Err(e),
+        let source = open_with(&path, &self.hints)?;
+        let SourceNotes { format, name, .. } = source.notes();
+        if format != "pcap" && format != "pcapng" {
+            let message = format!("only pcap and pcapng files can be followed, and this is {format}");
+            return Err(CaptureError::Io { name, message });
         }
+        self.notes.format = format;
+        self.notes.pieces.push(Piece { name, ..Piece::default() });
+        self.now = Some(source);
+        Ok(())
     }
 
     /// Puts away what has no more to give.
@@ -118,6 +113,12 @@ impl Follow {
         }
         n.remarks.extend(of.remarks);
     }
+}
+
+fn begins_as_capture(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut head));
+    read.is_ok() && is_plain_capture(&head)
 }
 
 impl FrameSource for Follow {

@@ -22,6 +22,7 @@ mod wait;
 
 pub use follow::Follow;
 pub use many::open_all;
+pub use sniff::is_plain_capture;
 
 use super::{CaptureError, FrameSource, Position, SourceNotes};
 use crate::model::{Frame, FrameNo, LinkType, Ts};

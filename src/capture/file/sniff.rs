@@ -30,6 +30,18 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"SQLite format 3", "an SQLite database"),
 ];
 
+/// pcapng, or pcap in either byte order, resolution and format; not compressed.
+pub fn is_plain_capture(head: &[u8]) -> bool {
+    matches!(
+        head,
+        [0x0a, 0x0d, 0x0d, 0x0a, ..]
+            | [0xa1, 0xb2, 0xc3 | 0x3c, 0xd4 | 0x4d, ..]
+            | [0xd4 | 0x4d, 0xc3 | 0x3c, 0xb2, 0xa1, ..]
+            | [0xa1, 0xb2, 0xcd, 0x34, ..]
+            | [0x34, 0xcd, 0xb2, 0xa1, ..]
+    )
+}
+
 /// In words, for “not a capture file: …”.
 pub(super) fn describe(head: &[u8]) -> String {
     if head.is_empty() {
