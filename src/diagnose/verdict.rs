@@ -17,8 +17,10 @@ pub(super) fn nothing() -> Verdict {
 
 /// Why nothing was found, where most frames could not be read for one reason.
 fn unreadable(r: &Report) -> Option<String> {
+    let some = r.quality.iter().any(|q| q.code == "filtered");
+    let filtered = some.then(|| "The filter leaves no TCP connection of this evidence.".to_owned());
     let skipped = r.inputs.iter().flat_map(|i| &i.skipped);
-    let (reason, n) = skipped.max_by_key(|(_, n)| **n)?;
+    let Some((reason, n)) = skipped.max_by_key(|(_, n)| **n) else { return filtered };
     let frames = r.inputs.iter().map(|i| i.frames).sum::<u64>();
     let why = match (reason.strip_prefix("link-type-"), reason.as_str()) {
         (Some(number), _) => {
@@ -28,9 +30,9 @@ fn unreadable(r: &Report) -> Option<String> {
             "are cut before the end of a TCP header: capture again with a longer snap length (tcpdump -s 128)"
                 .to_owned()
         }
-        _ => return None,
+        _ => return filtered,
     };
-    (n.saturating_mul(2) > frames).then(|| format!("{n} of {frames} frames {why}."))
+    (n.saturating_mul(2) > frames).then(|| format!("{n} of {frames} frames {why}.")).or(filtered)
 }
 
 fn inconclusive(sentence: String) -> Verdict {

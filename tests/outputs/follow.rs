@@ -104,6 +104,7 @@ fn a_pipe_is_followed_to_its_end_and_its_news_are_told_as_they_come() {
     let stored = put(dir.path(), "told.ndjson", [vec![first], rest].concat().join("\n").as_bytes());
     let loaded = json(&run(&["view", text(&stored), "--format", "json"]));
     let whole = json(&run(&["analyze", SENDER, "--format", "json"]));
+    assert_eq!(loaded["inputs"][0]["name"], "standard input");
     assert_eq!((&loaded["findings"], &loaded["verdict"]), (&whole["findings"], &whole["verdict"]));
 }
 

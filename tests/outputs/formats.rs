@@ -182,4 +182,8 @@ fn frames_that_cannot_be_read_are_the_verdict() {
     assert!(strange.starts_with("93 of 93 frames are of link type 195"), "{strange}");
     let short = with(&|p| p.data.truncate(40));
     assert!(short.starts_with("93 of 93 frames are cut before the end of a TCP header"), "{short}");
+    for filter in ["flow 7", "udp", "time +5s.."] {
+        let said = json(&run(&["analyze", STRACED, "--format", "json", "--filter", filter]));
+        assert_eq!(said["verdict"]["sentence"], "The filter leaves no TCP connection of this evidence.");
+    }
 }

@@ -40,7 +40,10 @@ impl Follow {
                 return Err(io(p, &e.to_string()));
             }
         }
-        let name: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+        let called = |p: &PathBuf| {
+            if p.as_os_str() == "-" { "standard input".into() } else { p.display().to_string() }
+        };
+        let name: Vec<String> = places.iter().map(called).collect();
         let mut follow = Follow {
             places: places.to_vec(),
             hints: Hints { grows: true, ..hints.clone() },
