@@ -53,7 +53,7 @@ impl Seen {
     fn header(&self) -> usize {
         20 + usize::from(self.data[32] >> 4) * 4
     }
-    fn word(&self, i: usize) -> u32 {
+    pub fn word(&self, i: usize) -> u32 {
         u32::from_be_bytes(self.data[i..i + 4].try_into().unwrap())
     }
 }

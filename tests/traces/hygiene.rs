@@ -1,7 +1,7 @@
 //! The capture's own faults, found before anything is counted.
 
 use super::script::trace;
-use super::{HELLO, causes, classes, with};
+use super::{HELLO, HELLO_AT_SERVER, causes, classes, with};
 use syncscope::model::Dir;
 use syncscope::model::tcp::{Filler, LossWhere, SegmentClass, TapPosition};
 
@@ -176,4 +176,25 @@ fn sacks_of_another_numbering_are_counted_not_believed() {
     ));
     assert!(c.holes.is_empty(), "{:?}", c.holes);
     assert!(c.quality.iter().any(|q| q.code == "foreign-sacks"));
+}
+
+/// At the receiver's tap a first copy and one resend are in the file twice each: that the host had dropped both was
+/// read from four.
+#[test]
+fn an_unanswered_segment_that_the_file_has_twice_was_called_a_drop_of_the_host() {
+    let text = with(
+        HELLO_AT_SERVER,
+        "0.061 c 1:1001
+         0.0611 s ack 1001
+         0.102 c 1001:2001
+         0.1022 c 3001:4001
+         0.1023 s ack 2001 sack 3001:4001
+         0.400 c 2001:3001
+         0.4001 s ack 4001",
+    );
+    let said =
+        |c: &syncscope::tcp::Connection| c.stalls.iter().map(|s| (s.owner, s.cause)).collect::<Vec<_>>();
+    let once = said(&trace(&text));
+    assert!(!once.is_empty());
+    assert_eq!(said(&trace(&doubled(&text))), once);
 }
