@@ -8,7 +8,7 @@
 //!
 //! Which batches there are is decided here, so the result is the same on any number of threads.
 
-use crate::capture::{CaptureError, FrameSource};
+use crate::capture::{CaptureError, FrameSource, unread_link_type};
 use crate::correlate::CaptureInput;
 use crate::decode::decode;
 use crate::flow::{Batch, Incarnation, Table};
@@ -81,6 +81,14 @@ pub fn read_capture(
         input.dropped = notes.dropped;
         input.tcp = table.segments();
         input.skipped = table.skipped().clone();
+        let unread = input
+            .skipped
+            .iter()
+            .filter_map(|(why, n)| Some((why.strip_prefix("link-type-")?.parse::<u16>().ok()?, *n)));
+        let unread: Vec<(u16, u64)> = unread.collect();
+        if let Some(&(link, _)) = unread.iter().find(|(_, n)| *n == input.frames) {
+            return Err(CaptureError::LinkType { name: input.name, link });
+        }
         let pieces = notes.pieces.into_iter();
         input.files = pieces
             .map(|p| InputFile { name: p.name, frames: p.frames, first_frame: p.first_frame })
@@ -95,6 +103,14 @@ pub fn read_capture(
         }
         for r in notes.remarks {
             note(&r.code, if r.severe { Severity::Warning } else { Severity::Info }, r.count, r.message);
+        }
+        for (link, n) in unread {
+            note(
+                "link-type",
+                Severity::Warning,
+                n,
+                format!("{n} frames are left out: {}", unread_link_type(link)),
+            );
         }
         if let Some(e) = fault {
             let message = format!("reading stopped after frame {}: {e}", input.frames);
