@@ -287,7 +287,7 @@ fn together(others: &[Span], span: Span) -> Ns {
     let mut until = span.start;
     let mut sum = Ns::ZERO;
     for s in inside {
-        sum = sum + s.end.since(s.start.max(until)).max(Ns::ZERO);
+        sum += s.end.since(s.start.max(until)).max(Ns::ZERO);
         until = until.max(s.end);
     }
     sum
