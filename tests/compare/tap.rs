@@ -80,7 +80,7 @@ pub fn renumber(all: &[Seen], by: u32) -> Vec<Seen> {
     })
 }
 
-fn edit(all: &[Seen], f: impl Fn(&mut Seen)) -> Vec<Seen> {
+pub fn edit(all: &[Seen], f: impl Fn(&mut Seen)) -> Vec<Seen> {
     let one = |s: &Seen| {
         let mut s = s.clone();
         f(&mut s);
