@@ -346,12 +346,6 @@ impl Facts<'_> {
 
     /// None: only the ACK was late, and nobody waited for it (delayed ACK, RFC 1122 §4.2.3.2).
     fn outstanding_without_resend(&mut self) -> Option<Answer> {
-        // What a few frames can hide is not long.
-        let short = self.usual_rtt().unwrap_or(Ns::ZERO).scaled(4, 1).max(super::rtt::RTO_MIN);
-        if self.capture_is_leaky() && self.wait.len() < short {
-            self.detail.needs = Some("a capture without drops".to_owned());
-            return Some((Owner::Capture, StallCause::Gap, 0.5));
-        }
         let flight = self.wait.range.len();
         let delayed_ack = Ns::from_millis(30)..Ns::from_millis(550);
         if self.wait.end.is_some() {
@@ -378,7 +372,13 @@ impl Facts<'_> {
             if flight < 2 * self.mss && delayed_ack.contains(&self.wait.len()) {
                 return None;
             }
+            if self.may_be_a_gap() {
+                return Some((Owner::Capture, StallCause::Gap, 0.5));
+            }
             return Some(self.answered_late());
+        }
+        if self.may_be_a_gap() {
+            return Some((Owner::Capture, StallCause::Gap, 0.5));
         }
         let rto_passed = self.wait.len() > Ns::from_secs(3);
         if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) && self.wait.sacked > 0 {
@@ -397,6 +397,16 @@ impl Facts<'_> {
             "a longer capture: the retransmission timer had not fired yet".to_owned()
         });
         Some((Owner::Unknown, StallCause::Unknown, 0.3))
+    }
+
+    /// What a few frames can hide is not long.
+    fn may_be_a_gap(&mut self) -> bool {
+        let short = self.usual_rtt().unwrap_or(Ns::ZERO).scaled(4, 1).max(super::rtt::RTO_MIN);
+        let gap = self.capture_is_leaky() && self.wait.len() < short;
+        if gap {
+            self.detail.needs = Some("a capture without drops".to_owned());
+        }
+        gap
     }
 
     /// By which repair a byte got through that had to be sent again, in this wait or not.
