@@ -777,27 +777,3 @@ fn what_may_have_died_behind_the_newest_data_was_called_new() {
     assert_eq!(case(144), Some(SegmentClass::Undecided));
     assert_eq!(case(143), Some(SegmentClass::New));
 }
-
-/// Without IP IDs and time stamps: the resend came by, and right behind it what it had replaced. A sender repeats
-/// nothing twice within a round trip, and still it was called another resend.
-#[test]
-fn a_late_original_behind_its_own_resend_was_called_another_resend() {
-    let case = |at: &str| {
-        let mut text: String = (0..10)
-            .filter(|i| *i != 1)
-            .map(|i| format!("0.0{} c {}:{} noid\n", 41 + i, 1 + i * 1000, 1001 + i * 1000))
-            .collect();
-        text +=
-            &format!("0.0501 s ack 1001 sack 2001:10001\n0.0902 c 1001:2001 noid\n{at} c 1001:2001 noid\n");
-        classes(&trace(&with(&HELLO_AT_SERVER.replace("mss", "noid mss"), &text)))
-    };
-    use SegmentClass::{NetworkDuplicate, Reordered, Retransmission};
-    assert_eq!(case("0.115"), [(14, Retransmission), (15, Reordered)]);
-    assert_eq!(case("0.300"), [(14, Retransmission), (15, Retransmission)]);
-    // A copy that the network made comes at once, or nearly.
-    assert!(
-        case("0.0952")
-            .last()
-            .is_some_and(|c| [NetworkDuplicate, SegmentClass::CaptureDuplicate].contains(&c.1))
-    );
-}
