@@ -75,6 +75,21 @@ fn a_fast_repair_names_the_bytes_the_place_and_the_read() {
     assert_eq!(r.verdict.owner, Some(Owner::Network));
 }
 
+/// The reader's host was busy: poll said late that there is something to read, and meanwhile more had come.
+#[test]
+fn a_reader_that_woke_late_was_said_to_wait_for_the_last_byte() {
+    let budget = |ready: &str| {
+        let logs = format!(
+            "server write 0.0999 0.1001 @0 +1000
+             server write 0.1299 0.1301 @1000 +1000
+             client read 0.060 0.160 @0 +2000 {ready}"
+        );
+        let packets = "0.100 s 1:1001\n0.130 s 1001:2001\n0.150 c . ack 2001";
+        Case::new(packets).logs(&logs).report().reads[0].budget
+    };
+    assert_eq!((budget("!0.159").local_delivery, budget("").local_delivery), (ms(40), ms(10)));
+}
+
 #[test]
 fn a_read_that_waited_for_the_end_of_the_stream_was_of_unknown_reason() {
     let packets = "

@@ -131,6 +131,14 @@ pub enum CaptureError {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// None of its frames can be read.
+    #[error("{name}: {}", unread_link_type(*.link))]
+    LinkType {
+        /// File name.
+        name: String,
+        /// What they are.
+        link: u16,
+    },
     /// A filter that cannot be used on it.
     #[error("{name}: {message}")]
     Filter {
@@ -157,4 +165,15 @@ pub enum CaptureError {
         /// The library's words.
         message: String,
     },
+}
+
+/// Says which link type is not read, by libpcap's name, and which ones are.
+#[must_use]
+pub fn unread_link_type(link: u16) -> String {
+    let name = pcap::Linktype(i32::from(link)).get_description();
+    let name = name.map_or(String::new(), |d| format!(" ({d})"));
+    format!(
+        "its frames are of link type {link}{name}, which is not read; Ethernet (also with VLAN tags or PPPoE), PPP, \
+         Linux cooked (v1, v2), raw IP and BSD loopback are"
+    )
 }

@@ -8,7 +8,7 @@
 //!
 //! Which batches there are is decided here, so the result is the same on any number of threads.
 
-use crate::capture::{CaptureError, FrameSource, SourceNotes};
+use crate::capture::{CaptureError, FrameSource, SourceNotes, unread_link_type};
 use crate::correlate::CaptureInput;
 use crate::decode::decode;
 use crate::flow::{Batch, Incarnation, Table};
@@ -73,6 +73,9 @@ pub fn read_capture(
             }
         }
         describe(&mut input, source.notes(), fault, &table);
+        if let Some(&(link, _)) = unread(&input).iter().find(|(_, n)| *n == input.frames) {
+            return Err(CaptureError::LinkType { name: input.name, link });
+        }
         let end = input.span.map_or(Ts::MAX, |s| s.end);
         input.connections = analysts.finish(table, end);
         Ok(input)
@@ -88,12 +91,19 @@ fn see(input: &mut CaptureInput, table: &mut Table, frame: &Frame<'_>) {
     table.push(decode(frame));
 }
 
+/// Link types that are not read, with their frames.
+fn unread(input: &CaptureInput) -> Vec<(u16, u64)> {
+    let skipped = input.skipped.iter();
+    skipped.filter_map(|(why, n)| Some((why.strip_prefix("link-type-")?.parse().ok()?, *n))).collect()
+}
+
 /// What the source and the table have to say about the capture.
 fn describe(input: &mut CaptureInput, notes: SourceNotes, fault: Option<CaptureError>, table: &Table) {
     input.name = notes.name;
     input.dropped = notes.dropped;
     input.tcp = table.segments();
     input.skipped = table.skipped().clone();
+    let unread = unread(input);
     let pieces = notes.pieces.into_iter();
     input.files =
         pieces.map(|p| InputFile { name: p.name, frames: p.frames, first_frame: p.first_frame }).collect();
@@ -106,6 +116,10 @@ fn describe(input: &mut CaptureInput, notes: SourceNotes, fault: Option<CaptureE
     }
     for r in notes.remarks {
         note(&r.code, if r.severe { Severity::Warning } else { Severity::Info }, r.count, r.message);
+    }
+    for (link, n) in unread {
+        let message = format!("{n} frames are left out: {}", unread_link_type(link));
+        note("link-type", Severity::Warning, n, message);
     }
     if let Some(e) = fault {
         let message = format!("reading stopped after frame {}: {e}", input.frames);

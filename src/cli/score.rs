@@ -2,13 +2,17 @@
 
 use super::analysis::read_log;
 use super::{CliError, Outcome};
-use crate::lab::fate::Fate;
+use crate::capture::file;
+use crate::correlate::sender;
+use crate::lab::fate::{Fate, What};
 use crate::lab::kernel::Kernel;
+use crate::lab::packet::{Header, ip_offset};
 use crate::lab::scenario::{self, Scenario};
-use crate::lab::score::{Truth, score, text};
-use crate::model::{AppLog, Side};
+use crate::lab::score::{Ends, Truth, score, text};
+use crate::model::{AppLog, Dir, Ns, Side, Ts};
 use crate::report::record;
 use crate::view;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -41,6 +45,8 @@ pub struct Known {
     client: Option<AppLog>,
     server: Option<AppLog>,
     scenario: Option<Scenario>,
+    ends: Ends,
+    sent: Vec<(Dir, u64, Ts)>,
 }
 
 impl Known {
@@ -72,12 +78,20 @@ impl Known {
             }
             Err(_) => None,
         };
+        let client = frames(&dir.join(record::CLIENT_CAPTURE))?;
+        let server = frames(&dir.join(record::SERVER_CAPTURE))?;
+        let last = |seen: &Option<Vec<Seen>>| seen.iter().flatten().map(|s| s.0).max();
         Ok(Known {
-            fates,
             kernel,
             client: read_log(&dir.join(record::CLIENT_EVENTS))?,
             server: read_log(&dir.join(record::SERVER_EVENTS))?,
             scenario,
+            ends: Ends { client: last(&client), server: last(&server) },
+            sent: [(client, Side::Client), (server, Side::Server)]
+                .into_iter()
+                .flat_map(|(seen, side)| sent(&seen.unwrap_or_default(), side, &fates))
+                .collect(),
+            fates,
         })
     }
 
@@ -95,9 +109,49 @@ impl Known {
                 [Side::Client, Side::Server].iter().any(|side| s.endpoint.of(*side).drop.is_some())
             }),
             by_fates: planned.is_some_and(|s| s.score == Some(scenario::Score::Fates)),
+            ends: self.ends,
+            sent: &self.sent,
             ..Truth::default()
         }
     }
+}
+
+/// A frame's time, and its headers if it is the link's.
+type Seen = (Ts, Option<Header>);
+
+/// What a capture has; none where there is none.
+fn frames(path: &Path) -> Result<Option<Vec<Seen>>, CliError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut source = file::open(path)?;
+    let mut seen = Vec::new();
+    while let Some(f) = source.next_frame()? {
+        let ip = ip_offset(f.link, f.data).and_then(|at| f.data.get(at..));
+        seen.push((f.ts, ip.and_then(Header::read)));
+    }
+    Ok(Some(seen))
+}
+
+/// A packet does not wait for a busy link for longer.
+const TAKEN: Ns = Ns::from_secs(1);
+
+/// When the packets of the host at `side` came by its capture.
+fn sent(seen: &[Seen], side: Side, fates: &[Fate]) -> Vec<(Dir, u64, Ts)> {
+    let mut waiting = BTreeMap::<_, VecDeque<Ts>>::new();
+    for (at, h) in seen.iter().filter_map(|(at, h)| Some((*at, (*h)?))) {
+        let Some(t) = h.tcp else { continue };
+        let ack = t.flags.ack().then_some(t.ack.0);
+        let key = (h.ports.map(|p| p.0), h.id, t.seq.0, ack, h.payload, t.flags.0);
+        waiting.entry(key).or_default().push_back(at);
+    }
+    let mine = fates.iter().filter(|f| sender(f.dir) == side && f.fate != What::Forged);
+    let found = mine.filter_map(|f| {
+        let queue = waiting.get_mut(&(f.sport, f.id, f.seq?, f.ack, f.len, f.flags?))?;
+        let at = queue.pop_front()?;
+        (f.t - TAKEN..=f.t).contains(&at).then_some((f.dir, f.index, at))
+    });
+    found.collect()
 }
 
 /// Runs it.

@@ -11,6 +11,8 @@ use std::collections::HashMap;
 
 /// Time stamps of two taps may contradict the shortest time on the path by this much.
 const SLACK: Ns = Ns::from_micros(500);
+/// A way that differs from the shortest by less is nothing special.
+const ODD: Ns = Ns::from_millis(5);
 
 /// Corrects the receivers' taps. Before this each tap speaks for itself.
 pub fn settle(w: &mut World) {
@@ -31,12 +33,11 @@ fn settle_way(f: &mut Flow, dir: Dir) {
     let records: HashMap<FrameNo, &SegmentRecord> =
         from.conn.segments.iter().filter(|r| r.dir == dir).map(|r| (r.frame, r)).collect();
     let mut known: HashMap<FrameNo, SegmentRecord> = HashMap::new();
-    for p in &to.conn.packets[dir] {
-        // Copies may be equal to the bit: the last one that can have been here in time.
-        let Some(copies) = here.get(&p.key) else { continue };
-        let in_time = copies.partition_point(|c| c.0 + transit <= p.ts + SLACK);
-        let sent = in_time.checked_sub(1).and_then(|i| records.get(&copies[i].1));
-        known.extend(sent.map(|s| (p.frame, **s)));
+    for (key, came) in by_key(&to.conn, dir) {
+        let Some(copies) = here.get(&key) else { continue };
+        let pairs = one_to_one(copies, &came, transit).unwrap_or_else(|| in_time(copies, &came, transit));
+        let pairs = pairs.into_iter().filter_map(|(at, sent)| Some((at, **records.get(&sent)?)));
+        known.extend(pairs);
     }
     let input = to.input;
     let Some(to) = f.taps.iter_mut().find(|t| t.input == input) else { return };
@@ -47,9 +48,38 @@ fn settle_way(f: &mut Flow, dir: Dir) {
     }
 }
 
+type Seen = (Ts, FrameNo);
+
+/// Copies may be equal to the bit. As many came as left: those that took the usual time are the same packets, and the
+/// others kept their order. None where that is impossible. Frames of the receiver's tap, and of the sender's.
+fn one_to_one(copies: &[Seen], came: &[Seen], transit: Ns) -> Option<Vec<(FrameNo, FrameNo)>> {
+    if copies.len() != came.len() {
+        return None;
+    }
+    let odd = transit.scaled(1, 4).max(ODD);
+    let mut left: Vec<Seen> = copies.to_vec();
+    let (mut pairs, mut late) = (Vec::new(), Vec::new());
+    for a in came {
+        let usual = |c: &Seen| (a.0.since(c.0) - transit).0.abs() < odd.0;
+        match left.iter().position(usual) {
+            Some(i) => pairs.push((a.1, left.remove(i).1)),
+            None => late.push(*a),
+        }
+    }
+    let possible = late.iter().zip(&left).all(|(a, c)| c.0 + transit <= a.0 + SLACK);
+    pairs.extend(late.iter().zip(&left).map(|(a, c)| (a.1, c.1)));
+    possible.then_some(pairs)
+}
+
+/// The last copy that can have been here in time.
+fn in_time(copies: &[Seen], came: &[Seen], transit: Ns) -> Vec<(FrameNo, FrameNo)> {
+    let last = |a: &Seen| copies.partition_point(|c| c.0 + transit <= a.0 + SLACK).checked_sub(1);
+    came.iter().filter_map(|a| Some((a.1, copies[last(a)?].1))).collect()
+}
+
 /// When and in which frames each packet is in a capture, in order of time.
-fn by_key(c: &Connection, dir: Dir) -> HashMap<u64, Vec<(Ts, FrameNo)>> {
-    let mut out: HashMap<u64, Vec<(Ts, FrameNo)>> = HashMap::new();
+fn by_key(c: &Connection, dir: Dir) -> HashMap<u64, Vec<Seen>> {
+    let mut out: HashMap<u64, Vec<Seen>> = HashMap::new();
     for p in &c.packets[dir] {
         out.entry(p.key).or_default().push((p.ts, p.frame));
     }

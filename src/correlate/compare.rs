@@ -88,9 +88,12 @@ impl<'a> Judge<'a> {
         // where one capture ends, what was seen to take that long may as well take a little longer
         let slow = slow + (slow - fast).max(EDGE);
         let own = acked(to, dir);
-        // what only the sender's tap has, while the other ran, nobody behind that one said
+        // a reset that only the sender's tap has, while the other ran, was sent by nobody behind that one, and
+        // acknowledges what a box swallowed; any other answer the second capture may have missed
         let ran = span(to);
-        let forged = |ts: Ts| !own.is_empty() && ts - slow >= ran.start && ts <= ran.end;
+        let resets: Vec<Ts> = from.conn.packets[dir.flip()].iter().filter(|p| p.rst).map(|p| p.ts).collect();
+        let within = |ts: Ts| ts - slow >= ran.start && ts <= ran.end;
+        let forged = |ts: Ts| !own.is_empty() && within(ts) && resets.contains(&ts);
         let mut others = acked(from, dir);
         others.retain(|a| !forged(a.1));
         Judge {

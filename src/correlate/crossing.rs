@@ -13,8 +13,10 @@ use crate::model::tcp::{SegmentClass, SegmentRecord, SpuriousProof};
 use crate::model::{ByByte, Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
 use crate::tcp::ranges::RangeSet;
 use crate::tcp::{Connection, PacketMark};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
+/// A way that differs from the usual by less is nothing special.
+const ODD: Ns = Ns::from_millis(5);
 /// Time stamps of one moment may contradict each other by this much.
 const STAMPS: Ns = Ns::from_millis(1);
 
@@ -174,6 +176,7 @@ impl Crossing {
             }
         }
         let usual = self.usual();
+        let later = self.in_order(later, usual);
         for (s, m, ids) in later {
             let mine = |i: &usize| self.causal(*i, s.ts) && self.same_id(*i, m);
             let free = ids.iter().copied().filter(|i| mine(i) && self.copies[*i].arrived.is_empty());
@@ -185,6 +188,41 @@ impl Crossing {
             }
         }
         left
+    }
+
+    /// As many came as went and none took the usual time: something held them all, and they keep their order. Returns
+    /// the others.
+    fn in_order<'a, 'm>(
+        &mut self,
+        later: Vec<(&'a SegmentRecord, &'m PacketMark, &'m [usize])>,
+        usual: Option<Ns>,
+    ) -> Vec<(&'a SegmentRecord, &'m PacketMark, &'m [usize])> {
+        let mut by_key: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        for l in later {
+            by_key.entry(l.1.key).or_default().push(l);
+        }
+        let Some(odd) = usual.map(|u| u.scaled(1, 4).max(ODD)) else {
+            return by_key.into_values().flatten().collect();
+        };
+        let mut others = Vec::new();
+        for group in by_key.into_values() {
+            let ids = group[0].2;
+            let fits = |(s, m, _): &(&SegmentRecord, &PacketMark, &[usize]), i: usize| {
+                self.causal(i, s.ts) && self.same_id(i, m)
+            };
+            let ordered = group.len() == ids.len() && group.iter().zip(ids).all(|(g, &i)| fits(g, i));
+            let usually =
+                |s: &SegmentRecord| ids.iter().any(|&i| self.oddness(&self.copies[i], s.ts, usual) < odd.0);
+            if !ordered || group.iter().any(|g| usually(g.0)) {
+                others.extend(group);
+                continue;
+            }
+            for ((s, ..), &i) in group.iter().zip(ids) {
+                self.copies[i].arrived.push((s.range(), s.ts));
+            }
+        }
+        others.sort_by_key(|(s, ..)| (s.ts, s.frame));
+        others
     }
 
     /// The rest: what offload cut or merged, what a middlebox renumbered.

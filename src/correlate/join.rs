@@ -108,13 +108,14 @@ impl<'a> Joiner<'a> {
         if known {
             let first = RelSeq::from_stream_offset(e.offset);
             rest = self.tell(first, &mut watch, &mut story, span.end);
-            // A read that insists on all its bytes goes on waiting after the first ones came.
+            // A read that insists on all its bytes goes on waiting after the first ones came; not one that was
+            // told that there is something to read.
             let last = first.plus(i64::from(e.len.max(1)) - 1);
             if let Some(done) = self.to.as_ref().and_then(|s| s.contiguous(last))
                 && rest == Part::LocalDelivery
                 && done.ts > watch.hand() + Ns::from_millis(1)
                 && done.ts <= span.end
-                && e.ready.is_none_or(|r| r >= done.ts)
+                && e.ready.is_none()
             {
                 let mut more = Story::default();
                 self.tell(last, &mut watch, &mut more, span.end);

@@ -2,7 +2,7 @@
 
 use super::rules;
 use crate::correlate::sender;
-use crate::model::tcp::{HalfStats, Limits, Owner, StallCause};
+use crate::model::tcp::{HalfStats, Owner, StallCause};
 use crate::model::units::bits_per_second;
 use crate::model::{Dir, Ns};
 use crate::report::{Finding, FlowReport, Report, Severity};
@@ -26,22 +26,25 @@ pub(super) fn findings(r: &Report) -> Vec<Finding> {
     out
 }
 
-/// Needs all three: the path set the pace, most round trips are at least twice the lowest, and by a time that
-/// counts.
+/// A queue stands: the path set the pace of most of what was not repaired, most round trips are at least twice the
+/// lowest, and by a time that counts. Then the lowest and the usual round trip.
+fn stands(d: &HalfStats) -> Option<(Ns, Ns)> {
+    let (limits, low, usual) = (d.limits?, d.rtt_min?, d.rtt_p50?);
+    let total = limits.total();
+    let long = usual >= low.scaled(2, 1) && usual >= low + QUEUE;
+    let paced =
+        limits.path_rate.scaled(2, 1) >= total - limits.recovery && limits.path_rate.scaled(4, 1) >= total;
+    (total >= LONG && paced && long).then_some((low, usual))
+}
+
 fn queue(f: &FlowReport, dir: Dir) -> Option<Finding> {
     let d = &f.dirs[dir];
-    let HalfStats { limits: Some(limits), rtt_min: Some(low), rtt_p50: Some(usual), .. } = d else {
-        return None;
-    };
-    let Limits { path_rate, .. } = *limits;
-    let total = limits.total();
-    let stands = *usual >= low.scaled(2, 1) && *usual >= *low + QUEUE;
-    if total < LONG || path_rate.scaled(2, 1) < total || !stands {
-        return None;
-    }
+    let (low, usual) = stands(d)?;
+    let limits = d.limits?;
+    let (path_rate, total) = (limits.path_rate, limits.total());
     let from = sender(dir).as_str();
     let rate = bits_per_second(d.bytes, total.0);
-    let top = d.rtt_p99.unwrap_or(*usual);
+    let top = d.rtt_p99.unwrap_or(usual);
     Some(Finding {
         code: StallCause::Queueing.as_str().to_owned(),
         severity: Severity::Info,
@@ -61,4 +64,34 @@ fn queue(f: &FlowReport, dir: Dir) -> Option<Finding> {
         ),
         next: rules::rule(StallCause::Queueing).next.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tcp::Limits;
+
+    /// Reno fills a queue until it overflows; while it repaired that, the rate of the path was not counted, and the queue
+    /// was not said.
+    #[test]
+    fn a_queue_that_overflowed_was_no_queue() {
+        let case = |path_rate: i64, application: i64| {
+            let ms = Ns::from_millis;
+            let limits = Limits {
+                path_rate: ms(path_rate),
+                recovery: ms(2161),
+                application: ms(application),
+                ..Limits::default()
+            };
+            let d = HalfStats {
+                limits: Some(limits),
+                rtt_min: Some(ms(40)),
+                rtt_p50: Some(ms(1030)),
+                ..HalfStats::default()
+            };
+            stands(&d).is_some()
+        };
+        assert!(case(3118, 960));
+        assert!(!case(960, 3118));
+    }
 }

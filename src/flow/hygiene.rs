@@ -25,7 +25,7 @@ impl IdOrder {
         let mut useful = PerDir::default();
         let mut strict = PerDir::default();
         for dir in Dir::BOTH {
-            let mut last: Option<(u16, u32)> = None;
+            let mut last: Option<(u16, u32, RelSeq)> = None;
             let mss = trace.segment_size(dir).max(1);
             let mut newest: Option<(RelSeq, u16)> = None;
             let mut contradicted = 0u64;
@@ -41,16 +41,18 @@ impl IdOrder {
                 match last {
                     // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
                     _ if id == 0 => continue,
-                    Some((l, _)) if l == id => {}
-                    Some((l, n)) if (1..=8192).contains(&id.wrapping_sub(l)) => {
+                    Some((l, ..)) if l == id => {}
+                    Some((l, n, end)) if (1..=8192).contains(&id.wrapping_sub(l)) => {
                         grows += 1;
-                        // Offload shows several packets as one; each took an ID.
-                        by_one += u64::from(u32::from(id.wrapping_sub(l)) == n);
+                        // Offload shows several packets as one; each took an ID. So did what is missing between.
+                        let step = u32::from(id.wrapping_sub(l));
+                        let gap = u32::try_from(p.seq.0 - end.0).unwrap_or(0).div_ceil(mss);
+                        by_one += u64::from(step == n || p.len > 0 && step == n + gap);
                     }
                     Some(_) => others += 1,
                     None => {}
                 }
-                last = Some((id, p.len.div_ceil(mss).max(1)));
+                last = Some((id, p.len.div_ceil(mss).max(1), p.range().end));
             }
             useful[dir] = grows >= 2 && grows >= 3 * others && contradicted * 20 <= grows;
             strict[dir] = useful[dir] && by_one >= 20 && by_one * 20 >= (grows + others) * 19;
@@ -113,7 +115,8 @@ fn digest(p: &Packet, seed: u64) -> u64 {
     xxh3_64_with_seed(&b, seed ^ u64::from(p.dir == Dir::C2s))
 }
 
-/// Without a useful IP ID, two identical data segments this close are one: no sender repeats faster.
+/// Without a useful IP ID, two identical data segments this close are one: no sender repeats faster. Nor before half
+/// the round trip that the handshake took.
 const SAME_PACKET: Ns = Ns::from_millis(1);
 /// With equal time stamps: no clock of a stack stands still for longer.
 const SAME_CLOCK: Ns = Ns::from_secs(1);
@@ -126,6 +129,7 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
     let seed = RandomState::new().hash_one(0);
     let mut newest: HashMap<u64, usize, Ready> =
         HashMap::with_capacity_and_hasher(trace.packets.len(), Ready::default());
+    let same_packet = trace.known.irtt.map_or(SAME_PACKET, |rtt| rtt.scaled(1, 2).max(SAME_PACKET));
     // (copy, original, seen from another vantage point)
     let mut twins: Vec<(usize, usize, bool)> = Vec::new();
     for (i, p) in trace.packets.iter().enumerate() {
@@ -141,7 +145,7 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         let same_clock = p.timestamps.is_some() && close < SAME_CLOCK;
         let same_id = (order.is_useful(p.dir) || same_clock) && p.ip_id.is_some_and(|id| id != 0);
         let seen_elsewhere = elsewhere && (same_clock || close < SAME_PACKET_ELSEWHERE);
-        if same_id || seen_elsewhere || (p.carries() && close < SAME_PACKET) {
+        if same_id || seen_elsewhere || (p.carries() && close < same_packet) {
             twins.push((i, j, elsewhere));
         }
     }

@@ -1,7 +1,7 @@
 //! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
 use crate::decode::{IcmpError, Segment, TcpFlags, TcpOptions};
-use crate::model::{Dir, FlowId, FrameNo, PerDir, RelSeq, Seq, StreamRange, Ts};
+use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::net::SocketAddr;
 
 /// Whether a packet is a copy of an earlier one of the same file.
@@ -107,6 +107,8 @@ pub struct Known {
     pub seen: PerDir<bool>,
     /// Each direction has said goodbye.
     pub fin: PerDir<bool>,
+    /// SYN to the ACK of the SYN-ACK.
+    pub irtt: Option<Ns>,
     numbers: PerDir<Numbering>,
     widest: PerDir<u64>,
 }
@@ -127,6 +129,7 @@ impl Known {
             stamped: PerDir::default(),
             seen: PerDir::default(),
             fin: PerDir::default(),
+            irtt: None,
             numbers: PerDir::default(),
             widest: PerDir::default(),
         }
@@ -291,6 +294,7 @@ impl Trace {
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
             packets.push(p);
         }
+        known.irtt = known.irtt.or_else(|| handshake(&packets));
         Trace { known, packets, foreign_sacks, damage, damaged }
     }
 
@@ -300,11 +304,16 @@ impl Trace {
     }
 
     /// The largest segment that `dir` may send: the other side's MSS option, less the timestamp
-    /// option (RFC 9293 §3.7.1), or what was seen most.
+    /// option (RFC 9293 §3.7.1) or what else fills the header, or what was seen most.
     pub fn segment_size(&self, dir: Dir) -> u32 {
+        /// Room for options in a TCP header (RFC 9293 §3.1).
+        const OPTIONS: u32 = 40;
         let announced = self.known.mss[dir.flip()].map(u32::from).filter(|&m| m >= 64);
+        let seen = self.known.largest[dir];
         match announced {
-            Some(m) => m - if self.known.stamped[dir] { 12 } else { 0 },
+            Some(m) if self.known.stamped[dir] => m - 12,
+            Some(m) if seen < m && seen + OPTIONS >= m => seen,
+            Some(m) => m,
             None => self.known.largest[dir].clamp(1, 1460),
         }
     }
@@ -339,4 +348,15 @@ impl Packet {
         }
         foreign
     }
+}
+
+/// SYN to the ACK of the SYN-ACK: the path's round trip, wherever the tap is.
+fn handshake(packets: &[Packet]) -> Option<Ns> {
+    let syn = packets.iter().filter(|p| p.flags.syn() && !p.flags.ack()).collect::<Vec<_>>();
+    let syn_acks = packets.iter().filter(|p| p.flags.syn() && p.flags.ack()).count();
+    // Sent again: it can't be told which copy was answered.
+    let ([syn], 1) = (syn.as_slice(), syn_acks) else { return None };
+    let ack =
+        packets.iter().find(|p| p.dir == syn.dir && !p.flags.syn() && p.flags.ack() && p.ts >= syn.ts)?;
+    Some(ack.ts.since(syn.ts))
 }

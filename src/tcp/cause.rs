@@ -14,6 +14,7 @@
 
 use super::RttSample;
 use super::classify::Half;
+use super::ranges::RangeSet;
 use super::rtt::Estimator;
 use super::score::Score;
 use crate::flow::{Packet, Trace, Twin};
@@ -69,11 +70,13 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
             if news.is_progress() {
                 probed = false;
             }
-            if let State::Loss(to) = state
-                && undo.proven_by(p, news.advanced)
-            {
-                state = State::Open;
-                undo.reached = to;
+            if let State::Loss(to) = state {
+                if undo.proven_by(p, news.advanced) || news.is_progress() && undo.original_arrived(&score) {
+                    state = State::Open;
+                    undo.reached = to;
+                } else if nxt > to && (news.sacked > 0 || news.duplicate) {
+                    undo.once = RangeSet::default();
+                }
             }
             if let State::Recovery(to) | State::Loss(to) = state {
                 if score.una.is_some_and(|u| u >= to) {
@@ -173,6 +176,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 Cause::Rto => {
                     timed_out_at = Some(r.ts);
                     undo.begin(state, range, trace.packets[half.packets[k]].timestamps);
+                    let from = score.una.unwrap_or(range.start);
+                    undo.once = sent_once(half, k, StreamRange::new(from, nxt.max(from)), &score);
                     state = State::Loss(nxt.max(range.end));
                 }
                 Cause::Fast if state == State::Open => state = State::Recovery(nxt.max(range.end)),
@@ -182,6 +187,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 last_repair = Some(r.ts);
             }
             undo.resends += 1;
+            undo.once.remove(range);
             half.records[k].cause = Some(cause);
             half.records[k].resend = Some(resend);
         }
@@ -192,8 +198,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     }
 }
 
-/// A time-out that an ACK proves needless: its sender goes back to where it was (RFC 4015, RFC 3708), and
-/// repeats later only what new evidence asks for.
+/// A time-out that an ACK proves needless: its sender goes back to where it was (RFC 4015, RFC 3708, RFC 5682),
+/// and repeats later only what new evidence asks for.
 #[derive(Default)]
 struct Undo {
     /// What the timer sent first, and when by its sender's clock.
@@ -203,12 +209,14 @@ struct Undo {
     resends: u32,
     /// Up to here a sender that does not undo repeats everything.
     reached: RelSeq,
+    /// Under way when the timer fired, and not sent again.
+    once: RangeSet,
 }
 
 impl Undo {
     fn begin(&mut self, state: State, first: StreamRange, timestamps: Option<(u32, u32)>) {
         if !matches!(state, State::Loss(_)) {
-            *self = Undo { first, stamp: timestamps.map(|t| t.0), resends: 0, reached: RelSeq::default() };
+            *self = Undo { first, stamp: timestamps.map(|t| t.0), ..Undo::default() };
         }
     }
 
@@ -219,6 +227,24 @@ impl Undo {
         let twice = self.resends == 1 && ack.dsack.is_some_and(|d| d.covers(self.first));
         advanced && older || twice
     }
+
+    /// The receiver has more than what was sent again (RFC 5682 §3.1, step 3b).
+    fn original_arrived(&self, score: &Score) -> bool {
+        self.once.iter().any(|r| !score.parts(r).is_empty())
+    }
+}
+
+/// The parts of `flight` that were sent once before record `k`, and not confirmed.
+fn sent_once(half: &Half, k: usize, flight: StreamRange, score: &Score) -> RangeSet {
+    let mut out = RangeSet::default();
+    let again = |i: u32| (i as usize) <= k && is_resend(half.records[i as usize].class);
+    for (r, carried) in half.coverage.over(flight) {
+        if !carried.records().any(again) && (carried.first as usize) < k {
+            out.insert(r);
+        }
+    }
+    score.parts(flight).into_iter().for_each(|r| out.remove(r));
+    out
 }
 
 /// What routers told the sender about the longest packet that the path takes.

@@ -58,7 +58,10 @@ struct Facts<'a> {
 pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
     let half = &cx.halves[wait.dir];
     let from = half.records.partition_point(|r| r.ts < wait.start);
-    let records: Vec<_> = half.records[from..].iter().take_while(|r| r.ts <= wait.until).collect();
+    let once = |r: &SegmentRecord| r.class != SegmentClass::CaptureDuplicate;
+    let during = half.records[from..].iter().zip(&half.packets[from..]);
+    let during: Vec<_> = during.take_while(|(r, _)| r.ts <= wait.until).filter(|(r, _)| once(r)).collect();
+    let records: Vec<_> = during.iter().map(|(r, _)| *r).collect();
     let resends: Vec<_> =
         records.iter().copied().filter(|r| r.class == SegmentClass::Retransmission).collect();
     let count = |c: Cause| resends.iter().filter(|r| r.cause == Some(c)).count() as u32;
@@ -76,7 +79,7 @@ pub fn judge(cx: &Context<'_>, wait: &Wait) -> Option<Stall> {
         ..StallDetail::default()
     };
     let mss = u64::from(cx.mss[wait.dir]);
-    let first = records.first().and(half.packets.get(from)).map(|&i| &cx.trace.packets[i]);
+    let first = during.first().map(|(_, i)| &cx.trace.packets[**i]);
     let mut f = Facts { cx, wait, records, first, resends, detail, mss };
     let (owner, cause, confidence) = f.decide()?;
     let mut evidence: Vec<FrameNo> = Vec::new();
@@ -343,10 +346,6 @@ impl Facts<'_> {
 
     /// None: only the ACK was late, and nobody waited for it (delayed ACK, RFC 1122 §4.2.3.2).
     fn outstanding_without_resend(&mut self) -> Option<Answer> {
-        if self.capture_is_leaky() {
-            self.detail.needs = Some("a capture without drops".to_owned());
-            return Some((Owner::Capture, StallCause::Gap, 0.5));
-        }
         let flight = self.wait.range.len();
         let delayed_ack = Ns::from_millis(30)..Ns::from_millis(550);
         if self.wait.end.is_some() {
@@ -373,7 +372,13 @@ impl Facts<'_> {
             if flight < 2 * self.mss && delayed_ack.contains(&self.wait.len()) {
                 return None;
             }
+            if self.may_be_a_gap() {
+                return Some((Owner::Capture, StallCause::Gap, 0.5));
+            }
             return Some(self.answered_late());
+        }
+        if self.may_be_a_gap() {
+            return Some((Owner::Capture, StallCause::Gap, 0.5));
         }
         let rto_passed = self.wait.len() > Ns::from_secs(3);
         if rto_passed && near_receiver(self.cx.tap.position, self.wait.dir) && self.wait.sacked > 0 {
@@ -392,6 +397,16 @@ impl Facts<'_> {
             "a longer capture: the retransmission timer had not fired yet".to_owned()
         });
         Some((Owner::Unknown, StallCause::Unknown, 0.3))
+    }
+
+    /// What a few frames can hide is not long.
+    fn may_be_a_gap(&mut self) -> bool {
+        let short = self.usual_rtt().unwrap_or(Ns::ZERO).scaled(4, 1).max(super::rtt::RTO_MIN);
+        let gap = self.capture_is_leaky() && self.wait.len() < short;
+        if gap {
+            self.detail.needs = Some("a capture without drops".to_owned());
+        }
+        gap
     }
 
     /// By which repair a byte got through that had to be sent again, in this wait or not.
@@ -416,11 +431,15 @@ impl Facts<'_> {
             packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i])?;
         let repaired =
             answer.ack.filter(|_| !answer.sacks().is_empty()).and_then(|una| self.repaired(una))?;
-        let [.., before, probe] = self.records.as_slice() else { return Some(repaired) };
+        Some(if self.probed_with_new_data() { StallCause::LossTail } else { repaired })
+    }
+
+    /// The last segment is a tail loss probe of new data (RFC 8985 §7.3).
+    fn probed_with_new_data(&self) -> bool {
+        let [.., before, probe] = self.records.as_slice() else { return false };
         let quiet = self.usual_rtt().is_some_and(|rtt| probe.ts.since(before.ts) >= rtt.scaled(3, 2));
         // Whoever had more to send had filled the segment before; after a short one the application wrote again.
-        let backlog = u64::from(before.len) >= self.mss.max(LEAST_MSS);
-        Some(if quiet && backlog { StallCause::LossTail } else { repaired })
+        quiet && u64::from(before.len) >= self.mss.max(LEAST_MSS)
     }
 
     /// Nothing was sent again, the ACK was late.
@@ -451,6 +470,10 @@ impl Facts<'_> {
         }
         let needs = "a capture at the receiver: did the data come late, or was it answered late?";
         self.detail.needs = Some(needs.to_owned());
+        // Two full segments are acknowledged at once (RFC 5681 §4.2): that ACK was lost, or late.
+        if self.wait.range.len() >= 2 * self.mss && self.probed_with_new_data() {
+            return (Owner::Network, StallCause::LossTail, 0.6);
+        }
         (Owner::Unknown, StallCause::Unknown, 0.4)
     }
 
@@ -563,12 +586,24 @@ impl Facts<'_> {
 
     /// What ended the silence was sent long before, by its own time stamp: it stood on the path.
     fn came_late(&mut self) -> Option<Answer> {
-        let late = self.cx.sent[self.wait.dir].as_ref()?.late(self.first?)?;
-        if late.scaled(2, 1) < self.wait.len() {
-            return None;
-        }
+        let sure = match self.cx.sent[self.wait.dir].as_ref() {
+            Some(clock) if clock.late(self.first?)?.scaled(2, 1) >= self.wait.len() => 0.9,
+            None if self.came_with_its_resend() => 0.8,
+            _ => return None,
+        };
         self.detail.path = Some("data".to_owned());
-        Some((Owner::Network, StallCause::DelaySpike, 0.9))
+        Some((Owner::Network, StallCause::DelaySpike, sure))
+    }
+
+    /// Bytes and their resend came at once, though a sender waits a round trip before it repeats anything.
+    fn came_with_its_resend(&self) -> bool {
+        let Some(rtt) = self.cx.sender_rtt[self.wait.dir] else { return false };
+        let half = &self.cx.halves[self.wait.dir];
+        let from = half.records.partition_point(|r| r.ts < self.wait.until);
+        let burst =
+            half.records[from..].iter().take_while(|r| r.ts.since(self.wait.until) < rtt.scaled(7, 10));
+        let first = |r: &SegmentRecord| half.coverage.over(r.range()).map(|(_, c)| c.first as usize).min();
+        burst.filter(|r| r.class == SegmentClass::Retransmission).any(|r| first(r).is_some_and(|i| i >= from))
     }
 
     fn next_send_after(&self, at: Ts) -> Option<Ns> {
@@ -623,7 +658,8 @@ impl Facts<'_> {
             .zip(&half.packets[from..])
             .take_while(|(r, _)| r.ts < self.wait.until)
             .filter(|(r, i)| {
-                r.range().start <= una
+                r.class != SegmentClass::CaptureDuplicate
+                    && r.range().start <= una
                     && una < r.range().end
                     && self.cx.trace.packets[**i].checksum_ok != Some(false)
             })

@@ -267,6 +267,11 @@ impl Walk<'_> {
         (SegmentClass::New, None)
     }
 
+    /// What was captured after packet `i`, without second copies of it.
+    fn after(&self, i: usize) -> impl Iterator<Item = &Packet> + Clone {
+        self.trace.packets[i + 1..].iter().filter(|q| !matches!(q.twin, Twin::Capture(_)))
+    }
+
     /// Packets that left and did not come by before this one, and for how long none did; where
     /// that is long enough for a resend, and the peer gave nothing to acknowledge meanwhile.
     fn missing_before(&self, i: usize) -> Option<(u32, Ns)> {
@@ -302,29 +307,33 @@ impl Walk<'_> {
             return None;
         }
         let ids = self.order.distance(prev, p).filter(|&d| (2..4096).contains(&d))?;
-        let mine = self.trace.packets[i + 1..].iter().filter(|q| q.dir == self.dir).take(64);
+        let mine = self.after(i).filter(|q| q.dir == self.dir).take(64);
         let late = |q: &Packet| self.order.distance(prev, q).is_some_and(|d| d > 0 && d < ids);
         (!mine.into_iter().any(late)).then(|| u32::from(ids.unsigned_abs()) - 1)
     }
 
     /// See [`unseen::cut_shorter`]: to where `missing` packets reached that began where this one does.
     fn cut_shorter(&self, i: usize, missing: u32) -> Option<RelSeq> {
-        let data = self.trace.packets[i..].iter().filter(|p| p.dir == self.dir && p.len > 0);
+        let this = std::iter::once(&self.trace.packets[i]);
+        let data = this.chain(self.after(i)).filter(|p| p.dir == self.dir && p.len > 0);
         self.open.is_empty().then(|| unseen::cut_shorter(data, self.unseen.mss(), missing)).flatten()
     }
 
     /// The first resend of the first gap comes a round trip behind what showed it. What died between the two
-    /// cannot have been a resend, so it was new, and will be sent again.
+    /// cannot have been a resend, so it was new, and will be sent again. Later it may have been either.
     fn died_ahead(&mut self, i: usize) {
         let p = &self.trace.packets[i];
         let Some((_, gap)) = self.open.first_key_value() else { return };
         let hole = self.half.holes[gap.hole];
         let untouched = hole.range.start == p.seq && gap.left.covers(hole.range);
         let first = self.sender_rtt.is_some_and(|rtt| p.ts.since(hole.birth) < rtt.scaled(3, 2));
-        let from_top = self.previous.is_some_and(|j| self.trace.packets[j].range().end == self.half.nxt);
-        if untouched && first && from_top {
-            let died = self.died_before(i);
-            self.unseen.died_ahead(self.half.nxt, died.unwrap_or(0));
+        let top = self.previous.map(|j| &self.trace.packets[j]).filter(|q| q.range().end == self.half.nxt);
+        let Some(top) = top else { return };
+        let died = self.died_before(i).unwrap_or(0);
+        if untouched && first {
+            self.unseen.died_ahead(self.half.nxt, died);
+        } else {
+            self.unseen.maybe_died_ahead(self.half.nxt, died, top.ts);
         }
     }
 
@@ -345,7 +354,7 @@ impl Walk<'_> {
         {
             return false;
         }
-        let mut after = self.trace.packets[i + 1..].iter().take(64);
+        let mut after = self.after(i).take(64);
         let mut next =
             || after.find(|q| q.carries()).filter(|q| q.dir == self.dir).map(|q| (q.ts, q.range().start));
         let (Some((second, from)), Some((third, _))) = (next(), next()) else { return false };
@@ -385,6 +394,8 @@ impl Walk<'_> {
                         overtaker.class = SegmentClass::Retransmission;
                     }
                     (SegmentClass::Reordered, Some(last))
+                } else if self.order.sent(p, earlier).is_none() && self.follows_its_resend(r, last, p.ts) {
+                    (SegmentClass::Reordered, Some(last))
                 } else {
                     (SegmentClass::Retransmission, Some(last))
                 }
@@ -392,6 +403,15 @@ impl Walk<'_> {
             (Some(last), false) => (SegmentClass::Retransmission, Some(last)),
             (None, _) => (self.late_or_again(i, r), None),
         }
+    }
+
+    /// Only a resend of these bytes came by so far, less than a round trip ago: no sender repeats again so fast,
+    /// so this is the original.
+    fn follows_its_resend(&self, r: StreamRange, resend: u32, at: Ts) -> bool {
+        let again = &self.half.records[resend as usize];
+        let alone = self.half.coverage.over(r).all(|(_, c)| c.first == resend && c.again.is_empty());
+        let soon = self.path_rtt.is_some_and(|rtt| at.since(again.ts) < rtt.scaled(7, 10));
+        alone && soon && again.class == SegmentClass::Retransmission
     }
 
     /// Bytes never seen, below bytes seen.

@@ -138,6 +138,8 @@ pub struct PacketMark {
     pub ip_id: Option<u16>,
     /// It carries neither data nor SYN, FIN or RST.
     pub pure_ack: bool,
+    /// It is a reset.
+    pub rst: bool,
 }
 
 impl PacketMark {
@@ -166,6 +168,7 @@ impl PacketMark {
             tsval: s.options.timestamps.map(|t| t.0),
             ip_id: s.ip_id,
             pure_ack: s.seq_len() == 0 && !s.flags.rst(),
+            rst: s.flags.rst(),
         }
     }
 }

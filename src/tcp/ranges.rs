@@ -164,6 +164,11 @@ impl RangeSet {
         self.end.is_some_and(|e| e > from)
     }
 
+    /// The intervals, in order.
+    pub fn iter(&self) -> impl Iterator<Item = StreamRange> + '_ {
+        self.map.iter().map(|(&s, &e)| StreamRange::new(s, e))
+    }
+
     /// One past the highest number, if any.
     pub fn end(&self) -> Option<RelSeq> {
         self.end

@@ -2,7 +2,7 @@
 
 use super::RttSample;
 use super::ranges::RangeSet;
-use crate::flow::{Packet, Trace, Twin};
+use crate::flow::{Trace, Twin};
 use crate::model::{Dir, Ns, RelSeq, StreamRange, Ts};
 use std::collections::VecDeque;
 
@@ -51,17 +51,6 @@ pub fn samples(trace: &Trace, dir: Dir) -> Vec<RttSample> {
         }
     }
     out
-}
-
-/// SYN to the ACK of the SYN-ACK: the path's round trip, wherever the tap is.
-pub fn handshake(packets: &[Packet]) -> Option<Ns> {
-    let syn = packets.iter().filter(|p| p.flags.syn() && !p.flags.ack()).collect::<Vec<_>>();
-    let syn_acks = packets.iter().filter(|p| p.flags.syn() && p.flags.ack()).count();
-    // Sent again: it can't be told which copy was answered.
-    let ([syn], 1) = (syn.as_slice(), syn_acks) else { return None };
-    let ack =
-        packets.iter().find(|p| p.dir == syn.dir && !p.flags.syn() && p.flags.ack() && p.ts >= syn.ts)?;
-    Some(ack.ts.since(syn.ts))
 }
 
 /// Smoothed round trip and time-out, fed with samples in order of time.

@@ -279,7 +279,7 @@ impl Tracker {
         let own = Own::new(s, self.from, cut, self.seen_until);
         let c = &mut self.done;
         if own.first {
-            c.irtt = rtt::handshake(&s.trace.packets);
+            c.irtt = s.trace.known.irtt;
             c.tap = s.tap.clone();
         } else if s.tap.confidence > 0.0 {
             c.tap = s.tap.clone();

@@ -34,6 +34,8 @@ pub struct Unseen {
     again: Option<GoBack>,
     /// So many packets that began at this number died, and their resends have not come yet.
     ahead: Option<(RelSeq, u32)>,
+    /// The same, or they were resends. What came before them came by at this time.
+    doubt: Option<(RelSeq, u32, Ts)>,
 }
 
 /// A sender that repeats, in order, what the tap never saw.
@@ -114,7 +116,13 @@ pub fn cut_shorter<'a>(
 impl Unseen {
     /// `mss`: the largest segment that this direction may send.
     pub fn new(mss: u32) -> Unseen {
-        Unseen { mss: mss.max(1), sizes: VecDeque::with_capacity(RECENT), again: None, ahead: None }
+        Unseen {
+            mss: mss.max(1),
+            sizes: VecDeque::with_capacity(RECENT),
+            again: None,
+            ahead: None,
+            doubt: None,
+        }
     }
 
     /// The largest segment.
@@ -168,6 +176,23 @@ impl Unseen {
         self.ahead = (packets > 0).then_some((from, packets));
     }
 
+    /// `packets` died behind the newest data, which came by at `top` and ended at `from`: more new data or resends.
+    pub fn maybe_died_ahead(&mut self, from: RelSeq, packets: u32, top: Ts) {
+        self.doubt = (packets > 0).then_some((from, packets, top));
+    }
+
+    /// What comes next may be what died behind the newest data, if a round trip has passed since.
+    fn is_doubtful(&mut self, r: StreamRange, at: Ts, rtt: Ns) -> bool {
+        let Some((_, packets, top)) = self.doubt.take_if(|d| d.0 <= r.start).filter(|d| d.0 == r.start)
+        else {
+            return false;
+        };
+        let late = at.since(top) >= rtt;
+        let left = packets.saturating_sub(self.packets(r.len()));
+        self.doubt = (late && left > 0).then_some((r.end, left, top));
+        late
+    }
+
     /// What came by looks like a time-out's resend, without a count that proves it.
     pub fn maybe_timed_out(&mut self, at: Ts) {
         self.again = Some(GoBack { proven: false, ..GoBack::begins(0, FLIGHT, at) });
@@ -188,7 +213,8 @@ impl Unseen {
         }
         let goes_back = |g: &GoBack| !g.over && at.since(g.last) <= quiet + DELAYED_ACK;
         if !self.again.as_ref().is_some_and(goes_back) {
-            return (SegmentClass::New, None);
+            let doubtful = self.is_doubtful(r, at, quiet.scaled(2, 3));
+            return (if doubtful { SegmentClass::Undecided } else { SegmentClass::New }, None);
         }
         let cost = self.packets(r.len());
         let Some(g) = self.again.as_mut() else { return (SegmentClass::New, None) };

@@ -3,7 +3,7 @@
 //! tools say of the same files. Without arguments (as `cargo test` runs it): a few scenarios, one seed.
 //!
 //! ```text
-//! accuracy [--all] [--seeds N] [--jobs N] [--keep DIR [--again]] [--verbose] [SCENARIO…]
+//! accuracy [--all] [--seeds N] [--first-seed N] [--jobs N] [--keep DIR [--again]] [--verbose] [SCENARIO…]
 //! ```
 //!
 //! Each run is then scored as worse captures would have it, too: see [`variant`]. `--again` scores what `--keep`
@@ -46,12 +46,16 @@ const CONTROLLED: [&str; 7] =
 /// Those that a sender usually has, without `cubic`.
 const CONTROLS: [&str; 2] = ["bbr", "reno"];
 
+/// The scenario in which nothing happens, and with how many seeds it must be silent.
+const CLEAN: (&str, u64) = ("clean", 100);
+
 /// How often a scenario is run at most until every answer is right, where only a few are run.
 const TRIES: u32 = 3;
 
 struct Options {
     all: bool,
     seeds: u64,
+    first: u64,
     jobs: usize,
     keep: Option<PathBuf>,
     again: bool,
@@ -64,6 +68,7 @@ impl Options {
         let mut o = Options {
             all: false,
             seeds: 0,
+            first: 1,
             jobs: 2,
             keep: None,
             again: false,
@@ -78,6 +83,7 @@ impl Options {
                 "--all" => o.all = true,
                 "--verbose" => o.verbose = true,
                 "--seeds" => o.seeds = number(value()?)?,
+                "--first-seed" => o.first = number(value()?)?,
                 "--jobs" => o.jobs = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
                 "--again" => o.again = true,
                 "--keep" => o.keep = Some(PathBuf::from(value()?)),
@@ -134,7 +140,7 @@ fn main() -> ExitCode {
     let name = |p: &Path| p.file_stem().unwrap().to_string_lossy().into_owned();
     let mut queue: VecDeque<Job> = VecDeque::new();
     let controls = controls();
-    for seed in 1..=options.seeds {
+    for seed in (options.first..).take(usize::try_from(options.seeds).unwrap_or(usize::MAX)) {
         for file in files.iter().filter(|f| options.wants(&name(f))) {
             let others = controls.iter().filter(|_| options.all && CONTROLLED.contains(&&*name(file)));
             for control in std::iter::once(None).chain(others.map(|c| Some((*c).to_owned()))) {
@@ -145,9 +151,21 @@ fn main() -> ExitCode {
                     control,
                     keep: options.keep.clone(),
                     again: options.again,
+                    worse: true,
                 });
             }
         }
+    }
+    if let Some(file) = files.iter().find(|f| options.all && name(f) == CLEAN.0 && options.wants(CLEAN.0)) {
+        queue.extend((options.first..).take(CLEAN.1 as usize).skip(options.seeds as usize).map(|seed| Job {
+            name: CLEAN.0.to_owned(),
+            file: file.clone(),
+            seed,
+            control: None,
+            keep: options.keep.clone(),
+            again: options.again,
+            worse: false,
+        }));
     }
     let total = queue.len();
     assert!(total > 0, "no such scenario in {}", folder.display());

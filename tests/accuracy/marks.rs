@@ -83,7 +83,12 @@ pub fn judge(rows: &[Row], runs: usize) -> bool {
     }
     // Without IP IDs and time stamps a copy that the network made looks like a late original.
     let told = rows.iter().filter(|r| r.variant != Some(Variant::Bare));
-    let false_findings: u64 = told.map(|r| r.score.false_findings).sum();
-    mark("no finding on a clean link", false_findings == 0, false_findings.to_string());
+    let (silent, others): (Vec<&Row>, Vec<&Row>) = told.partition(|r| r.scenario == "clean");
+    let invented = |rows: &[&Row]| rows.iter().map(|r| r.score.false_findings).sum::<u64>();
+    let clean = silent.iter().map(|r| r.seed).collect::<std::collections::BTreeSet<_>>().len();
+    let n = invented(&silent);
+    mark("no finding on a clean link", n == 0, format!("{n} in {clean} runs"));
+    let n = invented(&others);
+    mark("no finding where nothing was planned", n == 0, n.to_string());
     good
 }

@@ -11,7 +11,7 @@ use syncscope::cli::reading::{Reading, read_capture};
 use syncscope::cli::score::Known;
 use syncscope::correlate::{BuildInputs, CaptureInput, LogInput};
 use syncscope::diagnose::build;
-use syncscope::lab::score::{Score, Truth, score};
+use syncscope::lab::score::{Ends, Score, Truth, score};
 use syncscope::model::tcp::SegmentClass;
 use syncscope::model::{Ns, Side, Ts};
 use syncscope::report::{Report, record};
@@ -26,6 +26,8 @@ pub struct Job {
     pub keep: Option<PathBuf>,
     /// Score what is kept from an earlier run.
     pub again: bool,
+    /// Score it as worse captures would have it, too, and ask others.
+    pub worse: bool,
 }
 
 /// From where a report was made.
@@ -113,10 +115,10 @@ pub fn run(job: &Job) -> Vec<Row> {
     let mut rows = Vec::new();
     for (i, ((tap, report), (_, name, _))) in plain.iter().zip(TAPS.iter().chain([&TAPS[0]])).enumerate() {
         let mut row = score(row(None, *tap), report, known.truth());
-        row.rivals = (i < 2).then(|| rivals::ask(&dir.join(name), &known, report)).flatten();
+        row.rivals = (i < 2 && job.worse).then(|| rivals::ask(&dir.join(name), &known, report)).flatten();
         rows.push(row);
     }
-    for variant in Variant::ALL {
+    for variant in Variant::ALL.into_iter().filter(|_| job.worse) {
         let tapes = whole.each_ref().map(|tape| variant.of(tape, job.seed));
         if job.keep.is_some() {
             for (tape, (_, name, _)) in tapes.iter().zip(TAPS) {
@@ -133,7 +135,8 @@ pub fn run(job: &Job) -> Vec<Row> {
         // What happened before the capture, and a round trip without a queue, it cannot know.
         let findings = known.truth().findings.filter(|f| f.is_empty() || variant != Variant::MidStream);
         let twice = variant == Variant::Twice;
-        let truth = Truth { missed: &missed, twice, findings, ..known.truth() };
+        let ends = Ends { client: tapes[0].end(), server: tapes[1].end() };
+        let truth = Truth { missed: &missed, twice, findings, ends, ..known.truth() };
         let reports = reports(&tapes, &dir, variant != Variant::MidStream);
         for ((tap, report), (_, same)) in reports.iter().zip(&plain) {
             let mut row = score(row(Some(variant), *tap), report, truth);

@@ -148,6 +148,11 @@ impl Tape {
         out.flush().unwrap();
     }
 
+    /// When its last frame came by.
+    pub fn end(&self) -> Option<Ts> {
+        self.frames.iter().map(|f| f.ts).max()
+    }
+
     fn frame(&self, i: usize) -> Frame<'_> {
         let f = &self.frames[i];
         Frame {

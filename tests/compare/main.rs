@@ -263,6 +263,42 @@ fn what_a_capture_missed_is_no_loss_of_the_network() {
     }
 }
 
+/// Without IP IDs and time stamps: the path held segments and their resends and let all go at once. What came first was
+/// taken for the resend, and the first copies for lost.
+#[test]
+fn what_the_path_held_together_with_its_resends_was_called_lost() {
+    let spike = "[c2s]\ndelay = \"20ms\"\n[s2c]\ndelay = \"20ms\"\n
+        [[rule]]\nname = \"spike\"\ndir = \"s2c\"\nafter = \"150ms\"\nbefore = \"900ms\"\naction = \"hold\"\nuntil = \"900ms\"\n";
+    let p = talk(&scenario(1, spike), Talk { stamps: false, ..Talk::default() }, START);
+    let twice = p.fates.iter().filter(|f| f.dir == Dir::S2c && f.len > 0 && f.copy > 1).count();
+    assert!(twice > 0 && p.dropped().is_empty());
+    let bare = |all: &[tap::Seen]| tap::edit(all, |s| s.data[18..20].fill(0));
+    let r = compare(&bare(&p.client), &bare(&p.server));
+    assert_eq!(said(&r), []);
+    let again = |input| {
+        let all = r.segments.iter().filter(|s| s.input == input && s.class == SegmentClass::Retransmission);
+        all.count()
+    };
+    assert_eq!((again(0), again(1)), (twice, twice));
+}
+
+/// The second capture missed a data packet and its ACK in a row. The first had that ACK; it was taken for a forged one,
+/// and the packet for lost.
+#[test]
+fn a_packet_that_a_capture_missed_together_with_its_ack_was_called_lost() {
+    let clean = "[c2s]\ndelay = \"20ms\"\n[s2c]\ndelay = \"20ms\"\n";
+    let p = talk(&scenario(1, clean), Talk::default(), START);
+    let last = p.server.iter().rposition(|s| s.dir == Dir::C2s && s.payload() > 0).unwrap();
+    // nothing that the server's capture has says that this packet came
+    let upto = p.server[last].word(24).wrapping_add(p.server[last].payload() as u32);
+    let says = |s: &tap::Seen| s.dir == Dir::S2c && s.word(28).wrapping_sub(upto) < 1 << 31;
+    let kept = p.server.iter().enumerate().filter(|(i, s)| *i != last && !says(s));
+    let server: Vec<tap::Seen> = kept.map(|(_, s)| s.clone()).collect();
+    let r = compare(&p.client, &server);
+    assert_eq!(said(&r), []);
+    assert!(section(&r).missing.iter().any(|m| m.dir == Dir::C2s && m.why == MissingWhy::CaptureDrop));
+}
+
 /// A packet that a file has twice was none that two taps could tell from others: nothing that the sender's tap knew of it
 /// was believed, and the clocks rested on other evidence.
 #[test]

@@ -54,7 +54,7 @@ impl Seen {
     fn header(&self) -> usize {
         20 + usize::from(self.data[32] >> 4) * 4
     }
-    fn word(&self, i: usize) -> u32 {
+    pub fn word(&self, i: usize) -> u32 {
         u32::from_be_bytes(self.data[i..i + 4].try_into().unwrap())
     }
 }
@@ -81,7 +81,7 @@ pub fn renumber(all: &[Seen], by: u32) -> Vec<Seen> {
     })
 }
 
-fn edit(all: &[Seen], f: impl Fn(&mut Seen)) -> Vec<Seen> {
+pub fn edit(all: &[Seen], f: impl Fn(&mut Seen)) -> Vec<Seen> {
     let one = |s: &Seen| {
         let mut s = s.clone();
         f(&mut s);

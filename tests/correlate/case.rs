@@ -4,7 +4,7 @@
 //! 0.101 s 1001:2001 lost          never reaches the other tap
 //! 0.101 s 1001:2001 late 0.060    takes 60 ms longer
 //!
-//! client read 0.060 0.120 @0 +1000      who, what, begin, end, stream offset, bytes
+//! client read 0.060 0.120 @0 +1000      who, what, begin, end, stream offset, bytes; !0.119: then poll said so
 //! server work 0.120 0.900 delta         what it worked on
 //! ```
 
@@ -181,7 +181,7 @@ impl Case {
             events.push(AppEvent {
                 op,
                 start: at(w[2]),
-                ready: None,
+                ready: w.iter().find_map(|w| w.strip_prefix('!')).map(at),
                 end: at(w[3]),
                 offset: number('@'),
                 len: number('+') as u32,

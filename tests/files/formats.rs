@@ -34,6 +34,17 @@ fn classic_pcap_in_every_dress() {
     }
 }
 
+/// A file of radio frames was said to have no connection in it, and the reason was a number.
+#[test]
+fn frames_of_a_link_type_that_is_not_read_were_no_error() {
+    use syncscope::cli::reading::{Reading, read_capture};
+    let mut f = pcap_header(LE, 0xa1b2_c3d4, 4, 105);
+    f.extend(pcap_record(LE, 7_000, 7, 20, &[], &[8; 20]));
+    let mut source = file::open_reader("radio.pcap", Cursor::new(f)).unwrap();
+    let error = read_capture(source.as_mut(), None, Reading::everything()).unwrap_err().to_string();
+    assert!(error.starts_with("radio.pcap: ") && error.contains("105 (802.11)"), "{error}");
+}
+
 #[test]
 fn old_pcap_versions_have_the_lengths_swapped() {
     for minor in [2, 3] {

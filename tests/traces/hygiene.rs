@@ -1,7 +1,7 @@
 //! The capture's own faults, found before anything is counted.
 
 use super::script::trace;
-use super::{HELLO, causes, classes, with};
+use super::{HELLO, HELLO_AT_SERVER, causes, classes, with};
 use syncscope::model::Dir;
 use syncscope::model::tcp::{Filler, LossWhere, SegmentClass, TapPosition};
 
@@ -211,4 +211,49 @@ fn a_syn_ack_without_an_id_on_another_link_was_sent_again() {
          0.140 s S mss 1000 sack wscale 0 noid ts 500,10 link 3",
     );
     assert_eq!(classes(&c), [(4, SegmentClass::CaptureDuplicate), (5, SegmentClass::CaptureDuplicate)]);
+}
+
+/// At the receiver's tap a first copy and one resend are in the file twice each: that the host had dropped both was
+/// read from four.
+#[test]
+fn an_unanswered_segment_that_the_file_has_twice_was_called_a_drop_of_the_host() {
+    let text = with(
+        HELLO_AT_SERVER,
+        "0.061 c 1:1001
+         0.0611 s ack 1001
+         0.102 c 1001:2001
+         0.1022 c 3001:4001
+         0.1023 s ack 2001 sack 3001:4001
+         0.400 c 2001:3001
+         0.4001 s ack 4001",
+    );
+    let said =
+        |c: &syncscope::tcp::Connection| c.stalls.iter().map(|s| (s.owner, s.cause)).collect::<Vec<_>>();
+    let once = said(&trace(&text));
+    assert!(!once.is_empty());
+    assert_eq!(said(&trace(&doubled(&text))), once);
+}
+
+/// Without IP IDs and time stamps: the resend came by, and right behind it what it had replaced. A sender repeats
+/// nothing twice within a round trip, and still it was called another resend.
+#[test]
+fn a_late_original_behind_its_own_resend_was_called_another_resend() {
+    let case = |at: &str| {
+        let mut text: String = (0..10)
+            .filter(|i| *i != 1)
+            .map(|i| format!("0.0{} c {}:{} noid\n", 41 + i, 1 + i * 1000, 1001 + i * 1000))
+            .collect();
+        text +=
+            &format!("0.0501 s ack 1001 sack 2001:10001\n0.0902 c 1001:2001 noid\n{at} c 1001:2001 noid\n");
+        classes(&trace(&with(&HELLO_AT_SERVER.replace("mss", "noid mss"), &text)))
+    };
+    use SegmentClass::{NetworkDuplicate, Reordered, Retransmission};
+    assert_eq!(case("0.115"), [(14, Retransmission), (15, Reordered)]);
+    assert_eq!(case("0.300"), [(14, Retransmission), (15, Retransmission)]);
+    // A copy that the network made comes at once, or nearly.
+    assert!(
+        case("0.0952")
+            .last()
+            .is_some_and(|c| [NetworkDuplicate, SegmentClass::CaptureDuplicate].contains(&c.1))
+    );
 }

@@ -678,8 +678,32 @@ fn a_repair_after_a_time_out_that_was_undone_was_called_its_recovery() {
         causes(&c)
     };
     assert_eq!(case(44), [(9, Cause::Rto, 1), (14, Cause::Fast, 1)]);
-    // The answer to the resend itself proves nothing needless.
-    assert_eq!(case(300), [(9, Cause::Rto, 1), (14, Cause::RtoRecovery, 1)]);
+    // The echo of the resend proves nothing, but more arrived than was sent again.
+    assert_eq!(case(300), [(9, Cause::Rto, 1), (14, Cause::Fast, 1)]);
+}
+
+/// The time-out brought its own segment and nothing else: what is sent again next is its recovery. With an ACK for
+/// an original beside it the sender takes the time-out back (RFC 5682), and that resend was called its recovery.
+#[test]
+fn a_repair_after_originals_had_arrived_was_called_the_time_outs_recovery() {
+    let case = |arrived: &str| {
+        let c = trace(&with(
+            HELLO,
+            &(stamped(5)
+                + &format!(
+                    "0.300 c 1:1001 ts 300,0
+                     0.340 s ack 1001{arrived} ts 340,300
+                     0.3401 c 5001:6001 ts 340,340
+                     0.3402 c 6001:7001 ts 340,340
+                     0.3801 s ack 1001 sack 5001:7001 ts 380,300
+                     0.3902 c 1001:2001 ts 390,380
+                     0.4302 s ack 7001 ts 430,390"
+                )),
+        ));
+        causes(&c)
+    };
+    assert_eq!(case(" sack 3001:4001"), [(9, Cause::Rto, 1), (14, Cause::Fast, 1)]);
+    assert_eq!(case("")[1].1, Cause::RtoRecovery);
 }
 
 /// No ACK comes back, and the application goes on writing: probe and time-out come all the same, right behind new
@@ -727,4 +751,29 @@ fn resends_that_follow_a_time_out_at_once_were_time_outs_of_their_own() {
          0.4612 s ack 2001",
     ));
     assert_eq!(causes(&c), [(7, Cause::Rto, 1), (8, Cause::RtoRecovery, 1)]);
+}
+
+/// Of a flight that a policer cut, the end died, and the gap before it had been repaired once already: the packet
+/// missing behind the newest data was more of it, or a resend. What came next in sequence was called new.
+#[test]
+fn what_may_have_died_behind_the_newest_data_was_called_new() {
+    let case = |resend: u32| {
+        let mut text = counted();
+        for i in 1..10u32 {
+            text += &format!("0.50{i} c {}:{} id {}\n", 3001 + i * 100, 3101 + i * 100, 133 + i);
+        }
+        text += &format!(
+            "0.5095 s ack 3001 sack 3101:4001
+             0.580 c 3001:3101 id {resend}
+             0.5801 s ack 4001
+             0.5802 c 4001:4101 id {}
+             0.5803 s ack 4101",
+            resend + 1
+        );
+        let c = trace(&with(HELLO_AT_SERVER, &text));
+        c.segments.iter().find(|r| r.seq.0 == 4001).map(|r| r.class)
+    };
+    // 143 did not come by, and a round trip has passed.
+    assert_eq!(case(144), Some(SegmentClass::Undecided));
+    assert_eq!(case(143), Some(SegmentClass::New));
 }

@@ -56,6 +56,47 @@ fn a_probe_with_new_data_that_showed_a_gap_was_of_unknown_cause() {
     assert_eq!((only(&c).owner, only(&c).cause), (Owner::Network, StallCause::LossTail));
 }
 
+/// The only ACK of a flight was lost, and the one that a probe with new data called for acknowledges all of it.
+#[test]
+fn a_probe_with_new_data_that_brought_a_lost_ack_again_was_of_unknown_cause() {
+    let case = |flight: &str| {
+        let text = format!(
+            "0.041 c 1:1001
+             0.081 s ack 1001
+             {flight}
+             0.182 c 4001:5001
+             0.270 s ack 5001"
+        );
+        let c = trace(&with(HELLO, &text));
+        (only(&c).owner, only(&c).cause)
+    };
+    let flight = "0.082 c 1001:2001\n0.0821 c 2001:3001\n0.0822 c 3001:4001\n";
+    assert_eq!(case(flight), (Owner::Network, StallCause::LossTail));
+    // After a short segment the application may have written again.
+    let short = "0.082 c 1001:2001\n0.0821 c 2001:3001\n0.0822 c 3001:3501\n0.0823 c 3501:4001\n";
+    assert_eq!(case(short), (Owner::Unknown, StallCause::Unknown));
+}
+
+/// Without time stamps, at the receiver's tap: the path held a segment and its resend, and let both go at once.
+#[test]
+fn data_that_came_together_with_its_resend_was_called_a_pause_of_the_application() {
+    let case = |again: &str| {
+        let text = format!(
+            "0.061 c 1:1001
+             0.0611 s ack 1001
+             0.900 c 1001:2001
+             0.9001 c 2001:3001
+             0.9002 s ack 3001
+             {again}"
+        );
+        let c = trace(&with(HELLO_AT_SERVER, &text));
+        (only(&c).owner, only(&c).cause)
+    };
+    let both = "0.925 c 2001:3001\n0.9251 s ack 3001 sack 2001:3001\n";
+    assert_eq!(case(both), (Owner::Network, StallCause::DelaySpike));
+    assert_eq!(case(""), (Owner::SenderApp, StallCause::NoData));
+}
+
 /// The same at the receiver's tap: it knows the gap at once, and waits for the probe.
 #[test]
 fn a_gap_that_waited_for_a_probe_was_called_reordering() {

@@ -25,8 +25,8 @@ use super::kernel::Kernel;
 use super::scenario::Truth as Planned;
 use crate::correlate::sender;
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord, StallCause};
-use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Ts};
-use crate::report::{InputKind, Report};
+use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Span, Ts};
+use crate::report::{Finding, InputKind, Report};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tally::{Confusion, Found};
@@ -58,6 +58,34 @@ pub struct Truth<'a> {
     pub missed: &'a [Missed],
     /// They have every frame twice.
     pub twice: bool,
+    /// When each capture ended, by the files themselves.
+    pub ends: Ends,
+    /// When packets came by at their senders, by way and number: a busy link takes them later.
+    pub sent: &'a [(Dir, u64, Ts)],
+}
+
+/// The last frame of each end's capture; none: the report's word is taken for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The client's.
+    pub client: Option<Ts>,
+    /// The server's.
+    pub server: Option<Ts>,
+}
+
+impl Ends {
+    /// One side's.
+    pub fn of(self, side: Side) -> Option<Ts> {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
+
+    /// The later one.
+    pub fn last(self) -> Option<Ts> {
+        self.client.max(self.server)
+    }
 }
 
 /// How right a report is. Adds up over reports.
@@ -205,7 +233,8 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
         let at = format!("{} tap", side.as_str());
         for dir in Dir::BOTH {
             let records = records(report, input, flow, dir);
-            let m = segments::matched(&wire, dir, side, alone, &records).until(last(report, input, flow));
+            let end = truth.ends.of(side).unwrap_or_else(|| last(report, input, flow));
+            let m = segments::matched(&wire, dir, side, alone, &records).until(end);
             let sender_tap = side == sender(dir);
             shifts[dir] = m.shift;
             segments::score(&mut s, &at, &wire, dir, &m, &why[dir], sender_tap, complete);
@@ -228,10 +257,12 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
                     wire: &wire,
                     dir,
                     side,
+                    alone,
                     skew: m.skew,
                     why: &why[dir],
                     writer: reads::writer(dir, truth.client, truth.server),
-                    end: report.span.end,
+                    end: if alone { truth.ends.of(side) } else { truth.ends.last() }
+                        .unwrap_or(report.span.end),
                 };
                 stalls::score(&mut s, &seen, &stalls, truth.expected.unwrap_or_default(), truth.by_fates);
             }
@@ -247,44 +278,69 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
     for dir in Dir::BOTH {
         if let Some(writer) = reads::writer(dir, truth.client, truth.server) {
             let reads: Vec<_> = report.reads.iter().filter(|r| r.flow == flow && r.dir == dir).collect();
-            reads::score(&mut s, &wire, dir, writer, &reads);
+            let reader = reads::writer(dir.flip(), truth.client, truth.server);
+            reads::score(&mut s, &wire, dir, writer, reader, &reads);
         }
     }
     if let Some(planned) = truth.findings {
-        let timers = Dir::BOTH.iter().flat_map(|&d| &why[d]).flatten().any(|w| w.cause == Cause::Rto);
-        let witnessed =
-            [(StallCause::DelaySpike, !wire.stood_still.is_empty()), (StallCause::LossRto, timers)];
-        let witnessed = witnessed.into_iter().filter(|w| w.1).map(|w| w.0);
-        // What is right as the name of a stall is right as that of a finding.
-        let allowed = truth.expected.into_iter().flatten().flat_map(|e| e.cause.iter().copied());
-        let witnessed = witnessed.chain(allowed).map(StallCause::as_str).collect();
-        findings(&mut s, report, planned, &witnessed, timers, !alone);
+        let beside = Beside {
+            torn: !truth.missed.is_empty(),
+            stood_still: &wire.stood_still,
+            timers: Dir::BOTH.iter().flat_map(|&d| stalls::timers(&wire, d, &why[d])).collect(),
+            allowed: truth
+                .expected
+                .into_iter()
+                .flatten()
+                .flat_map(|e| &e.cause)
+                .map(|c| c.as_str())
+                .collect(),
+        };
+        findings(&mut s, report, planned, &beside, !alone);
     }
     Ok(s)
 }
 
-/// One capture alone cannot have all of them, but none where there is nothing to find. `witnessed`: what happened
-/// beside the plan, by the link's or the kernel's word, and other names that the plan allows; a report may say it or
-/// not. `timers`: a time-out is among it.
-fn findings(
-    s: &mut Score,
-    report: &Report,
-    planned: &[String],
-    witnessed: &BTreeSet<&str>,
-    timers: bool,
-    both: bool,
-) {
+/// What happened beside the plan, by the link's or the kernel's word. A report may say it or not.
+struct Beside<'a> {
+    /// The captures lack frames.
+    torn: bool,
+    /// The link stood still.
+    stood_still: &'a [Span],
+    /// The kernel's timer sent lost bytes again.
+    timers: Vec<Ts>,
+    /// What is right as the name of a stall is right as that of a finding.
+    allowed: BTreeSet<&'static str>,
+}
+
+impl Beside<'_> {
+    /// A finding that is as right as its absence.
+    fn saw(&self, f: &Finding) -> bool {
+        let around = Span::new(f.span.start - stalls::ON_ITS_WAY, f.span.end + stalls::ON_ITS_WAY);
+        let held = || self.stood_still.iter().any(|s| s.intersect(around).is_some());
+        let timed = || self.timers.iter().any(|t| (around.start..=around.end).contains(t));
+        self.allowed.contains(&*f.code)
+            || f.code == StallCause::Gap.as_str() && self.torn
+            || f.code == StallCause::DelaySpike.as_str() && held()
+            || f.code == StallCause::LossRto.as_str() && timed()
+    }
+}
+
+/// One capture alone cannot have all of them, but none where there is nothing to find.
+fn findings(s: &mut Score, report: &Report, planned: &[String], beside: &Beside<'_>, both: bool) {
     let mut planned: BTreeSet<&str> = planned.iter().map(String::as_str).collect();
-    let mut said: BTreeSet<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    let timed = StallCause::LossRto.as_str();
+    let mut said = report.findings.iter();
     // The kernel's timer was there before the repair that was planned.
-    if timers && said.contains(StallCause::LossRto.as_str()) {
+    if said.any(|f| f.code == timed && !planned.contains(timed) && beside.saw(f)) {
+        let said: BTreeSet<&str> = report.findings.iter().map(|f| &*f.code).collect();
         let repairs = [StallCause::LossFast, StallCause::LossTail].map(StallCause::as_str);
         planned.retain(|code| said.contains(code) || !repairs.contains(code));
     }
-    said.retain(|code| planned.contains(code) || !witnessed.contains(code));
+    let counts = |f: &&Finding| planned.contains(&*f.code) || !beside.saw(f);
+    let said: BTreeSet<&str> = report.findings.iter().filter(counts).map(|f| &*f.code).collect();
     if planned.is_empty() {
         s.false_findings += said.len() as u64;
-        for f in report.findings.iter().filter(|f| said.contains(f.code.as_str())) {
+        for f in report.findings.iter().filter(|f| said.contains(&*f.code)) {
             s.note(format!("nothing was planned, and there is the finding {}: {}", f.code, f.message));
         }
     } else if both {
@@ -395,6 +451,7 @@ pub fn labelled(truth: Truth<'_>, report: &Report) -> Result<Vec<Labelled>, Scor
 
 fn connection(truth: Truth<'_>, report: &Report) -> Result<(Wire, FlowId), ScoreError> {
     let mut wire = Wire::busiest(truth.fates).ok_or(ScoreError::NoConnection)?;
+    wire.send(truth.sent);
     wire.miss(truth.missed);
     wire.twice = truth.twice;
     let (client, server) = wire.ports;

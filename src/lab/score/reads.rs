@@ -81,12 +81,12 @@ impl<'a> Way<'a> {
     }
 
     /// The byte that a read of `[offset, offset + len)` waited for: the first one, or, where it insists on
-    /// all of them, the last one.
-    fn awaited(&self, offset: i64, len: u32, end: Ts) -> i64 {
+    /// all of them, the last one. Nobody insists who was told that the socket is readable.
+    fn awaited(&self, offset: i64, len: u32, end: Ts, told: bool) -> i64 {
         let whole = |o: i64| self.whole.get(self.whole.partition_point(|w| w.1 <= o)).map(|w| w.0);
         let last = offset.saturating_add(i64::from(len.max(1)) - 1);
         match (whole(offset), whole(last)) {
-            (Some(a), Some(b)) if b > a + INSISTS && b <= end => last,
+            (Some(a), Some(b)) if !told && b > a + INSISTS && b <= end => last,
             _ => offset,
         }
     }
@@ -149,8 +149,19 @@ impl Parts {
     }
 }
 
-/// Counts the reads of one way. `writer`: the log of the side that wrote its bytes.
-pub fn score(s: &mut Score, wire: &Wire, dir: Dir, writer: &AppLog, reads: &[&ReadReport]) {
+/// Counts the reads of one way. `writer`: the log of the side that wrote its bytes; `reader`: of the other.
+pub fn score(
+    s: &mut Score,
+    wire: &Wire,
+    dir: Dir,
+    writer: &AppLog,
+    reader: Option<&AppLog>,
+    reads: &[&ReadReport],
+) {
+    let told = |offset: u64, len: u32| {
+        let mut events = reader.into_iter().flat_map(|log| &log.events);
+        events.any(|e| e.op == AppOp::Read && (e.offset, e.len) == (offset, len) && e.ready.is_some())
+    };
     let way = Way::new(wire, dir, writer);
     for r in reads {
         let waited = r.end.since(r.start);
@@ -166,9 +177,8 @@ pub fn score(s: &mut Score, wire: &Wire, dir: Dir, writer: &AppLog, reads: &[&Re
         }
         let span = Span::new(r.start, r.end);
         let offset = i64::try_from(r.offset).unwrap_or(i64::MAX);
-        let Some(parts) = way.parts(way.awaited(offset, r.len, span.end), span).filter(|_| r.len > 0) else {
-            continue;
-        };
+        let byte = way.awaited(offset, r.len, span.end, told(r.offset, r.len));
+        let Some(parts) = way.parts(byte, span).filter(|_| r.len > 0) else { continue };
         let rows = parts.beside(&r.budget);
         let Some(truth) = rows.iter().max_by_key(|p| p.1) else { continue };
         let said = rows.iter().max_by_key(|p| p.2).filter(|p| p.2 > r.budget.unknown);

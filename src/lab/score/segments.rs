@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 const NEAR: Ns = Ns::from_millis(20);
 /// A packet enters the link at most so long after the kernel's trace event for it.
 const TRACED: Ns = Ns::from_millis(10);
+/// A capture's last frames may have left the link in another order.
+const LAST_MOMENT: Ns = Ns::from_millis(1);
 /// Linux' lowest time-out is 200 ms; no repair clocked by ACKs waits nearly so long.
 const NO_ACK_CLOCK: Ns = Ns::from_millis(150);
 
@@ -31,11 +33,15 @@ pub struct Matched<'a> {
 }
 
 impl Matched<'_> {
-    /// Without packets that passed after the end of the capture: nobody recorded them.
+    /// Without packets that passed after the end of the capture, or in its last moment: nobody recorded them.
     #[must_use]
     pub fn until(mut self, end: Ts) -> Self {
-        let seen: Vec<bool> =
-            self.sightings.iter().zip(&self.records).map(|(s, r)| r.is_some() || s.at <= end).collect();
+        let seen: Vec<bool> = self
+            .sightings
+            .iter()
+            .zip(&self.records)
+            .map(|(s, r)| r.is_some() || s.at + LAST_MOMENT <= end)
+            .collect();
         let mut keep = seen.iter();
         self.sightings.retain(|_| keep.next().copied().unwrap_or(true));
         let mut keep = seen.iter();

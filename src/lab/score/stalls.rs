@@ -2,7 +2,7 @@
 
 use super::Score;
 use super::segments::WhySent;
-use super::wire::Wire;
+use super::wire::{Packet, Wire};
 use crate::correlate::sender;
 use crate::lab::scenario::Truth as Planned;
 use crate::model::tcp::{Cause, Owner, Stall, StallCause};
@@ -30,7 +30,7 @@ const FLOOR_OUTSTANDING: Ns = Ns::from_millis(36);
 /// See above.
 const FLOOR_EMPTY: Ns = Ns::from_millis(220);
 /// What is sent before a wait is seen at the other end of the link in it.
-const ON_ITS_WAY: Ns = Ns::from_millis(60);
+pub const ON_ITS_WAY: Ns = Ns::from_millis(60);
 
 enum Event {
     Data(StreamRange),
@@ -40,10 +40,15 @@ enum Event {
 
 /// Every wait of one way at one tap, however short. Progress is a byte newly acknowledged or SACKed.
 pub fn waits(wire: &Wire, dir: Dir, side: Side) -> Vec<Wait> {
+    waits_of(wire, dir, side, Packet::captured)
+}
+
+/// The same of what `passed` there.
+fn waits_of(wire: &Wire, dir: Dir, side: Side, passed: impl Fn(&Packet, bool) -> Option<Ts>) -> Vec<Wait> {
     let mut events: Vec<(Ts, Event)> = Vec::new();
     for way in Dir::BOTH {
         for p in &wire.packets[way] {
-            let Some(at) = p.captured(side == sender(way)) else { continue };
+            let Some(at) = passed(p, side == sender(way)) else { continue };
             if p.rst {
                 events.push((at, Event::Reset));
             } else if way == dir {
@@ -114,6 +119,8 @@ pub struct Seen<'a> {
     pub dir: Dir,
     /// Whose tap.
     pub side: Side,
+    /// It is all that the report has.
+    pub alone: bool,
     /// How much later the report's clock has this tap's packets.
     pub skew: Ns,
     /// Why packets of this way were sent again.
@@ -127,6 +134,17 @@ pub struct Seen<'a> {
 /// Counts the stalls of one way at one tap, and those that are missing.
 pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Planned], by_fates: bool) {
     let waits = waits(seen.wire, seen.dir, seen.side);
+    let complete = waits_of(seen.wire, seen.dir, seen.side, Packet::passed);
+    // Without what the capture lacks nothing stood still for so long.
+    let lacks = Dir::BOTH.iter().any(|d| {
+        let mut all = seen.wire.packets[*d].iter();
+        all.any(|p| p.missed_at_sender || p.missed_at_receiver)
+    });
+    let torn = |span: Span| {
+        let within = |w: &Wait| Span::new(w.start, w.end.unwrap_or(seen.end)).intersect(span);
+        let longest = complete.iter().filter(|w| within(w).is_some()).map(|w| seen.length(w)).max();
+        lacks && longest.is_none_or(|l| l.scaled(4, 1) < span.len().scaled(3, 1))
+    };
     let mine = |e: &&Planned| e.dir == seen.dir && e.tap.is_none_or(|t| t == seen.side);
     let mut met = vec![false; planned.len()];
     for stall in stalls {
@@ -136,9 +154,10 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
         bounds(s, seen, &waits, stall, start, end);
         let said = label(stall.owner, stall.cause);
         let span = Span::new(start, end.unwrap_or(seen.end));
-        let mut truth: Vec<(Owner, StallCause)> = if by_fates {
-            let causes = from_fates(seen, &waits, span);
-            causes.into_iter().map(|c| (Owner::Network, c)).collect()
+        let mut truth: Vec<(Owner, StallCause)> = if torn(span) {
+            vec![(Owner::Capture, StallCause::Gap)]
+        } else if by_fates {
+            from_fates(seen, &waits, span, stall)
         } else {
             let here = planned.iter().enumerate().filter(|(_, e)| mine(e) && near(e, seen.wire.zero, span));
             let here: Vec<_> = here.collect();
@@ -147,10 +166,9 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
             }
             here.iter().flat_map(|(_, e)| e.cause.iter().map(|c| (e.owner, *c))).collect()
         };
-        if by_fates && truth.is_empty() {
-            continue;
-        }
-        truth.extend(seen.beside_the_plan(span, stall.detail.outstanding.is_none()));
+        let plan: Vec<StallCause> = truth.iter().map(|t| t.1).collect();
+        let wait = waits.iter().find(|w| close(w.start, start));
+        truth.extend(seen.beside_the_plan(span, &plan, wait));
         let right = truth.contains(&(stall.owner, stall.cause));
         let names = |(o, c): &(Owner, StallCause)| label(*o, *c);
         let truth_label =
@@ -203,24 +221,50 @@ impl Seen<'_> {
         self.length(w) > floor.max(self.wire.round_trip().scaled(22, 10))
     }
 
-    /// What really happened though nobody planned it: the host stood still, or the kernel's timer fired.
-    fn beside_the_plan(&self, span: Span, all_was_acknowledged: bool) -> Vec<(Owner, StallCause)> {
+    /// What really happened though nobody planned it: the link stood still for most of the time; the kernel's timer
+    /// repaired a loss; or nothing was under way, and the writer's log has no write.
+    fn beside_the_plan(
+        &self,
+        span: Span,
+        plan: &[StallCause],
+        wait: Option<&Wait>,
+    ) -> Vec<(Owner, StallCause)> {
         let mut out = Vec::new();
-        if self.wire.stood_still.iter().any(|s| s.intersect(span).is_some()) {
+        if together(&self.wire.stood_still, span).scaled(2, 1) >= span.len() {
             out.extend([StallCause::DelaySpike, StallCause::Queueing].map(|c| (Owner::Network, c)));
         }
-        let packets = self.wire.packets[self.dir].iter().zip(self.why);
-        let timers = packets.filter(|(_, w)| w.is_some_and(|w| w.cause == Cause::Rto));
-        if timers.into_iter().any(|(p, _)| p.sent >= span.start - ON_ITS_WAY && p.sent <= span.end) {
+        let timed = |t: Ts| t >= span.start - ON_ITS_WAY && t <= span.end;
+        let repairs = [
+            StallCause::LossFast,
+            StallCause::LossTail,
+            StallCause::LostRetransmission,
+            StallCause::BurstLoss,
+        ];
+        let other = !plan.is_empty() && !plan.iter().any(|c| repairs.contains(c));
+        if !other && timers(self.wire, self.dir, self.why).into_iter().any(timed) {
             out.push((Owner::Network, StallCause::LossRto));
         }
         let inner = Span::new(span.start + TOLERANCE, span.end - TOLERANCE);
         let writes =
             |e: &AppEvent| e.op == AppOp::Write && Span::new(e.start, e.end).intersect(inner).is_some();
-        if all_was_acknowledged && self.writer.is_some_and(|log| !log.events.iter().any(writes)) {
+        let silent = || self.writer.is_some_and(|log| !log.events.iter().any(writes));
+        if wait.is_some_and(|w| w.outstanding.is_empty()) && !self.is_missing(span) && silent() {
             out.extend([StallCause::NoData, StallCause::Idle].map(|c| (Owner::SenderApp, c)));
         }
         out
+    }
+
+    /// Bytes that were sent had not arrived when it began, and some of them were lost.
+    fn is_missing(&self, span: Span) -> bool {
+        let packets = &self.wire.packets[self.dir];
+        let there = |r: StreamRange| {
+            let mut got = RangeSet::default();
+            for p in packets.iter().filter(|p| p.arrived.is_some_and(|t| t <= span.start + TOLERANCE)) {
+                got.insert(p.range);
+            }
+            got.covers(r)
+        };
+        packets.iter().any(|p| p.copy > 0 && p.lost() && p.sent <= span.end && !there(p.range))
     }
 
     fn when(&self, from: Ts, to: Option<Ts>) -> String {
@@ -229,8 +273,32 @@ impl Seen<'_> {
     }
 }
 
+/// When the kernel's timer sent bytes again that had been lost.
+pub fn timers(wire: &Wire, dir: Dir, why: &[Option<WhySent>]) -> Vec<Ts> {
+    let timed = |w: &WhySent| w.cause == Cause::Rto && !w.needless;
+    let packets = wire.packets[dir].iter().zip(why);
+    packets.filter(|(_, w)| w.as_ref().is_some_and(timed)).map(|(p, _)| p.sent).collect()
+}
+
+/// How much of `span` the others cover together.
+fn together(others: &[Span], span: Span) -> Ns {
+    let mut inside: Vec<Span> = others.iter().filter_map(|o| o.intersect(span)).collect();
+    inside.sort_by_key(|s| s.start);
+    let mut until = span.start;
+    let mut sum = Ns::ZERO;
+    for s in inside {
+        sum += s.end.since(s.start.max(until)).max(Ns::ZERO);
+        until = until.max(s.end);
+    }
+    sum
+}
+
+/// Within what a stall may be off.
+fn close(a: Ts, b: Ts) -> bool {
+    a.since(b).0.abs() <= TOLERANCE.0
+}
+
 fn bounds(s: &mut Score, seen: &Seen<'_>, waits: &[Wait], stall: &Stall, start: Ts, end: Option<Ts>) {
-    let close = |a: Ts, b: Ts| a.since(b).0.abs() <= TOLERANCE.0;
     let fits = |w: &Wait| {
         close(w.start, start)
             && match (w.end, end) {
@@ -272,7 +340,7 @@ fn label(owner: Owner, cause: StallCause) -> String {
 
 /// What a wait must be called, by what the link did to the bytes that it waited for; nothing where the
 /// link did nothing to them.
-fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
+fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span, stall: &Stall) -> Vec<(Owner, StallCause)> {
     let packets = &seen.wire.packets[seen.dir];
     let slack = Ns::from_secs(60);
     let Some(wait) = waits.iter().min_by_key(|w| w.start.since(span.start).0.abs()) else {
@@ -281,14 +349,17 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
     let of_it = |r: StreamRange| r.overlaps(wait.outstanding);
     let before = |t: Ts| t <= span.end && t >= span.start - slack;
     let lost: Vec<_> = packets.iter().filter(|p| p.lost() && of_it(p.range) && before(p.sent)).collect();
-    if lost.is_empty() {
+    let answers = seen.wire.packets[seen.dir.flip()].iter();
+    let late = |p: &&Packet| p.lost() && p.sent >= span.start - ON_ITS_WAY && p.sent <= span.end;
+    let only_answers = lost.is_empty();
+    if only_answers && !answers.filter(late).any(|p| p.ack.is_some()) {
         return Vec::new();
     }
     let again = packets.iter().zip(seen.why);
     let again: Vec<Cause> = again
         .filter(|(p, _)| {
             p.copy > 1
-                && p.range.start < wait.outstanding.end
+                && (only_answers || p.range.start < wait.outstanding.end)
                 && p.sent >= span.start - ON_ITS_WAY
                 && p.sent <= span.end
         })
@@ -312,10 +383,15 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span) -> Vec<StallCause> {
     if again.contains(&Cause::Syn) || lost.iter().any(|p| p.syn) {
         out.push(StallCause::HandshakeLoss);
     }
-    if out.is_empty() {
+    // One tap cannot tell the loss of an answer from its delay, and says so.
+    let says_so = seen.alone && seen.side == sender(seen.dir) && stall.detail.needs.is_some();
+    if only_answers && out.is_empty() && says_so {
+        return vec![(Owner::Unknown, StallCause::Unknown)];
+    }
+    if out.is_empty() && !only_answers {
         out.push(StallCause::LossFast);
     }
-    out
+    out.into_iter().map(|c| (Owner::Network, c)).collect()
 }
 
 /// A tail loss probe carries new data where there is some (RFC 8985 §7.3): the first packet after a silence of

@@ -5,7 +5,7 @@ use super::*;
 use crate::lab::fate::{Cause as FateCause, Fate, What};
 use crate::lab::kernel::{Congestion, Resend};
 use crate::model::tcp::SegmentClass::{self, NetworkDuplicate, New, Reordered, Retransmission, WindowProbe};
-use crate::model::tcp::{Loss, LossWhere};
+use crate::model::tcp::{Loss, LossWhere, Owner, Stall, StallDetail};
 use crate::model::{Ns, RelSeq, Span, StreamRange};
 use std::collections::BTreeMap;
 
@@ -268,4 +268,118 @@ fn a_capture_with_every_frame_twice_shows_each_packet_and_its_copy() {
     let wire = Wire { twice: true, ..log.wire() };
     let twice = SegmentClass::CaptureDuplicate;
     assert_eq!(classes(&wire, Side::Client), [(0, New), (0, twice), (1, New), (1, twice)]);
+}
+
+/// Whether one stall at the client's tap, from 50 ms to `to`, is called right.
+fn is_right(
+    log: &Log,
+    to: i64,
+    kernel: Option<&Kernel>,
+    planned: &[Planned],
+    said: (Owner, StallCause),
+) -> bool {
+    let wire = log.wire();
+    let why = segments::why_sent(&wire, Dir::C2s, kernel);
+    let seen = stalls::Seen {
+        at: "client tap",
+        wire: &wire,
+        dir: Dir::C2s,
+        side: Side::Client,
+        alone: true,
+        skew: Ns::ZERO,
+        why: &why,
+        writer: None,
+        end: at(to),
+    };
+    let stall = Stall {
+        input: 0,
+        flow: FlowId(0),
+        dir: Dir::C2s,
+        start: at(50),
+        end: Some(at(to)),
+        owner: said.0,
+        cause: said.1,
+        detail: StallDetail::default(),
+        evidence: Vec::new(),
+        confidence: 1.0,
+    };
+    let mut s = Score::default();
+    stalls::score(&mut s, &seen, &[&stall], planned, false);
+    assert_eq!((s.stalls.total(), s.bounds.right), (1, 1), "{:?}", s.notes);
+    s.stalls.right() == 1
+}
+
+#[test]
+fn a_short_standstill_excuses_no_long_wait() {
+    let case = |late: i64| {
+        let mut log = Log::new();
+        log.data(50, 1, 1000, Some(70));
+        log.ack(300, 1001, Some(320)).left = Some(at(320 + late));
+        is_right(&log, 320 + late, None, &[], (Owner::Network, StallCause::DelaySpike))
+    };
+    assert!(!case(20));
+    assert!(case(300));
+}
+
+#[test]
+fn a_timer_of_the_kernel_excuses_no_other_name_of_what_was_planned() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, None);
+    log.data(300, 1, 1000, Some(320));
+    log.ack(320, 1001, Some(340));
+    let resend = Resend {
+        side: Side::Client,
+        t: at(300),
+        sport: 4000,
+        dport: 9000,
+        ca: Congestion::Loss,
+        seq: None,
+        family: 4,
+    };
+    let mut kernel = Kernel { resends: Some(vec![resend]), ..Kernel::default() };
+    kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
+    let plan = |cause| Planned {
+        dir: Dir::C2s,
+        owner: Owner::Network,
+        cause: vec![cause],
+        optional: false,
+        tap: None,
+        at: None,
+        lasts: None,
+        findings: Vec::new(),
+    };
+    let timed = |cause| {
+        let said = (Owner::Network, StallCause::LossRto);
+        is_right(&log, 340, Some(&kernel), &[plan(cause)], said)
+    };
+    assert!(timed(StallCause::LossTail));
+    assert!(!timed(StallCause::BlackHole));
+}
+
+#[test]
+fn what_only_the_capture_lacks_makes_a_wait_a_gap() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.ack(70, 1001, Some(90));
+    log.data(300, 1001, 1000, Some(320));
+    log.ack(320, 2001, Some(340));
+    let mut wire = log.wire();
+    let ack = wire.packets.s2c[1].index;
+    wire.miss(&[wire::Missed { side: Side::Client, dir: Dir::S2c, index: ack }]);
+    let torn = |wire: &Wire| {
+        stalls::waits(wire, Dir::C2s, Side::Client)
+            .iter()
+            .any(|w| w.end == Some(at(340)) && w.start == at(50))
+    };
+    assert!(torn(&wire) && !torn(&log.wire()));
+}
+
+#[test]
+fn a_packet_that_waited_for_a_busy_link_was_sent_before() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    let mut wire = log.wire();
+    wire.send(&[(Dir::C2s, 1, at(20)), (Dir::C2s, 0, at(5))]);
+    assert_eq!((wire.packets.c2s[0].sent, wire.packets.c2s[1].sent), (at(0), at(20)));
+    assert_eq!(wire.stood_still, [Span::new(at(20), at(50))]);
 }

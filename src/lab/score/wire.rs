@@ -19,7 +19,7 @@ const STOOD_STILL: Ns = Ns::from_millis(15);
 /// One packet of the connection, with sequence numbers that count from its SYN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packet {
-    /// When it entered the link.
+    /// When it left its host: entered the link, or came by the capture there, if that was before.
     pub sent: Ts,
     /// When it left it at the other end; none: it did not.
     pub arrived: Option<Ts>,
@@ -80,10 +80,14 @@ impl Packet {
         if at_sender { self.missed_at_sender } else { self.missed_at_receiver }
     }
 
-    /// When it was captured: at its sender's tap, or at its receiver's.
+    /// When it passed a tap: its sender's, or its receiver's.
+    pub fn passed(&self, at_sender: bool) -> Option<Ts> {
+        if at_sender { Some(self.sent).filter(|_| !self.forged) } else { self.arrived }
+    }
+
+    /// When it was captured there.
     pub fn captured(&self, at_sender: bool) -> Option<Ts> {
-        let passed = if at_sender { Some(self.sent).filter(|_| !self.forged) } else { self.arrived };
-        passed.filter(|_| !self.missed(at_sender))
+        self.passed(at_sender).filter(|_| !self.missed(at_sender))
     }
 }
 
@@ -181,6 +185,21 @@ impl Wire {
             wire.mark_probes(dir, &closed);
         }
         Some(wire)
+    }
+
+    /// Notes when packets were sent, where that was before the link took them.
+    pub fn send(&mut self, sent: &[(Dir, u64, Ts)]) {
+        let sent: BTreeMap<(Dir, u64), Ts> = sent.iter().map(|&(dir, i, at)| ((dir, i), at)).collect();
+        for dir in Dir::BOTH {
+            for p in &mut self.packets[dir] {
+                let Some(&at) = sent.get(&(dir, p.index)).filter(|at| **at < p.sent) else { continue };
+                let waited = Span::new(at, p.sent);
+                if waited.len() >= STOOD_STILL {
+                    self.stood_still.push(waited);
+                }
+                p.sent = at;
+            }
+        }
     }
 
     /// Notes what captures lack.
