@@ -4,9 +4,10 @@
 use crate::decode::{Decoded, IcmpError, Segment};
 use crate::model::hash::Seeded;
 use crate::model::{FlowId, Ns, Seq, Ts};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 /// Segments of one connection that make a batch, at most.
 const BATCH: usize = 8192;
@@ -77,13 +78,21 @@ struct Slot {
     oriented: bool,
 }
 
-/// Both addresses of a connection, the lower one first, and whether they are of IPv6.
+/// Both addresses of a connection, the lower one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key([u8; 37]);
+enum Key {
+    /// IPv4: address and port, twice.
+    V4([u8; 12]),
+    /// IPv6.
+    V6([u8; 36]),
+}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, h: &mut H) {
-        h.write(&self.0);
+        match self {
+            Key::V4(k) => h.write(k),
+            Key::V6(k) => h.write(k),
+        }
     }
 }
 
@@ -150,17 +159,16 @@ impl Table {
         self.last = Some(s.ts);
 
         let (key, side) = key(s.src, s.dst);
-        let reused = self.open.get(&key).is_some_and(|slot| slot.is_new_life(&s, side));
-        let slot = match self.open.get_mut(&key) {
-            Some(slot) if !reused => slot,
-            _ => {
+        let slot = match self.open.entry(key) {
+            Entry::Occupied(e) if !e.get().is_new_life(&s, side) => e.into_mut(),
+            new => {
                 let index = self.flows.len();
                 let (client, server) = roles(&s);
                 let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
                 let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
                 self.flows.push(Life { part, listed: false, over: false });
                 let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false, oriented: false };
-                self.open.entry(key).insert_entry(slot).into_mut()
+                new.insert_entry(slot).into_mut()
             }
         };
         if s.flags.syn() {
@@ -253,11 +261,18 @@ impl Slot {
 
 /// The same key for both directions, and which of its two addresses `src` is.
 fn key(src: SocketAddr, dst: SocketAddr) -> (Key, usize) {
-    let mut k = [0; 37];
-    k[36] = u8::from(src.is_ipv6());
+    if let (SocketAddr::V4(s), SocketAddr::V4(d)) = (src, dst) {
+        let number = |a: SocketAddrV4| u64::from(a.ip().to_bits()) << 16 | u64::from(a.port());
+        let (s, d) = (number(s), number(d));
+        let mut k = [0; 12];
+        k[..6].copy_from_slice(&s.min(d).to_be_bytes()[2..]);
+        k[6..].copy_from_slice(&s.max(d).to_be_bytes()[2..]);
+        return (Key::V4(k), usize::from(s > d));
+    }
+    let mut k = [0; 36];
     let turned = src > dst;
     let (low, high) = if turned { (dst, src) } else { (src, dst) };
-    for (half, a) in k[..36].chunks_exact_mut(18).zip([low, high]) {
+    for (half, a) in k.chunks_exact_mut(18).zip([low, high]) {
         let ip = match a.ip() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
@@ -265,7 +280,7 @@ fn key(src: SocketAddr, dst: SocketAddr) -> (Key, usize) {
         half[..16].copy_from_slice(&ip.octets());
         half[16..].copy_from_slice(&a.port().to_be_bytes());
     }
-    (Key(k), usize::from(turned))
+    (Key::V6(k), usize::from(turned))
 }
 
 /// Client and server as the first segment tells: the SYN's sender, the SYN-ACK's receiver, else the

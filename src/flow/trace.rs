@@ -149,6 +149,8 @@ pub struct Trace {
     /// Packets with SACK blocks that name bytes outside the receiver's window, once for each: a middlebox renumbers
     /// the stream and not its SACKs.
     pub foreign_sacks: Vec<usize>,
+    /// One past the last packet that says something of each direction's data; see [`Trace::find_ends`].
+    pub upto: PerDir<usize>,
 }
 
 /// One direction's numbering while the trace is built.
@@ -251,7 +253,48 @@ impl Trace {
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
             packets.push(p);
         }
-        Trace { known, packets, foreign_sacks }
+        let upto = PerDir { c2s: packets.len(), s2c: packets.len() };
+        Trace { known, packets, foreign_sacks, upto }
+    }
+
+    /// Finds out from where on a direction only acknowledges, and is told nothing new: most transfers go one way, and
+    /// nobody needs to walk through them twice. Copies must be marked by now.
+    pub fn find_ends(&mut self) {
+        // The highest number that each direction used and acknowledged; what its last packet said of the other one;
+        // whether it has not yet answered.
+        let mut reach: PerDir<RelSeq> = PerDir::default();
+        let mut acked: PerDir<Option<RelSeq>> = PerDir::default();
+        let mut word: PerDir<Option<(RelSeq, u16)>> = PerDir::default();
+        let mut due: PerDir<bool> = PerDir::default();
+        self.upto = PerDir::default();
+        for (i, p) in self.packets.iter().enumerate() {
+            let (dir, other) = (p.dir, p.dir.flip());
+            let copy = matches!(p.twin, Twin::Capture(_));
+            let end = p.range().end;
+            let odd = p.flags.0 & 0x07 != 0;
+            if p.carries() || !copy && (odd || end != reach[dir]) {
+                self.upto[dir] = i + 1;
+                due[dir] = true;
+            }
+            let said = p.ack.map(|ack| (ack, p.raw_window));
+            let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
+            let tells = odd || said.is_none() || said != word[dir] || p.sack_len > 0 || p.dsack.is_some();
+            if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
+                self.upto[other] = i + 1;
+                due[other] &= copy;
+            }
+            if !copy {
+                reach[dir] = reach[dir].max(end);
+                acked[dir] = acked[dir].max(p.ack);
+                // What was overtaken is no measure, nor a SYN, whose window has another scale.
+                word[dir] = said.filter(|_| !odd && p.ack == acked[dir]);
+            }
+        }
+    }
+
+    /// Packets that say something of `dir`'s data, and those between them.
+    pub fn told(&self, dir: Dir) -> &[Packet] {
+        &self.packets[..self.upto[dir]]
     }
 
     /// Payload and SYN/FIN packets of one direction that are no copies made by the capture.

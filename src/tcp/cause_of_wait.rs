@@ -427,7 +427,7 @@ impl Facts<'_> {
     fn answered_late(&mut self) -> Answer {
         let packets = &self.cx.trace.packets;
         let answer = packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i]);
-        let clock = self.cx.sent[self.wait.dir.flip()].as_ref();
+        let clock = self.cx.clock(self.wait.dir.flip());
         let late = answer.zip(clock).and_then(|(p, c)| c.late(p));
         if late.is_some_and(|l| l.scaled(2, 1) > self.wait.len()) {
             self.detail.path = Some("ack".to_owned());
@@ -563,7 +563,7 @@ impl Facts<'_> {
 
     /// What ended the silence was sent long before, by its own time stamp: it stood on the path.
     fn came_late(&mut self) -> Option<Answer> {
-        let late = self.cx.sent[self.wait.dir].as_ref()?.late(self.first?)?;
+        let late = self.cx.clock(self.wait.dir)?.late(self.first?)?;
         if late.scaled(2, 1) < self.wait.len() {
             return None;
         }

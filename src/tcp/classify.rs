@@ -94,8 +94,8 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         last_ack: None,
         unseen: Unseen::new(trace.segment_size(dir)),
     };
-    for i in 0..trace.packets.len() {
-        if trace.packets[i].dir == dir { w.sent(i) } else { w.answered(i) }
+    for (i, p) in trace.told(dir).iter().enumerate() {
+        if p.dir == dir { w.sent(i) } else { w.answered(i) }
     }
     w.settle(None);
     for o in w.open.into_values() {
@@ -363,6 +363,9 @@ impl Walk<'_> {
 
     /// A go-back that has ended leaves its doubtful records decided.
     fn settle(&mut self, at: Option<Ts>) {
+        if !self.unseen.repeats() {
+            return;
+        }
         let (doubtful, class) = self.unseen.settle(at, self.patience());
         for id in doubtful {
             self.half.records[id as usize].class = class;
@@ -430,6 +433,9 @@ impl Walk<'_> {
     fn fill(&mut self, i: usize, r: StreamRange, class: SegmentClass) {
         let p = &self.trace.packets[i];
         let end = self.half.nxt.max(r.end);
+        if self.open.is_empty() {
+            return;
+        }
         let touched: Vec<RelSeq> = self.open_in(r).map(|o| self.half.holes[o.hole].range.start).collect();
         let holes = &mut self.half.holes;
         for key in touched {

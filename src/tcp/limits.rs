@@ -50,7 +50,7 @@ struct Round {
     unprompted: Ns,
     /// Most bytes in flight.
     peak: i64,
-    /// Time and bytes from one ACK to the next.
+    /// From one ACK to the next: the time, and how much of it a byte took.
     steps: Vec<(i64, i64)>,
     /// When it began.
     start: Ts,
@@ -222,7 +222,8 @@ impl Walk {
 
     fn advanced(&mut self, bytes: i64, at: Ts) {
         if let Some(t) = self.last_ack {
-            self.now.steps.push((at.since(t).0.clamp(0, FAR), bytes));
+            let step = at.since(t).0.clamp(0, FAR);
+            self.now.steps.push((step, step / bytes.max(1)));
         }
         self.last_ack = Some(at);
         if self.score.una.is_some_and(|u| u >= self.round_end) {
@@ -284,14 +285,14 @@ fn grows(rounds: &[Round], i: usize, mss: i64) -> bool {
 /// is the limit they come in bursts with a silence behind.
 fn even(near: &[Round]) -> bool {
     let steps = || near.iter().flat_map(|r| &r.steps).copied();
-    let mut pace: Vec<i64> = steps().map(|(t, n)| t / n.max(1)).collect();
+    let mut pace: Vec<i64> = steps().map(|s| s.1).collect();
     if pace.len() < 12 {
         return false;
     }
     let middle = pace.len() / 2;
     let median = *pace.select_nth_unstable(middle).1;
     let total = steps().fold(0i64, |sum, s| sum.saturating_add(s.0));
-    let usual = steps().filter(|(t, n)| t / n.max(&1) <= median + median * 7 / 10);
+    let usual = steps().filter(|s| s.1 <= median + median * 7 / 10);
     let busy = usual.fold(0i64, |sum, s| sum.saturating_add(s.0));
     total > 0 && busy >= total / 10 * 8
 }

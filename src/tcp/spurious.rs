@@ -15,7 +15,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
     // Retransmissions that no ACK has covered yet, by their ends.
     let mut undecided: BTreeSet<(RelSeq, usize)> = BTreeSet::new();
     let mut nxt = RelSeq(0);
-    for (i, p) in trace.packets.iter().enumerate() {
+    for (i, p) in trace.told(dir).iter().enumerate() {
         if p.dir == dir {
             while next < half.records.len() && half.packets[next] <= i {
                 let r = half.records[next];
