@@ -120,7 +120,7 @@ impl Table {
     /// Takes what one frame held.
     pub fn push(&mut self, decoded: Decoded) {
         match decoded {
-            Decoded::Tcp(s) => self.segment(s),
+            Decoded::Tcp(s) => self.segment(&s),
             Decoded::Icmp(e) => {
                 if let Some(slot) = self.open.get(&key(e.src, e.dst).0) {
                     self.flows[slot.index].part.icmp.push(e);
@@ -150,7 +150,7 @@ impl Table {
         self.flows.into_iter().filter(|l| !l.over).map(|l| l.part).collect()
     }
 
-    fn segment(&mut self, s: Segment) {
+    fn segment(&mut self, s: &Segment) {
         self.tcp += 1;
         if let Some(step) = self.last.map(|l| l.since(s.ts)).filter(|step| step.0 > 0) {
             self.backwards += 1;
@@ -160,10 +160,10 @@ impl Table {
 
         let (key, side) = key(s.src, s.dst);
         let slot = match self.open.entry(key) {
-            Entry::Occupied(e) if !e.get().is_new_life(&s, side) => e.into_mut(),
+            Entry::Occupied(e) if !e.get().is_new_life(s, side) => e.into_mut(),
             new => {
                 let index = self.flows.len();
-                let (client, server) = roles(&s);
+                let (client, server) = roles(s);
                 let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
                 let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
                 self.flows.push(Life { part, listed: false, over: false });
@@ -188,7 +188,11 @@ impl Table {
             self.late += 1;
             return;
         }
-        life.part.segments.push(s);
+        let segments = &mut life.part.segments;
+        if self.room.is_some() && segments.len() == segments.capacity() && segments.len() >= BATCH / 4 {
+            segments.reserve_exact(BATCH.saturating_sub(segments.len()));
+        }
+        segments.push(*s);
         let Some(room) = self.room else { return };
         let waiting = life.part.segments.len();
         self.held += 1;

@@ -233,18 +233,19 @@ impl Trace {
                 twin: Twin::None,
             };
             if let Some(ack) = ack {
-                let near = Numbering { newest: ack.max(back.newest), ..*back };
-                let isn = near.isn.unwrap_or_default();
-                let blocks = s.options.sack.as_slice().iter().map(|&(l, r)| {
-                    let left = RelSeq::unwrap_near(l, isn, near.newest);
-                    StreamRange::new(left, left.plus(i64::from(r.diff(l).max(0))))
-                });
+                back.newest = back.newest.max(ack);
                 let granted = p.window.unwrap_or(u64::from(s.window) << 14).max(1 << 16);
                 let reach = &mut widest[dir];
                 *reach = granted.max(*reach);
-                let foreign = p.take_sacks(ack, *reach, blocks);
-                foreign_sacks.extend(std::iter::repeat_n(i, foreign as usize));
-                back.newest = back.newest.max(ack);
+                if !s.options.sack.is_empty() {
+                    let (isn, newest) = (back.isn.unwrap_or_default(), back.newest);
+                    let blocks = s.options.sack.as_slice().iter().map(|&(l, r)| {
+                        let left = RelSeq::unwrap_near(l, isn, newest);
+                        StreamRange::new(left, left.plus(i64::from(r.diff(l).max(0))))
+                    });
+                    let foreign = p.take_sacks(ack, *reach, blocks);
+                    foreign_sacks.extend(std::iter::repeat_n(i, foreign as usize));
+                }
             }
             numbers[dir].newest = numbers[dir].newest.max(p.range().end);
             largest[dir] = largest[dir].max(p.len);

@@ -99,7 +99,8 @@ impl RangeSet {
 
     /// True when the whole interval is in it.
     pub fn covers(&self, r: StreamRange) -> bool {
-        r.is_empty() || self.map.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end)
+        let reaches = || self.end.is_some_and(|e| e >= r.end);
+        r.is_empty() || reaches() && self.map.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end)
     }
 
     /// The parts of `r` that are not in it, in order.

@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 
 /// Labels the spurious retransmissions of one direction.
 pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
+    if !half.repeats() {
+        return;
+    }
     let mut score = Score::default();
     let mut next = 0; // first record that has not been sent yet
     // Retransmissions that no ACK has covered yet, by their ends.

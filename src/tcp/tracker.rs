@@ -236,7 +236,13 @@ impl Tracker {
                 rtt_p99: rtt::quantile(&sorted, 0.99),
                 ..stats
             };
+            c.curves[d].buckets.shrink_to_fit();
         }
+        // There may be a million of these.
+        c.segments.shrink_to_fit();
+        c.losses.shrink_to_fit();
+        c.holes.shrink_to_fit();
+        c.stalls.shrink_to_fit();
         c
     }
 
