@@ -47,7 +47,7 @@ pub struct Table {
     room: Option<usize>,
     /// Segments that do.
     held: usize,
-    /// Incarnations that have some, and others that had some when the list was last cleared.
+    /// Incarnations that have some, or had some when the list was last cleared, or are to be put away.
     listed: Vec<usize>,
     ready: VecDeque<Batch>,
     late: u64,
@@ -62,6 +62,8 @@ pub struct Table {
 #[derive(Debug)]
 struct Life {
     part: Incarnation,
+    /// Time stamp of its newest segment.
+    newest: Ts,
     listed: bool,
     /// Put away.
     over: bool,
@@ -166,7 +168,7 @@ impl Table {
                 let (client, server) = roles(s);
                 let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
                 let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
-                self.flows.push(Life { part, listed: false, over: false });
+                self.flows.push(Life { part, newest: s.ts, listed: false, over: false });
                 let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false, oriented: false };
                 new.insert_entry(slot).into_mut()
             }
@@ -188,6 +190,7 @@ impl Table {
             self.late += 1;
             return;
         }
+        life.newest = s.ts;
         let segments = &mut life.part.segments;
         if self.room.is_some() && segments.len() == segments.capacity() && segments.len() >= BATCH / 4 {
             segments.reserve_exact(BATCH.saturating_sub(segments.len()));
@@ -222,25 +225,30 @@ impl Table {
     /// Hands on connections until half the room is free: those that are over for good, then those with the most
     /// segments, to whom a cut does least.
     fn make_room(&mut self, room: usize, now: Ts) {
-        let mut all: Vec<(bool, usize, usize)> = Vec::new();
+        let mut all: Vec<(bool, usize, usize, bool)> = Vec::new();
         for index in std::mem::take(&mut self.listed) {
-            self.flows[index].listed = !self.flows[index].part.segments.is_empty();
-            let inc = &self.flows[index].part;
-            if let Some(last) = inc.segments.last() {
-                let ended = match self.open.get(&key(inc.client, inc.server).0) {
-                    // Another life of the same addresses may have begun.
-                    Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
-                    None => true,
-                };
-                all.push((ended && now.since(last.ts) > LINGER, inc.segments.len(), index));
+            let life = &mut self.flows[index];
+            life.listed = false;
+            let ended = match self.open.get(&key(life.part.client, life.part.server).0) {
+                // Another life of the same addresses may have begun.
+                Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
+                None => true,
+            };
+            let over = ended && now.since(life.newest) > LINGER;
+            let waiting = life.part.segments.len();
+            if ended || waiting > 0 {
+                all.push((over, waiting, index, ended));
             }
         }
-        all.sort_unstable_by_key(|&(over, waiting, index)| (!over, std::cmp::Reverse(waiting), index));
-        for (over, _, index) in all {
-            if over || self.held > room / 2 {
-                self.flows[index].listed = false;
+        all.sort_unstable_by_key(|&(over, waiting, index, _)| (!over, std::cmp::Reverse(waiting), index));
+        for (over, waiting, index, ended) in all {
+            let handed = over || waiting > 0 && self.held > room / 2;
+            if handed {
                 self.hand_on(index, over);
-            } else {
+            }
+            // What has ended is kept in mind until it can be put away.
+            if !over && (!handed || ended) {
+                self.flows[index].listed = true;
                 self.listed.push(index);
             }
         }
