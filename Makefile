@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HAVE_PCAP := $(wildcard /usr/include/pcap/pcap.h /usr/local/include/pcap/pcap.h)
 
-.PHONY: demo test accuracy liveness rivals lint fmt bench peers deps
+.PHONY: demo test accuracy liveness rivals lint fmt bench peers counter deps
 
 demo: deps
 	$(CARGO) build --release --locked
@@ -12,7 +12,7 @@ demo: deps
 
 # The tests that make namespaces and capture need the privileges of the demo; those that this
 # machine cannot run print SKIPPED with the reason, and fail where CI=true.
-test: deps
+test: deps counter
 	$(CARGO) test --locked
 
 # Every scenario over the lab, scored against the link's own log; tshark and tcptrace beside it.
@@ -43,6 +43,12 @@ ifeq ($(HAVE_PCAP),)
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libpcap-dev
 endif
 	@command -v $(CARGO) >/dev/null || { echo "no Rust toolchain: install one from https://rustup.rs"; exit 2; }
+
+counter:
+	@command -v valgrind >/dev/null || { \
+	  echo "installing valgrind (to count instructions)"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind; }
 
 peers:
 	@command -v rsync >/dev/null && command -v rdiff >/dev/null || { \

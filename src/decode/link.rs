@@ -7,7 +7,7 @@ use crate::model::{Frame, LinkType};
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-/// 64-bit FNV-1a over whatever names a link: addresses, VLAN and session numbers.
+/// A hash of whatever names a link (addresses, VLAN and session numbers), eight bytes at a time.
 struct LinkKey(u64);
 
 impl LinkKey {
@@ -16,8 +16,11 @@ impl LinkKey {
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+        for eight in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..eight.len()].copy_from_slice(eight);
+            self.0 = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 ^= self.0 >> 32;
         }
     }
 }

@@ -24,16 +24,15 @@ use crate::model::Frame;
 /// Decodes one frame. Never fails: what is not a TCP segment (or an ICMP error about one) is a
 /// [`Skip`] with its reason.
 pub fn decode(frame: &Frame<'_>) -> Decoded {
-    try_decode(frame).unwrap_or_else(Decoded::Skip)
-}
-
-fn try_decode(frame: &Frame<'_>) -> Result<Decoded, Skip> {
-    let (packet, link_key) = link::strip(frame)?;
-    let ip = ip::parse(packet)?;
+    let stripped = link::strip(frame).and_then(|(packet, key)| Ok((key, ip::parse(packet)?)));
+    let (link_key, ip) = match stripped {
+        Ok(found) => found,
+        Err(why) => return Decoded::Skip(why),
+    };
     match ip.protocol {
-        ip::TCP => tcp::segment(frame, link_key, &ip).map(Decoded::Tcp),
-        ip::ICMP | ip::ICMPV6 => icmp::error(frame, &ip).map(Decoded::Icmp),
-        _ => Err(Skip::NotTcp),
+        ip::TCP => tcp::segment(frame, link_key, &ip),
+        ip::ICMP | ip::ICMPV6 => icmp::error(frame, &ip).map_or_else(Decoded::Skip, Decoded::Icmp),
+        _ => Decoded::Skip(Skip::NotTcp),
     }
 }
 

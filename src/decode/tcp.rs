@@ -3,14 +3,14 @@
 use super::bytes::{be16, be32};
 use super::checksum;
 use super::ip::{self, Ip};
-use super::segment::{HEAD, Segment, Skip, TcpFlags, TcpOptions};
+use super::segment::{Decoded, HEAD, Segment, Skip, TcpFlags, TcpOptions};
 use crate::model::{Frame, Seq};
 use std::net::SocketAddr;
 
-pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Result<Segment, Skip> {
+pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Decoded {
     let tcp = ip.payload;
     let Some((h, options)) = tcp.data.split_first_chunk::<20>() else {
-        return Err(if tcp.wire < 20 {
+        return Decoded::Skip(if tcp.wire < 20 {
             Skip::Malformed("IP payload shorter than a TCP header")
         } else {
             Skip::TooShort
@@ -18,14 +18,14 @@ pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Result<S
     };
     let header = usize::from(h[12] >> 4) * 4;
     if header < 20 {
-        return Err(Skip::Malformed("TCP data offset below 5"));
+        return Decoded::Skip(Skip::Malformed("TCP data offset below 5"));
     }
     if header > tcp.wire {
-        return Err(Skip::Malformed("TCP header longer than its packet"));
+        return Decoded::Skip(Skip::Malformed("TCP header longer than its packet"));
     }
     let whole_header = tcp.data.len() >= header;
     let verifiable = tcp.complete() && !ip.fragment && !ip.rerouted;
-    Ok(Segment {
+    Decoded::Tcp(Segment {
         frame: frame.no,
         ts: frame.ts,
         interface: frame.interface,
@@ -57,6 +57,11 @@ fn head(payload: &[u8], wire: usize) -> Option<u64> {
 /// Reads options as far as they make sense; the first length that doesn't ends it.
 fn parse_options(mut o: &[u8]) -> TcpOptions {
     let mut out = TcpOptions::default();
+    // What nearly every segment carries (RFC 7323 appendix A).
+    if let [1, 1, 8, 10, a, b, c, d, e, f, g, h, rest @ ..] = o {
+        out.timestamps = Some((u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h])));
+        o = rest;
+    }
     loop {
         let len = match o {
             [] | [0, ..] | [_] => return out,

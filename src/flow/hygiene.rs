@@ -123,16 +123,58 @@ const SAME_CLOCK: Ns = Ns::from_secs(1);
 /// The same, where link addresses, interface or TTL prove two vantage points.
 const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
 
+/// Packets whose sequence and acknowledgment numbers others may share, by a hash of both.
+struct Repeats(Vec<u64>);
+
+impl Repeats {
+    /// Bits of the filter.
+    const BITS: usize = 1 << 15;
+
+    /// Notes every packet that is not the first with its numbers for certain: newer data than any before, or a newer
+    /// acknowledgment, is no copy.
+    fn of(trace: &Trace) -> Option<Repeats> {
+        let mut bits = Vec::new();
+        let mut reached = PerDir { c2s: RelSeq(i64::MIN), s2c: RelSeq(i64::MIN) };
+        let mut acked = PerDir { c2s: None, s2c: None };
+        for p in &trace.packets {
+            let (end, known) = (&mut reached[p.dir], &mut acked[p.dir]);
+            let fresh = if p.carries() { p.seq >= *end } else { p.ack > *known };
+            if !fresh {
+                bits.resize(Repeats::BITS / 64, 0);
+                let bit = Repeats::bit(p);
+                bits[bit / 64] |= 1u64 << (bit % 64);
+            }
+            if p.carries() {
+                *end = p.range().end.max(*end);
+            } else {
+                *known = p.ack.max(*known);
+            }
+        }
+        (!bits.is_empty()).then_some(Repeats(bits))
+    }
+
+    fn bit(p: &Packet) -> usize {
+        let ack = p.ack.map_or(0, |a| a.0 as u64);
+        let mixed = (p.seq.0 as u64 ^ ack.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize % Repeats::BITS
+    }
+
+    fn may_hold(&self, p: &Packet) -> bool {
+        let bit = Repeats::bit(p);
+        self.0[bit / 64] & 1 << (bit % 64) != 0
+    }
+}
+
 /// Finds packets that are copies of earlier ones and marks them.
 pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
+    let Some(repeats) = Repeats::of(trace) else { return };
     // A seed of its own: nobody can prepare packets whose numbers collide.
     let seed = RandomState::new().hash_one(0);
-    let mut newest: HashMap<u64, usize, Ready> =
-        HashMap::with_capacity_and_hasher(trace.packets.len(), Ready::default());
+    let mut newest: HashMap<u64, usize, Ready> = HashMap::default();
     let same_packet = trace.known.irtt.map_or(SAME_PACKET, |rtt| rtt.scaled(1, 2).max(SAME_PACKET));
     // (copy, original, seen from another vantage point)
     let mut twins: Vec<(usize, usize, bool)> = Vec::new();
-    for (i, p) in trace.packets.iter().enumerate() {
+    for (i, p) in trace.packets.iter().enumerate().filter(|(_, p)| repeats.may_hold(p)) {
         let Some(j) = newest.insert(digest(p, seed), i) else { continue };
         let o = &trace.packets[j];
         if !same(p, o) {

@@ -4,9 +4,10 @@
 use crate::decode::{Decoded, IcmpError, Segment};
 use crate::model::hash::Seeded;
 use crate::model::{FlowId, Ns, Seq, Ts};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 /// Segments of one connection that make a batch, at most.
 const BATCH: usize = 8192;
@@ -46,7 +47,7 @@ pub struct Table {
     room: Option<usize>,
     /// Segments that do.
     held: usize,
-    /// Incarnations that have some, and others that had some when the list was last cleared.
+    /// Incarnations that have some, or had some when the list was last cleared, or are to be put away.
     listed: Vec<usize>,
     ready: VecDeque<Batch>,
     late: u64,
@@ -61,6 +62,8 @@ pub struct Table {
 #[derive(Clone, Debug)]
 struct Life {
     part: Incarnation,
+    /// Time stamp of its newest segment.
+    newest: Ts,
     listed: bool,
     /// Put away.
     over: bool,
@@ -77,13 +80,21 @@ struct Slot {
     oriented: bool,
 }
 
-/// Both addresses of a connection, the lower one first, and whether they are of IPv6.
+/// Both addresses of a connection, the lower one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key([u8; 37]);
+enum Key {
+    /// IPv4: address and port, twice.
+    V4([u8; 12]),
+    /// IPv6.
+    V6([u8; 36]),
+}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, h: &mut H) {
-        h.write(&self.0);
+        match self {
+            Key::V4(k) => h.write(k),
+            Key::V6(k) => h.write(k),
+        }
     }
 }
 
@@ -111,7 +122,7 @@ impl Table {
     /// Takes what one frame held.
     pub fn push(&mut self, decoded: Decoded) {
         match decoded {
-            Decoded::Tcp(s) => self.segment(s),
+            Decoded::Tcp(s) => self.segment(&s),
             Decoded::Icmp(e) => {
                 if let Some(slot) = self.open.get(&key(e.src, e.dst).0) {
                     self.flows[slot.index].part.icmp.push(e);
@@ -141,7 +152,7 @@ impl Table {
         self.flows.into_iter().filter(|l| !l.over).map(|l| l.part).collect()
     }
 
-    fn segment(&mut self, s: Segment) {
+    fn segment(&mut self, s: &Segment) {
         self.tcp += 1;
         if let Some(step) = self.last.map(|l| l.since(s.ts)).filter(|step| step.0 > 0) {
             self.backwards += 1;
@@ -150,17 +161,16 @@ impl Table {
         self.last = Some(s.ts);
 
         let (key, side) = key(s.src, s.dst);
-        let reused = self.open.get(&key).is_some_and(|slot| slot.is_new_life(&s, side));
-        let slot = match self.open.get_mut(&key) {
-            Some(slot) if !reused => slot,
-            _ => {
+        let slot = match self.open.entry(key) {
+            Entry::Occupied(e) if !e.get().is_new_life(s, side) => e.into_mut(),
+            new => {
                 let index = self.flows.len();
-                let (client, server) = roles(&s);
+                let (client, server) = roles(s);
                 let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
                 let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
-                self.flows.push(Life { part, listed: false, over: false });
+                self.flows.push(Life { part, newest: s.ts, listed: false, over: false });
                 let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false, oriented: false };
-                self.open.entry(key).insert_entry(slot).into_mut()
+                new.insert_entry(slot).into_mut()
             }
         };
         if s.flags.syn() {
@@ -180,7 +190,12 @@ impl Table {
             self.late += 1;
             return;
         }
-        life.part.segments.push(s);
+        life.newest = s.ts;
+        let segments = &mut life.part.segments;
+        if self.room.is_some() && segments.len() == segments.capacity() && segments.len() >= BATCH / 4 {
+            segments.reserve_exact(BATCH.saturating_sub(segments.len()));
+        }
+        segments.push(*s);
         let Some(room) = self.room else { return };
         let waiting = life.part.segments.len();
         self.held += 1;
@@ -210,25 +225,30 @@ impl Table {
     /// Hands on connections until half the room is free: those that are over for good, then those with the most
     /// segments, to whom a cut does least.
     fn make_room(&mut self, room: usize, now: Ts) {
-        let mut all: Vec<(bool, usize, usize)> = Vec::new();
+        let mut all: Vec<(bool, usize, usize, bool)> = Vec::new();
         for index in std::mem::take(&mut self.listed) {
-            self.flows[index].listed = !self.flows[index].part.segments.is_empty();
-            let inc = &self.flows[index].part;
-            if let Some(last) = inc.segments.last() {
-                let ended = match self.open.get(&key(inc.client, inc.server).0) {
-                    // Another life of the same addresses may have begun.
-                    Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
-                    None => true,
-                };
-                all.push((ended && now.since(last.ts) > LINGER, inc.segments.len(), index));
+            let life = &mut self.flows[index];
+            life.listed = false;
+            let ended = match self.open.get(&key(life.part.client, life.part.server).0) {
+                // Another life of the same addresses may have begun.
+                Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
+                None => true,
+            };
+            let over = ended && now.since(life.newest) > LINGER;
+            let waiting = life.part.segments.len();
+            if ended || waiting > 0 {
+                all.push((over, waiting, index, ended));
             }
         }
-        all.sort_unstable_by_key(|&(over, waiting, index)| (!over, std::cmp::Reverse(waiting), index));
-        for (over, _, index) in all {
-            if over || self.held > room / 2 {
-                self.flows[index].listed = false;
+        all.sort_unstable_by_key(|&(over, waiting, index, _)| (!over, std::cmp::Reverse(waiting), index));
+        for (over, waiting, index, ended) in all {
+            let handed = over || waiting > 0 && self.held > room / 2;
+            if handed {
                 self.hand_on(index, over);
-            } else {
+            }
+            // What has ended is kept in mind until it can be put away.
+            if !over && (!handed || ended) {
+                self.flows[index].listed = true;
                 self.listed.push(index);
             }
         }
@@ -253,11 +273,18 @@ impl Slot {
 
 /// The same key for both directions, and which of its two addresses `src` is.
 fn key(src: SocketAddr, dst: SocketAddr) -> (Key, usize) {
-    let mut k = [0; 37];
-    k[36] = u8::from(src.is_ipv6());
+    if let (SocketAddr::V4(s), SocketAddr::V4(d)) = (src, dst) {
+        let number = |a: SocketAddrV4| u64::from(a.ip().to_bits()) << 16 | u64::from(a.port());
+        let (s, d) = (number(s), number(d));
+        let mut k = [0; 12];
+        k[..6].copy_from_slice(&s.min(d).to_be_bytes()[2..]);
+        k[6..].copy_from_slice(&s.max(d).to_be_bytes()[2..]);
+        return (Key::V4(k), usize::from(s > d));
+    }
+    let mut k = [0; 36];
     let turned = src > dst;
     let (low, high) = if turned { (dst, src) } else { (src, dst) };
-    for (half, a) in k[..36].chunks_exact_mut(18).zip([low, high]) {
+    for (half, a) in k.chunks_exact_mut(18).zip([low, high]) {
         let ip = match a.ip() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
@@ -265,7 +292,7 @@ fn key(src: SocketAddr, dst: SocketAddr) -> (Key, usize) {
         half[..16].copy_from_slice(&ip.octets());
         half[16..].copy_from_slice(&a.port().to_be_bytes());
     }
-    (Key(k), usize::from(turned))
+    (Key::V6(k), usize::from(turned))
 }
 
 /// Client and server as the first segment tells: the SYN's sender, the SYN-ACK's receiver, else the

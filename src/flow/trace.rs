@@ -156,6 +156,8 @@ pub struct Trace {
     pub damage: PerDir<bool>,
     /// Damaged packets whose numbers are out of place: nothing in their headers is believed.
     pub damaged: Vec<usize>,
+    /// One past the last packet that says something of each direction's data; see [`Trace::find_ends`].
+    pub upto: PerDir<usize>,
 }
 
 /// One direction's numbering while the trace is built.
@@ -274,18 +276,19 @@ impl Trace {
                 twin: Twin::None,
             };
             if let Some(ack) = ack {
-                let near = Numbering { newest: ack.max(back.newest), ..*back };
-                let isn = near.isn.unwrap_or_default();
-                let blocks = s.options.sack.as_slice().iter().map(|&(l, r)| {
-                    let left = RelSeq::unwrap_near(l, isn, near.newest);
-                    StreamRange::new(left, left.plus(i64::from(r.diff(l).max(0))))
-                });
+                back.newest = back.newest.max(ack);
                 let granted = p.window.unwrap_or(u64::from(s.window) << 14).max(1 << 16);
                 let reach = &mut widest[dir];
                 *reach = granted.max(*reach);
-                let foreign = p.take_sacks(ack, *reach, blocks);
-                foreign_sacks.extend(std::iter::repeat_n(i, foreign as usize));
-                back.newest = back.newest.max(ack);
+                if !s.options.sack.is_empty() {
+                    let (isn, newest) = (back.isn.unwrap_or_default(), back.newest);
+                    let blocks = s.options.sack.as_slice().iter().map(|&(l, r)| {
+                        let left = RelSeq::unwrap_near(l, isn, newest);
+                        StreamRange::new(left, left.plus(i64::from(r.diff(l).max(0))))
+                    });
+                    let foreign = p.take_sacks(ack, *reach, blocks);
+                    foreign_sacks.extend(std::iter::repeat_n(i, foreign as usize));
+                }
             }
             numbers[dir].newest = numbers[dir].newest.max(p.range().end);
             largest[dir] = largest[dir].max(p.len);
@@ -295,7 +298,48 @@ impl Trace {
             packets.push(p);
         }
         known.irtt = known.irtt.or_else(|| handshake(&packets));
-        Trace { known, packets, foreign_sacks, damage, damaged }
+        let upto = PerDir { c2s: packets.len(), s2c: packets.len() };
+        Trace { known, packets, foreign_sacks, damage, damaged, upto }
+    }
+
+    /// Finds out from where on a direction only acknowledges, and is told nothing new: most transfers go one way, and
+    /// nobody needs to walk through them twice. Copies must be marked by now.
+    pub fn find_ends(&mut self) {
+        // The highest number that each direction used and acknowledged; what its last packet said of the other one;
+        // whether it has not yet answered.
+        let mut reach: PerDir<RelSeq> = PerDir::default();
+        let mut acked: PerDir<Option<RelSeq>> = PerDir::default();
+        let mut word: PerDir<Option<(RelSeq, u16)>> = PerDir::default();
+        let mut due: PerDir<bool> = PerDir::default();
+        self.upto = PerDir::default();
+        for (i, p) in self.packets.iter().enumerate() {
+            let (dir, other) = (p.dir, p.dir.flip());
+            let copy = matches!(p.twin, Twin::Capture(_));
+            let end = p.range().end;
+            let odd = p.flags.0 & 0x07 != 0;
+            if p.carries() || !copy && (odd || end != reach[dir]) {
+                self.upto[dir] = i + 1;
+                due[dir] = true;
+            }
+            let said = p.ack.map(|ack| (ack, p.raw_window));
+            let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
+            let tells = odd || said.is_none() || said != word[dir] || p.sack_len > 0 || p.dsack.is_some();
+            if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
+                self.upto[other] = i + 1;
+                due[other] &= copy;
+            }
+            if !copy {
+                reach[dir] = reach[dir].max(end);
+                acked[dir] = acked[dir].max(p.ack);
+                // What was overtaken is no measure, nor a SYN, whose window has another scale.
+                word[dir] = said.filter(|_| !odd && p.ack == acked[dir]);
+            }
+        }
+    }
+
+    /// Packets that say something of `dir`'s data, and those between them.
+    pub fn told(&self, dir: Dir) -> &[Packet] {
+        &self.packets[..self.upto[dir]]
     }
 
     /// Payload and SYN/FIN packets of one direction that are no copies made by the capture.

@@ -78,6 +78,10 @@ impl Ns {
     /// `num / den` of it, saturating; `den` is not 0.
     #[must_use]
     pub fn scaled(self, num: i64, den: i64) -> Ns {
+        // Dividing 128 bits takes many times as long.
+        if let Some(product) = self.0.checked_mul(num) {
+            return Ns(product.saturating_div(den));
+        }
         let wide = i128::from(self.0) * i128::from(num) / i128::from(den);
         Ns(wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
     }

@@ -36,7 +36,7 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     let fillers = OnceCell::new();
     let mut closed = false;
     let mut nxt = RelSeq(0);
-    for (i, p) in trace.packets.iter().enumerate() {
+    for (i, p) in trace.told(dir).iter().enumerate() {
         if matches!(p.twin, Twin::Capture(_)) {
             continue;
         }
@@ -46,13 +46,16 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
         }
         let Some(ack) = p.ack else { continue };
         let known = w.score.highest();
-        let mut touched: Vec<RelSeq> = open.range(..ack).map(|(&k, _)| k).collect();
-        for b in p.sacks().iter().filter(|_| !open.is_empty()) {
-            touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
-            touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
+        let mut touched: Vec<RelSeq> = Vec::new();
+        if !open.is_empty() {
+            touched.extend(open.range(..ack).map(|(&k, _)| k));
+            for b in p.sacks() {
+                touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
+                touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
+            }
+            touched.sort_unstable();
+            touched.dedup();
         }
-        touched.sort_unstable();
-        touched.dedup();
         for key in &touched {
             // An ACK beyond a hole takes away the SACKs that were counted above it.
             if let Some(hole) = open.get_mut(key).filter(|h| h.range.end < ack) {
@@ -137,27 +140,41 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     w
 }
 
+/// So many records are looked through one by one; for longer holes they are sorted by their bytes.
+const FEW: usize = 256;
+
 /// Which record filled a hole?
 struct Fillers {
-    by_byte: ByByte,
-    /// The earliest time of each record and all behind it.
+    by_byte: OnceCell<ByByte>,
+    /// The earliest time of each record and all behind it, and the latest of it and all before.
     earliest: Vec<Ts>,
+    latest: Vec<Ts>,
 }
 
 impl Fillers {
     fn of(half: &Half) -> Fillers {
-        let mut earliest: Vec<Ts> = half.records.iter().map(|r| r.ts).collect();
+        let mut latest: Vec<Ts> = half.records.iter().map(|r| r.ts).collect();
+        let mut earliest = latest.clone();
+        for i in 1..latest.len() {
+            latest[i] = latest[i].max(latest[i - 1]);
+        }
         for i in (1..earliest.len()).rev() {
             earliest[i - 1] = earliest[i - 1].min(earliest[i]);
         }
-        Fillers { by_byte: ByByte::new(half.records.iter().map(SegmentRecord::range)), earliest }
+        Fillers { by_byte: OnceCell::new(), earliest, latest }
     }
 
     /// The newest record up to `until` that carried a part of `hole` since `birth`.
     fn find<'a>(&self, half: &'a Half, hole: StreamRange, birth: Ts, until: Ts) -> Option<&'a SegmentRecord> {
         let upto = self.earliest.partition_point(|&t| t <= until);
-        let carried = self.by_byte.overlapping(hole).filter(|i| *i < upto).map(|i| &half.records[i]);
-        let real = carried.filter(|r| r.ts >= birth && r.class != SegmentClass::CaptureDuplicate);
-        real.max_by_key(|r| r.frame)
+        let from = self.latest.partition_point(|&t| t < birth).min(upto);
+        let real = |r: &&SegmentRecord| r.ts >= birth && r.class != SegmentClass::CaptureDuplicate;
+        if upto - from <= FEW {
+            let near = half.records[from..upto].iter().filter(|r| r.range().overlaps(hole));
+            return near.filter(real).max_by_key(|r| r.frame);
+        }
+        let by_byte = self.by_byte.get_or_init(|| ByByte::new(half.records.iter().map(SegmentRecord::range)));
+        let carried = by_byte.overlapping(hole).filter(|i| *i < upto).map(|i| &half.records[i]);
+        carried.filter(real).max_by_key(|r| r.frame)
     }
 }

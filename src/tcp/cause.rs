@@ -33,6 +33,9 @@ enum State {
 
 /// Fills in `cause` and `resend` of every retransmission of `half`.
 pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, rtt: &[RttSample]) {
+    if !half.repeats() {
+        return;
+    }
     // On the sender's own host an ACK is acted on within microseconds. The fastest round trip of a few, from the
     // handshake alone where the receiver sends no data, is not the fastest there is.
     let far = sender_rtt.filter(|&r| r >= crate::flow::tap::OWN_HOST);

@@ -446,7 +446,7 @@ impl Facts<'_> {
     fn answered_late(&mut self) -> Answer {
         let packets = &self.cx.trace.packets;
         let answer = packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i]);
-        let clock = self.cx.sent[self.wait.dir.flip()].as_ref();
+        let clock = self.cx.clock(self.wait.dir.flip());
         let late = answer.zip(clock).and_then(|(p, c)| c.late(p));
         if late.is_some_and(|l| l.scaled(2, 1) > self.wait.len()) {
             self.detail.path = Some("ack".to_owned());
@@ -586,7 +586,7 @@ impl Facts<'_> {
 
     /// What ended the silence was sent long before, by its own time stamp: it stood on the path.
     fn came_late(&mut self) -> Option<Answer> {
-        let sure = match self.cx.sent[self.wait.dir].as_ref() {
+        let sure = match self.cx.clock(self.wait.dir) {
             Some(clock) if clock.late(self.first?)?.scaled(2, 1) >= self.wait.len() => 0.9,
             None if self.came_with_its_resend() => 0.8,
             _ => return None,

@@ -36,6 +36,13 @@ pub struct Half {
     pub after_ack: Vec<usize>,
 }
 
+impl Half {
+    /// Something was sent again.
+    pub fn repeats(&self) -> bool {
+        self.records.iter().any(|r| r.class == SegmentClass::Retransmission)
+    }
+}
+
 /// No packet is under way for longer than this and overtaken by its own copy; an older IP ID then
 /// means another counter.
 const LATEST: Ns = Ns::from_secs(2);
@@ -56,6 +63,8 @@ struct Walk<'a> {
     sender_rtt: Option<Ns>,
     /// Round trip of the whole path.
     path_rtt: Option<Ns>,
+    /// No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
+    patience: Ns,
     half: Half,
     /// By first number; disjoint, since each begins where all before it ended.
     open: BTreeMap<RelSeq, Open>,
@@ -76,12 +85,14 @@ struct Walk<'a> {
 pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<Ns>>) -> Half {
     // The sender of `dir` is the receiver of the other direction.
     let sender_rtt = lowest[dir.flip()];
+    let path_rtt = lowest.c2s.zip(lowest.s2c).map(|(a, b)| a + b);
     let mut w = Walk {
         trace,
         order,
         dir,
         sender_rtt,
-        path_rtt: lowest.c2s.zip(lowest.s2c).map(|(a, b)| a + b),
+        path_rtt,
+        patience: path_rtt.map_or(Ns::from_millis(200), |r| r.scaled(3, 2).max(Ns::from_millis(5))),
         half: Half::default(),
         open: BTreeMap::new(),
         score: Score::default(),
@@ -94,8 +105,8 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         last_ack: None,
         unseen: Unseen::new(trace.segment_size(dir)),
     };
-    for i in 0..trace.packets.len() {
-        if trace.packets[i].dir == dir { w.sent(i) } else { w.answered(i) }
+    for (i, p) in trace.told(dir).iter().enumerate() {
+        if p.dir == dir { w.sent(i) } else { w.answered(i) }
     }
     w.settle(None);
     for o in w.open.into_values() {
@@ -260,7 +271,7 @@ impl Walk<'_> {
             if let Some(until) = self.died_before(i).and_then(|m| self.cut_shorter(i, m)) {
                 self.unseen.too_long(until, p.ts);
             }
-            let (class, cause) = self.unseen.next(id, r, p.ts, self.patience());
+            let (class, cause) = self.unseen.next(id, r, p.ts, self.patience);
             self.half.told.extend(cause.map(|c| (id, c)));
             return (class, None);
         }
@@ -280,7 +291,7 @@ impl Walk<'_> {
         let pause = p.ts.since(prev.ts);
         if self.peer_spoke
             || !self.order.counts_every_packet(self.dir)
-            || pause <= self.patience()
+            || pause <= self.patience
             || self.half.nxt.0 <= 1
         {
             return None;
@@ -348,7 +359,7 @@ impl Walk<'_> {
         if self.peer_spoke
             || self.order.counts_every_packet(self.dir)
             || self.half.nxt.0 <= 1
-            || p.ts.since(prev.ts) < RTO_MIN.max(self.patience())
+            || p.ts.since(prev.ts) < RTO_MIN.max(self.patience)
             || !self.unseen.is_full(p.len)
             || rtt < Ns::from_millis(1)
         {
@@ -361,18 +372,16 @@ impl Walk<'_> {
         let gone = second.since(p.ts);
         from == p.range().end
             && gone >= rtt.scaled(8, 10)
-            && gone <= self.patience() + DELAYED_ACK
+            && gone <= self.patience + DELAYED_ACK
             && third.since(second) < rtt.scaled(2, 10)
-    }
-
-    /// No sender repeats a tail before 1½ round trips (RFC 8985 §7.2 waits two).
-    fn patience(&self) -> Ns {
-        self.path_rtt.map_or(Ns::from_millis(200), |r| r.scaled(3, 2).max(Ns::from_millis(5)))
     }
 
     /// A go-back that has ended leaves its doubtful records decided.
     fn settle(&mut self, at: Option<Ts>) {
-        let (doubtful, class) = self.unseen.settle(at, self.patience());
+        if !self.unseen.repeats() {
+            return;
+        }
+        let (doubtful, class) = self.unseen.settle(at, self.patience);
         for id in doubtful {
             self.half.records[id as usize].class = class;
         }
@@ -450,6 +459,9 @@ impl Walk<'_> {
     fn fill(&mut self, i: usize, r: StreamRange, class: SegmentClass) {
         let p = &self.trace.packets[i];
         let end = self.half.nxt.max(r.end);
+        if self.open.is_empty() {
+            return;
+        }
         let touched: Vec<RelSeq> = self.open_in(r).map(|o| self.half.holes[o.hole].range.start).collect();
         let holes = &mut self.half.holes;
         for key in touched {

@@ -43,6 +43,10 @@ impl Curve {
         while self.buckets.len() >= MOST && self.step.0 <= i64::MAX / 2 {
             self.widen();
         }
+        let newest = self.buckets.len().wrapping_sub(1);
+        if self.buckets.get(newest).is_some_and(|b| (0..self.step.0).contains(&ts.since(b.start).0)) {
+            return &mut self.buckets[newest];
+        }
         let start = self.start_of(ts);
         let i = match self.buckets.last() {
             Some(last) if last.start == start => self.buckets.len() - 1,

@@ -50,7 +50,7 @@ struct Round {
     unprompted: Ns,
     /// Most bytes in flight.
     peak: i64,
-    /// Time and bytes from one ACK to the next.
+    /// From one ACK to the next: the time, and how much of it a byte took.
     steps: Vec<(i64, i64)>,
     /// When it began.
     start: Ts,
@@ -222,7 +222,8 @@ impl Walk {
 
     fn advanced(&mut self, bytes: i64, at: Ts) {
         if let Some(t) = self.last_ack {
-            self.now.steps.push((at.since(t).0.clamp(0, FAR), bytes));
+            let step = at.since(t).0.clamp(0, FAR);
+            self.now.steps.push((step, step / bytes.max(1)));
         }
         self.last_ack = Some(at);
         if self.score.una.is_some_and(|u| u >= self.round_end) {
@@ -237,12 +238,12 @@ impl Walk {
 /// Gives the time in flight its owner, round by round.
 fn judge(rounds: &[Round], mss: i64, lowest: Ns, sums: &mut Limits) {
     let ceiling = ceiling(rounds, mss);
+    let mut pace = Vec::new();
     for (i, r) in rounds.iter().enumerate() {
         let near = &rounds[i.saturating_sub(HABIT / 2)..(i + HABIT / 2).min(rounds.len())];
         let queued = r.rtt.is_some_and(|t| t >= lowest.scaled(5, 4) + QUEUE);
-        let even = even(near);
         let full = ceiling.is_some_and(|c| r.peak * 4 + mss > c * 4);
-        let (clocked, own) = match (queued, even) {
+        let (clocked, own) = match (queued, !queued && even(near, &mut pace)) {
             (true, _) => {
                 sums.path_rate += r.paced;
                 (&mut sums.path_rate, r.woken + r.unprompted)
@@ -282,17 +283,20 @@ fn grows(rounds: &[Round], i: usize, mss: i64) -> bool {
 
 /// ACKs come evenly, byte for byte: something on the path sends at its own rate all the time. Where a window
 /// is the limit they come in bursts with a silence behind.
-fn even(near: &[Round]) -> bool {
-    let steps = || near.iter().flat_map(|r| &r.steps).copied();
-    let mut pace: Vec<i64> = steps().map(|(t, n)| t / n.max(1)).collect();
+fn even(near: &[Round], pace: &mut Vec<i64>) -> bool {
+    pace.clear();
+    near.iter().for_each(|r| pace.extend(r.steps.iter().map(|s| s.1)));
     if pace.len() < 12 {
         return false;
     }
     let middle = pace.len() / 2;
     let median = *pace.select_nth_unstable(middle).1;
-    let total = steps().fold(0i64, |sum, s| sum.saturating_add(s.0));
-    let usual = steps().filter(|(t, n)| t / n.max(&1) <= median + median * 7 / 10);
-    let busy = usual.fold(0i64, |sum, s| sum.saturating_add(s.0));
+    let most = median + median * 7 / 10;
+    let (mut total, mut busy) = (0i64, 0i64);
+    for (step, pace) in near.iter().flat_map(|r| &r.steps) {
+        total = total.saturating_add(*step);
+        busy = busy.saturating_add(if *pace <= most { *step } else { 0 });
+    }
     total > 0 && busy >= total / 10 * 8
 }
 

@@ -99,7 +99,8 @@ impl RangeSet {
 
     /// True when the whole interval is in it.
     pub fn covers(&self, r: StreamRange) -> bool {
-        r.is_empty() || self.map.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end)
+        let reaches = || self.end.is_some_and(|e| e >= r.end);
+        r.is_empty() || reaches() && self.map.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end)
     }
 
     /// The parts of `r` that are not in it, in order.
@@ -189,18 +190,23 @@ pub fn any_overlap(sorted: &[StreamRange], r: StreamRange) -> bool {
 /// gives up; a forged capture may, and every list of copies would grow with every other.
 const COPIES: usize = 64;
 
+/// Intervals that lie together: most are added at the end, and what comes late is put in without moving them all.
+const CHUNK: usize = 256;
+
 /// Which segments carried which bytes: for every interval, the records that covered it, in the
 /// order in which the tap saw them.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    map: BTreeMap<RelSeq, Carried>,
+    /// In order and disjoint; no chunk is empty.
+    chunks: Vec<Vec<Carried>>,
     /// One past the highest number; none carried yet.
     end: Option<RelSeq>,
 }
 
-/// One interval of a [`Coverage`]: `[key, end)`.
+/// One interval of a [`Coverage`].
 #[derive(Clone, Debug)]
 pub struct Carried {
+    start: RelSeq,
     end: RelSeq,
     /// The record that carried it first.
     pub first: u32,
@@ -209,6 +215,14 @@ pub struct Carried {
 }
 
 impl Carried {
+    fn once(r: StreamRange, id: u32) -> Carried {
+        Carried { start: r.start, end: r.end, first: id, again: Vec::new() }
+    }
+
+    fn range(&self) -> StreamRange {
+        StreamRange::new(self.start, self.end)
+    }
+
     /// The newest record.
     pub fn last(&self) -> u32 {
         self.again.last().copied().unwrap_or(self.first)
@@ -229,51 +243,100 @@ impl Coverage {
         let beyond = self.end.is_none_or(|e| r.start >= e);
         self.end = self.end.max(Some(r.end));
         if beyond {
-            self.map.insert(r.start, Carried { end: r.end, first: id, again: Vec::new() });
+            match self.chunks.last_mut() {
+                Some(last) if last.len() < CHUNK => last.push(Carried::once(r, id)),
+                _ => {
+                    let mut last = Vec::with_capacity(CHUNK);
+                    last.push(Carried::once(r, id));
+                    self.chunks.push(last);
+                }
+            }
             return;
         }
         self.split(r.start);
         self.split(r.end);
         let mut at = r.start;
         let mut fresh = Vec::new();
-        for (&s, c) in self.map.range_mut(r.start..r.end) {
-            if s > at {
-                fresh.push(StreamRange::new(at, s));
+        let (chunk, mut i) = self.seek(r.start);
+        for all in &mut self.chunks[chunk..] {
+            for c in all[i..].iter_mut().take_while(|c| c.start < r.end) {
+                if c.start > at {
+                    fresh.push(StreamRange::new(at, c.start));
+                }
+                if c.again.len() == COPIES {
+                    c.again.pop();
+                }
+                c.again.push(id);
+                at = c.end;
             }
-            if c.again.len() == COPIES {
-                c.again.pop();
+            if all.last().is_none_or(|c| c.start >= r.end) {
+                break;
             }
-            c.again.push(id);
-            at = c.end;
+            i = 0;
         }
         if at < r.end {
             fresh.push(StreamRange::new(at, r.end));
         }
         for g in fresh {
-            self.map.insert(g.start, Carried { end: g.end, first: id, again: Vec::new() });
+            self.put(Carried::once(g, id));
+        }
+    }
+
+    /// Where the first interval is that begins at `x` or later.
+    fn seek(&self, x: RelSeq) -> (usize, usize) {
+        let chunk = self.chunks.partition_point(|c| c.last().is_some_and(|l| l.start < x));
+        (chunk, self.chunks.get(chunk).map_or(0, |c| c.partition_point(|c| c.start < x)))
+    }
+
+    /// The place before.
+    fn before(&self, (chunk, i): (usize, usize)) -> Option<(usize, usize)> {
+        match i.checked_sub(1) {
+            Some(i) => Some((chunk, i)),
+            None => chunk.checked_sub(1).map(|c| (c, self.chunks[c].len() - 1)),
+        }
+    }
+
+    fn put(&mut self, new: Carried) {
+        let (chunk, i) = self.seek(new.start);
+        let (chunk, i) = match self.chunks.len() {
+            0 => {
+                self.chunks.push(Vec::new());
+                (0, 0)
+            }
+            n if chunk == n => (n - 1, self.chunks[n - 1].len()),
+            _ => (chunk, i),
+        };
+        let all = &mut self.chunks[chunk];
+        all.insert(i, new);
+        if all.len() > 2 * CHUNK {
+            let rest = all.split_off(CHUNK);
+            self.chunks.insert(chunk + 1, rest);
         }
     }
 
     fn split(&mut self, at: RelSeq) {
-        if let Some((_, c)) = self.map.range_mut(..at).next_back().filter(|(_, c)| c.end > at) {
-            let tail = c.clone();
+        let Some((chunk, i)) = self.before(self.seek(at)) else { return };
+        let c = &mut self.chunks[chunk][i];
+        if c.end > at {
+            let tail = Carried { start: at, ..c.clone() };
             c.end = at;
-            self.map.insert(at, tail);
+            self.put(tail);
         }
     }
 
     /// The intervals that overlap `r`, clipped to it.
     pub fn over(&self, r: StreamRange) -> impl Iterator<Item = (StreamRange, &Carried)> {
-        let before = self.map.range(..r.start).next_back();
-        before.into_iter().chain(self.map.range(r.start..r.end)).filter_map(move |(&s, c)| {
-            let part = StreamRange::new(s, c.end).intersect(r)?;
-            Some((part, c))
-        })
+        let here = self.seek(r.start);
+        let (chunk, i) = self.before(here).unwrap_or(here);
+        let first = self.chunks.get(chunk).map_or(&[][..], |c| &c[i..]);
+        let rest = self.chunks.get(chunk + 1..).unwrap_or_default().iter().flatten();
+        let all = first.iter().chain(rest).take_while(move |c| c.start < r.end);
+        all.filter_map(move |c| Some((c.range().intersect(r)?, c)))
     }
 
     /// All intervals, in order.
     pub fn iter(&self) -> impl Iterator<Item = (StreamRange, &Carried)> {
-        self.map.iter().map(|(&s, c)| (StreamRange::new(s, c.end), c))
+        self.chunks.iter().flatten().map(|c| (c.range(), c))
     }
 
     /// The parts of `r` that nobody carried.
@@ -335,6 +398,28 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Enough intervals, in any order, that chunks are split.
+        #[test]
+        fn coverage_knows_who_carried_each_byte(ops in proptest::collection::vec((0i64..3000, 1i64..9), 1..2500)) {
+            let mut c = Coverage::default();
+            let mut bytes = vec![Vec::new(); 3010];
+            for (id, (a, n)) in ops.into_iter().enumerate() {
+                c.add(r(a, a + n), id as u32);
+                bytes[a as usize..(a + n) as usize].iter_mut().for_each(|b| b.push(id as u32));
+            }
+            let mut told = vec![Vec::new(); 3010];
+            let mut at = RelSeq(i64::MIN);
+            for (range, carried) in c.iter() {
+                assert!(range.start >= at && !range.is_empty());
+                at = range.end;
+                for b in range.start.0..range.end.0 { told[b as usize] = carried.records().collect(); }
+            }
+            assert_eq!(told, bytes);
+            let near: Vec<_> = c.over(r(100, 140)).map(|(range, _)| range).collect();
+            let all: Vec<_> = c.iter().filter_map(|(range, _)| range.intersect(r(100, 140))).collect();
+            assert_eq!(near, all);
+        }
+
         #[test]
         fn a_set_agrees_with_a_bitmap(ops in proptest::collection::vec((0i64..64, 0i64..20, proptest::bool::weighted(0.3)), 1..40), probe in (0i64..64, 0i64..30)) {
             let mut s = RangeSet::default();

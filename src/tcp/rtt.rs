@@ -18,7 +18,7 @@ pub fn samples(trace: &Trace, dir: Dir) -> Vec<RttSample> {
     let mut spoilt = RangeSet::default();
     let mut nxt = None;
     let mut out = Vec::new();
-    for p in &trace.packets {
+    for p in trace.told(dir) {
         if p.dir == dir {
             if !p.carries() || p.twin != Twin::None {
                 continue;

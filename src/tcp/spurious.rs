@@ -10,12 +10,15 @@ use std::collections::BTreeSet;
 
 /// Labels the spurious retransmissions of one direction.
 pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
+    if !half.repeats() {
+        return;
+    }
     let mut score = Score::default();
     let mut next = 0; // first record that has not been sent yet
     // Retransmissions that no ACK has covered yet, by their ends.
     let mut undecided: BTreeSet<(RelSeq, usize)> = BTreeSet::new();
     let mut nxt = RelSeq(0);
-    for (i, p) in trace.packets.iter().enumerate() {
+    for (i, p) in trace.told(dir).iter().enumerate() {
         if p.dir == dir {
             while next < half.records.len() && half.packets[next] <= i {
                 let r = half.records[next];

@@ -12,9 +12,10 @@ use super::classify::Half;
 use super::rtt::Estimator;
 use super::score::Score;
 use super::sent::SendClock;
-use crate::flow::{Trace, Twin};
+use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{SegmentClass, SegmentRecord, Stall, Tap};
 use crate::model::{ByByte, Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
+use std::cell::OnceCell;
 
 /// No shorter wait counts while bytes are outstanding.
 const FLOOR_OUTSTANDING: Ns = Ns::from_millis(30);
@@ -54,7 +55,7 @@ pub struct Context<'a> {
     /// Lowest round trip between the tap and each direction's sender.
     pub sender_rtt: PerDir<Option<Ns>>,
     /// The clock that each direction's sender puts into its packets.
-    pub sent: PerDir<Option<SendClock>>,
+    pub sent: PerDir<OnceCell<Option<SendClock>>>,
     /// Bytes of each direction that were acknowledged and never captured.
     pub missed: PerDir<u64>,
     /// Where the tap is.
@@ -65,6 +66,13 @@ pub struct Context<'a> {
     pub closed: bool,
     /// One side hung up: what was still owed then ended there.
     pub reset: Option<Ts>,
+}
+
+impl Context<'_> {
+    /// The clock that `dir`'s sender puts into its packets; learnt when it is asked for.
+    pub fn clock(&self, dir: Dir) -> Option<&SendClock> {
+        self.sent[dir].get_or_init(|| SendClock::learn(self.trace, dir)).as_ref()
+    }
 }
 
 /// When holes in the data closed, in order.
@@ -127,34 +135,32 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
         owed_since: None,
         last_frame: FrameNo(0),
     };
-    let mut push = |wait: Wait, patience: Ns, floor: Ns| {
-        if wait.len() > patience.max(floor) {
-            out.extend(cause_of_wait::judge(cx, &wait));
+    let mut push = |wait: Wait| out.extend(cause_of_wait::judge(cx, &wait));
+    // A delayed ACK tells of the receiver's timer, not of the path (RFC 1122 §4.2.3.2).
+    let mut measured = |s: &RttSample, w: &Walk, est: &mut Estimator| {
+        lowest = lowest.min(s.rtt);
+        let lone = w.unacknowledged().len() < u64::from(cx.mss[dir]);
+        let delayed = lone && s.rtt > lowest + DELAYED_ACK && s.rtt < lowest + DELAYED_ACK_MOST;
+        if !delayed {
+            est.take(s.rtt + lag);
         }
     };
-    for p in &cx.trace.packets {
-        if matches!(p.twin, Twin::Capture(_)) {
-            continue;
-        }
+    let patience = |est: &Estimator| est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
+    let genuine = |p: &&Packet| !matches!(p.twin, Twin::Capture(_));
+    let (told, rest) = cx.trace.packets.split_at(cx.trace.upto[dir]);
+    for p in told.iter().filter(genuine) {
         while let Some(s) = rtt.next_if(|s| s.ts <= p.ts) {
-            lowest = lowest.min(s.rtt);
-            // A delayed ACK tells of the receiver's timer, not of the path (RFC 1122 §4.2.3.2).
-            let lone = w.unacknowledged().0.len() < u64::from(cx.mss[dir]);
-            let delayed = lone && s.rtt > lowest + DELAYED_ACK && s.rtt < lowest + DELAYED_ACK_MOST;
-            if !delayed {
-                est.take(s.rtt + lag);
-            }
+            measured(s, &w, &mut est);
         }
-        let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
+        let long = |start: Ts, floor: Ns| p.ts.since(start) > patience(&est).max(floor);
         if p.dir == dir {
             let end = p.range().end;
             if p.carries() && (end > w.nxt || !w.started) {
                 let una = w.score.una.unwrap_or(p.seq);
                 let empty = !w.started || w.nxt <= una;
                 if empty {
-                    if let Some(start) = w.moved.filter(|_| w.started) {
-                        let wait = w.wait(dir, start, Some(p.ts), false, p.frame);
-                        push(wait, patience, FLOOR_EMPTY);
+                    if let Some(start) = w.moved.filter(|&s| w.started && long(s, FLOOR_EMPTY)) {
+                        push(w.wait(dir, start, Some(p.ts), false, p.frame));
                     }
                     w.owed_since = Some(p.ts);
                 }
@@ -164,17 +170,12 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
             }
         } else {
             let outstanding = w.score.una.is_some_and(|u| w.nxt > u) || (w.score.una.is_none() && w.started);
-            let before = w.waiting_since();
-            let bytes = w.unacknowledged();
+            let before = w.waiting_since().filter(|&s| outstanding && long(s, FLOOR_OUTSTANDING));
+            let wait = before.map(|start| w.wait(dir, start, Some(p.ts), true, p.frame));
             let news = w.score.take(p, w.nxt);
             if news.is_progress() && w.started {
-                if let Some(start) = before.filter(|_| outstanding) {
-                    let wait = Wait {
-                        range: bytes.0,
-                        sacked: bytes.1,
-                        ..w.wait(dir, start, Some(p.ts), true, p.frame)
-                    };
-                    push(wait, patience, FLOOR_OUTSTANDING);
+                if let Some(wait) = wait {
+                    push(wait);
                 }
                 w.moved = Some(p.ts);
                 w.owed_since = None;
@@ -182,14 +183,22 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
         }
         w.last_frame = p.frame;
     }
+    if let Some(last) = rest.iter().filter(genuine).map(|p| p.ts).max() {
+        while let Some(s) = rtt.next_if(|s| s.ts <= last) {
+            measured(s, &w, &mut est);
+        }
+        w.last_frame = rest.iter().rfind(genuine).map_or(w.last_frame, |p| p.frame);
+    }
     let Some(capture_end) = cx.capture_end.filter(|_| !cx.closed && w.started) else { return out };
-    let patience = est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
     let outstanding = w.score.una.is_none_or(|u| w.nxt > u);
     if let Some(start) = w.waiting_since() {
         let mut wait = w.wait(dir, start, cx.reset, outstanding, w.last_frame);
         wait.until = cx.reset.unwrap_or(capture_end);
         // Before its RTO has passed, an unanswered segment at the end of a capture proves nothing.
-        push(wait, patience, if outstanding { est.rto() } else { FLOOR_OPEN_EMPTY });
+        let floor = if outstanding { est.rto() } else { FLOOR_OPEN_EMPTY };
+        if wait.len() > patience(&est).max(floor) {
+            push(wait);
+        }
     }
     out
 }
@@ -199,14 +208,14 @@ impl Walk {
         self.owed_since.max(self.moved)
     }
 
-    /// Bytes sent and not acknowledged, and how many of them are SACKed.
-    fn unacknowledged(&self) -> (StreamRange, u64) {
-        let una = self.score.una.unwrap_or(RelSeq(0));
-        (StreamRange::new(una, self.nxt), self.score.sacked_above(una))
+    /// Bytes sent and not acknowledged.
+    fn unacknowledged(&self) -> StreamRange {
+        StreamRange::new(self.score.una.unwrap_or(RelSeq(0)), self.nxt)
     }
 
     fn wait(&self, dir: Dir, start: Ts, end: Option<Ts>, outstanding: bool, last: FrameNo) -> Wait {
-        let (range, sacked) = self.unacknowledged();
+        let range = self.unacknowledged();
+        let sacked = self.score.sacked_above(range.start);
         Wait { dir, start, end, until: end.unwrap_or(start), outstanding, range, sacked, ended_by: last }
     }
 }

@@ -3,7 +3,6 @@
 use super::acks::{self, Word};
 use super::classify::{self, Half};
 use super::ranges::any_overlap;
-use super::sent::SendClock;
 use super::stall::{self, Context};
 use super::{RttSample, cause, loss, rtt, spurious};
 use crate::flow::hygiene::{self, IdOrder};
@@ -33,6 +32,7 @@ impl Stretch {
     pub fn new(mut trace: Trace, lowest_before: PerDir<Option<Ns>>, capture_end: Option<Ts>) -> Stretch {
         let order = IdOrder::learn(&trace);
         hygiene::mark_twins(&mut trace, &order);
+        trace.find_ends();
 
         let rtt = both(|d| rtt::samples(&trace, d));
         let here = |d: Dir| rtt[d].iter().map(|s| s.rtt).filter(|r| r.0 > 0);
@@ -87,7 +87,7 @@ impl Stretch {
                 rtt: &rtt,
                 lowest_before,
                 sender_rtt,
-                sent: both(|d| SendClock::learn(&trace, d)),
+                sent: PerDir::default(),
                 missed: both(|d| words[d].unseen.iter().map(|r| r.len()).sum()),
                 tap: &tap,
                 capture_end,
@@ -125,13 +125,14 @@ impl<'a> Ending<'a> {
         // A reset is obeyed only if it is acceptable (RFC 9293 §3.10.7.3, RFC 5961 §3); what its receiver
         // sends afterwards shows whether it was.
         let newest =
-            both(|d| trace.packets.iter().rposition(|p| p.dir == d && p.carries() && !p.flags.rst()));
+            both(|d| trace.told(d).iter().rposition(|p| p.dir == d && p.carries() && !p.flags.rst()));
         let obeyed = |i: usize, rst: &Packet| newest[rst.dir.flip()].is_none_or(|l| l <= i);
         let reset = trace
             .packets
             .iter()
             .enumerate()
-            .find(|(i, p)| last && p.flags.rst() && obeyed(*i, p))
+            .filter(|_| last)
+            .find(|(i, p)| p.flags.rst() && obeyed(*i, p))
             .map(|(_, p)| p);
         let word = match (reset, fin.c2s && fin.s2c) {
             (_, true) => "fin",

@@ -109,7 +109,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
 #[derive(Clone, Debug, Default)]
 pub struct Trackers {
     keep: Keep,
-    open: HashMap<FlowId, Tracker>,
+    open: HashMap<FlowId, Box<Tracker>>,
     done: Vec<Connection>,
 }
 
@@ -125,7 +125,7 @@ impl Trackers {
         if b.over {
             self.finish(b.part, None);
         } else {
-            let t = self.open.entry(flow).or_insert_with(|| Tracker::new(&b.part, self.keep));
+            let t = self.open.entry(flow).or_insert_with(|| Box::new(Tracker::new(&b.part, self.keep)));
             t.take(b.part);
             t.advance();
         }
@@ -133,7 +133,8 @@ impl Trackers {
 
     /// Takes the rest of a connection. `capture_end`: as for [`analyze`]; none where both ends are gone.
     pub fn finish(&mut self, rest: Incarnation, capture_end: Option<Ts>) {
-        let mut t = self.open.remove(&rest.flow).unwrap_or_else(|| Tracker::new(&rest, self.keep));
+        let open = self.open.remove(&rest.flow);
+        let mut t = open.map_or_else(|| Tracker::new(&rest, self.keep), |t| *t);
         t.take(rest);
         let end = capture_end.or(t.view.last().map(|s| s.ts)).unwrap_or_default();
         self.done.push(t.finish(end));
@@ -225,7 +226,13 @@ impl Tracker {
                 rtt_p99: rtt::quantile(&sorted, 0.99),
                 ..stats
             };
+            c.curves[d].buckets.shrink_to_fit();
         }
+        // There may be a million of these.
+        c.segments.shrink_to_fit();
+        c.losses.shrink_to_fit();
+        c.holes.shrink_to_fit();
+        c.stalls.shrink_to_fit();
         c
     }
 

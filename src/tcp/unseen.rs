@@ -198,6 +198,11 @@ impl Unseen {
         self.again = Some(GoBack { proven: false, ..GoBack::begins(0, FLIGHT, at) });
     }
 
+    /// A sender repeats what the tap never saw, or may do so.
+    pub fn repeats(&self) -> bool {
+        self.again.is_some()
+    }
+
     /// A segment that is as large as any.
     pub fn is_full(&self, len: u32) -> bool {
         len >= self.mss

@@ -1,14 +1,16 @@
 //! `analyze` beside tcptrace, tshark and cat, on the same files; how time and memory grow with the file.
 //!
-//! `cargo bench --bench analysis -- [--rounds N] [--quick] [--check]`. Everybody takes turns, round by round; printed
-//! are medians of the wall clock and of processor time, and ratios within a round (their median). `--quick` leaves
-//! out the largest files and tshark; `--check` fails below a mark. `--make FILE FLOWS PACKETS LOSS SNAPLEN EACH`
-//! only writes such a file (losses per 10,000; packets a connection, 0: one connection for ever).
+//! `cargo bench --bench analysis -- [--rounds N] [--quick] [--check] [--only PART]`. Everybody takes turns, round by
+//! round; printed are medians of the wall clock and of processor time, and ratios within a round (their median).
+//! `--quick` leaves out the largest files and tshark (a minute instead of eight); `--check` fails below a mark;
+//! `--only` runs one of `others`, `cat`, `growth`, `many`. `--make FILE FLOWS PACKETS LOSS SNAPLEN EACH` only writes
+//! such a file (losses per 10,000; packets a connection, 0: one connection for ever).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod traffic;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ const OURS: &str = env!("CARGO_BIN_EXE_syncscope");
 #[derive(Clone, Copy)]
 struct Ran {
     wall: f64,
+    /// Of all its threads, the kernel's share included.
+    processor: f64,
     /// Highest resident set, bytes; sampled, so a little low.
     memory: u64,
 }
@@ -54,10 +58,21 @@ fn main() {
     let dir = dir.join(format!("syncscope-analysis-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let mut b = Bench { dir, rounds, missed: Vec::new() };
-    b.beside_others(flag("--quick"));
-    b.full_packets();
-    b.growth(flag("--quick"));
-    b.many_connections(flag("--quick"));
+    let only = args.iter().position(|a| a == "--only").map(|i| args[i + 1].as_str());
+    let wanted = |part: &str| only.is_none_or(|o| o == part);
+    let quick = flag("--quick");
+    if wanted("others") {
+        b.beside_others(quick);
+    }
+    if wanted("cat") {
+        b.full_packets();
+    }
+    if wanted("growth") {
+        b.growth(quick);
+    }
+    if wanted("many") {
+        b.many_connections(quick);
+    }
     fs::remove_dir_all(&b.dir).unwrap();
     println!(
         "\n{}",
@@ -89,9 +104,15 @@ fn peak(child: &Child) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
+/// Processor time of all programs that were run so far.
+fn processor() -> f64 {
+    let u = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    [u.user_time(), u.system_time()].iter().map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6).sum()
+}
+
 /// None where there is no such program.
 fn run(program: &str, args: &[&str]) -> Option<Ran> {
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), processor());
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
@@ -103,7 +124,11 @@ fn run(program: &str, args: &[&str]) -> Option<Ran> {
     loop {
         memory = memory.max(peak(&child));
         if child.try_wait().unwrap().is_some() {
-            return Some(Ran { wall: began.elapsed().as_secs_f64(), memory });
+            return Some(Ran {
+                wall: began.elapsed().as_secs_f64(),
+                processor: processor() - before,
+                memory,
+            });
         }
         std::thread::sleep(Duration::from_micros(500));
     }
@@ -131,8 +156,12 @@ impl Bench {
 
     /// Runs everybody in turn; by program, by round.
     fn turns(&self, programs: &[(&str, Vec<&str>)]) -> Vec<Vec<Ran>> {
+        self.rounds_of(self.rounds, programs)
+    }
+
+    fn rounds_of(&self, rounds: usize, programs: &[(&str, Vec<&str>)]) -> Vec<Vec<Ran>> {
         let mut all = vec![Vec::new(); programs.len()];
-        for _ in 0..self.rounds {
+        for _ in 0..rounds {
             for (i, (program, args)) in programs.iter().enumerate() {
                 all[i].extend(run(program, args));
             }
@@ -154,8 +183,9 @@ impl Bench {
             for (name, r) in ["syncscope", "syncscope --jobs 1", "tcptrace"].iter().zip(&all) {
                 let wall = median(r.iter().map(|x| x.wall).collect());
                 let memory = r.iter().map(|x| x.memory).max().unwrap_or(0);
+                let processor = median(r.iter().map(|x| x.processor).collect());
                 println!(
-                    "  {name:<20} {wall:>7.3} s  {:>6.2} million packets/s  {:>4} MiB",
+                    "  {name:<20} {wall:>7.3} s  {processor:>6.3} s of processors  {:>6.2} million packets/s  {:>4} MiB",
                     1.0 / wall,
                     memory >> 20
                 );
@@ -169,6 +199,11 @@ impl Bench {
             } else {
                 self.judge(&format!("{lost}: beside tcptrace"), than(0, 2), Some(4.0), None);
                 self.judge(&format!("{lost}: beside tcptrace, one thread"), than(1, 2), Some(2.0), None);
+                let work = all[2].iter().zip(&all[1]).map(|(p, o)| p.processor / o.processor).collect();
+                println!(
+                    "  the same of processor time, which a busy machine leaves alone: {:.2}",
+                    median(work)
+                );
             }
             if !quick && loss == 50 {
                 match run("tshark", &["-n", "-q", "-z", "conv,tcp", "-r", f]) {
@@ -197,12 +232,14 @@ impl Bench {
 
     fn growth(&mut self, quick: bool) {
         println!("\ntime a packet against the decade before (10,000 to 10,000,000 packets)");
-        let decades: &[u64] = if quick { &[100_000, 1_000_000] } else { &[100_000, 1_000_000, 10_000_000] };
+        let decades: &[u64] = &[10_000, 100_000, 1_000_000, 10_000_000];
+        let decades = if quick { &decades[..3] } else { decades };
         let mut before: Option<f64> = None;
         for &packets in decades {
             let path = self.file("grow.pcap", Traffic { flows: 8, packets, loss: 10, snaplen: 96, each: 0 });
             let f = path.to_str().unwrap();
-            let all = self.turns(&[(OURS, vec!["analyze", "--fail-on", "never", f])]);
+            let rounds = if packets > 1_000_000 { self.rounds.min(3) } else { self.rounds };
+            let all = self.rounds_of(rounds, &[(OURS, vec!["analyze", "--fail-on", "never", f])]);
             let each = median(all[0].iter().map(|x| x.wall).collect()) / packets as f64;
             let memory = all[0].iter().map(|x| x.memory >> 20).max().unwrap_or(0);
             println!("  {packets:>10} packets  {:>7.0} ns each  {memory:>4} MiB", each * 1e9);

@@ -69,7 +69,12 @@ impl Input {
     ///
     /// Memory grows with what arrives, not with what is asked for: a length field that lies costs
     /// nothing.
+    #[inline]
     pub fn want(&mut self, n: usize) -> Result<bool, CaptureError> {
+        if self.end - self.start >= n { Ok(true) } else { self.read_on(n) }
+    }
+
+    fn read_on(&mut self, n: usize) -> Result<bool, CaptureError> {
         while self.end - self.start < n {
             if self.ended {
                 return Ok(false);
@@ -110,6 +115,7 @@ impl Input {
     }
 
     /// What is at hand and not yet taken.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         &self.buf[self.start..self.end]
     }
@@ -120,6 +126,7 @@ impl Input {
     }
 
     /// Takes `n` bytes of the head; they stay readable through [`Input::bytes`] until the next [`Input::want`].
+    #[inline]
     pub fn take(&mut self, n: usize) -> Range<usize> {
         let n = n.min(self.end - self.start);
         let taken = self.start..self.start + n;
@@ -129,6 +136,7 @@ impl Input {
     }
 
     /// Bytes taken before.
+    #[inline]
     pub fn bytes(&self, r: Range<usize>) -> &[u8] {
         self.buf.get(r).unwrap_or(&[])
     }
