@@ -16,6 +16,7 @@ mod graphs;
 mod lab;
 mod live;
 mod logs;
+mod modules;
 mod offline;
 mod output;
 pub mod reading;

@@ -4,7 +4,7 @@ use super::analysis::{self, RunView, SLOW_READ};
 use super::live::{self, Probe};
 use super::view::{FailOn, OutputArgs};
 use super::{CliError, ColorWhen, Format, Outcome};
-use crate::drive::{DriveError, Mode, RunEnd, RunRecord, SyncOptions, run_sync};
+use crate::drive::{DriveError, Mode, RunEnd, RunRecord, Secret, SyncOptions, run_sync};
 use crate::lab::units::Rate;
 use crate::model::Ns;
 use crate::model::units::{bits_per_second, bytes, printable};
@@ -46,6 +46,23 @@ pub struct Args {
     /// Give up after this long without a sign of life from the peer, on both sides; a peer that is busy is alive.
     #[arg(long, value_name = "DURATION", value_parser = analysis::timeout, default_value = "30s")]
     timeout: Ns,
+    /// The secret that the server has, too: a file of mode 600. Both ends show that they have it, and what they
+    /// send is encrypted.
+    #[arg(long, value_name = "FILE", env = "SYNCSCOPE_SECRET_FILE")]
+    secret_file: Option<PathBuf>,
+    /// Whose secret it is, where the server knows users.
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "secret_file",
+        default_value = "",
+        hide_default_value = true
+    )]
+    user: String,
+    /// With a secret, send the data plainly none the less, if the server allows it: faster, and open to whoever is
+    /// on the path.
+    #[arg(long, requires = "secret_file")]
+    plain_data: bool,
     /// Folder for the run record; `runs/DATE` here otherwise.
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
@@ -91,7 +108,11 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         clock: None,
         client_log: None,
     };
+    let secret = args.secret_file.as_deref().map(Secret::read).transpose().map_err(CliError::Message)?;
     let template = SyncOptions {
+        secret,
+        user: args.user,
+        plain_data: args.plain_data,
         block: args.block_size,
         full_search: args.full_search,
         bwlimit: args.bwlimit.map(Rate::bytes_per_second),

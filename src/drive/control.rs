@@ -79,6 +79,10 @@ pub struct Prepare {
     pub block: Option<u32>,
     /// Seed of the strong hash, where the server receives.
     pub seed: u64,
+    /// What is wanted: a module's name first, where the server has modules.
+    pub path: String,
+    /// The first message of the data connection's handshake, in hexadecimal; none: it is to be plain.
+    pub hello: Option<String>,
 }
 
 /// From the server.
@@ -98,6 +102,10 @@ pub enum Answer {
         token: String,
         /// The time-out of this run: the smaller of what both want.
         timeout: Ns,
+        /// What is wanted, below the module's folder.
+        path: String,
+        /// The second message of the data connection's handshake.
+        hello: Option<String>,
         /// Why there is no capture, if one was asked for.
         no_capture: Option<String>,
     },
@@ -158,9 +166,20 @@ pub fn compare_clocks(
     best_offset(&exchanges).ok_or_else(|| WireError::Garbage("no exchange".to_owned()))
 }
 
-/// A token as text.
-pub fn to_hex(token: &[u8; 16]) -> String {
-    token.iter().map(|b| format!("{b:02x}")).collect()
+/// A token or a key as text.
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The message of a handshake from text.
+pub fn message_from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [a, b] => digit(*a).zip(digit(*b)).map(|(a, b)| (a * 16 + b) as u8),
+        _ => None,
+    };
+    let longest = 2 * super::seal::MESSAGE;
+    text.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>().filter(|_| text.len() <= longest)
 }
 
 /// And back.
@@ -186,6 +205,10 @@ mod tests {
         assert_eq!(from_hex(&to_hex(&t)), Some(t));
         assert_eq!(from_hex("abc"), None);
         assert_eq!(from_hex(&"é".repeat(16)), None);
+        assert_eq!(message_from_hex(&to_hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
+        for bad in ["abc", "0g", "é", &"00".repeat(49)] {
+            assert_eq!(message_from_hex(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ const NEAR: usize = 4;
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
+    /// The root itself, where it was opened before.
+    opened: Option<Arc<OwnedFd>>,
     fsync: bool,
     base: Option<Arc<OwnedFd>>,
     /// The tree is this one file.
@@ -65,6 +67,7 @@ impl Disk {
     pub fn new(root: impl Into<PathBuf>) -> Disk {
         Disk {
             root: root.into(),
+            opened: None,
             fsync: false,
             base: None,
             only: None,
@@ -77,6 +80,13 @@ impl Disk {
             finding: None,
             found: HashMap::new(),
         }
+    }
+
+    /// Works in this directory, whatever lies at its path by now.
+    #[must_use]
+    pub fn opened(mut self, root: Arc<OwnedFd>) -> Disk {
+        self.opened = Some(root);
+        self
     }
 
     /// Makes each file durable before it is renamed into its place.
@@ -192,21 +202,10 @@ impl Disk {
     }
 
     fn enter(&mut self, path: &str, create: bool) -> Result<(), FsError> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        if create {
-            std::fs::create_dir_all(&self.root)
-                .map_err(|e| io(&format!("make the directory {}", self.root.display()), &e))?;
-        }
-        let mut at = match open(&self.root, flags, Mode::empty()) {
-            Err(Errno::ENOTDIR) if !create && path.is_empty() && self.root.is_file() => {
-                let name = self.root.file_name().and_then(|n| n.to_str()).ok_or_else(no_utf8)?;
-                self.only = Some(name.to_owned());
-                let parent = self.root.parent().filter(|p| !p.as_os_str().is_empty());
-                open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
-            }
-            other => other,
-        }
-        .map_err(|e| sys(&format!("open the directory {}", self.root.display()), e))?;
+        let mut at = match &self.opened {
+            Some(root) => root.try_clone().map_err(|e| io("open the directory", &e))?,
+            None => self.open_given(path, create)?,
+        };
         if !path.is_empty() {
             if create {
                 make_all(&at, path)?;
@@ -228,6 +227,25 @@ impl Disk {
         }
         self.base = Some(Arc::new(at));
         Ok(())
+    }
+
+    /// The root by the path that this side's user gave: the one place where symlinks are followed.
+    fn open_given(&mut self, path: &str, create: bool) -> Result<OwnedFd, FsError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        if create {
+            std::fs::create_dir_all(&self.root)
+                .map_err(|e| io(&format!("make the directory {}", self.root.display()), &e))?;
+        }
+        match open(&self.root, flags, Mode::empty()) {
+            Err(Errno::ENOTDIR) if !create && path.is_empty() && self.root.is_file() => {
+                let name = self.root.file_name().and_then(|n| n.to_str()).ok_or_else(no_utf8)?;
+                self.only = Some(name.to_owned());
+                let parent = self.root.parent().filter(|p| !p.as_os_str().is_empty());
+                open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
+            }
+            other => other,
+        }
+        .map_err(|e| sys(&format!("open the directory {}", self.root.display()), e))
     }
 
     /// The root itself, to be listed.

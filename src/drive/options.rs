@@ -1,5 +1,6 @@
 //! What a run is asked to do.
 
+use super::secret::Secret;
 use crate::model::{Ns, Side};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -41,6 +42,12 @@ pub struct Busy {
 pub struct SyncOptions {
     /// Where the peer listens.
     pub server: SocketAddr,
+    /// What this end and the server know; none: neither shows who it is, and all is sent plainly.
+    pub secret: Option<Secret>,
+    /// Whose secret it is, where the server knows users; else empty.
+    pub user: String,
+    /// With a secret, send the data plainly none the less: faster, and open to whoever is on the path.
+    pub plain_data: bool,
     /// Which way.
     pub mode: Mode,
     /// Path below the server's root; empty: the root itself.
@@ -86,6 +93,9 @@ impl SyncOptions {
     ) -> SyncOptions {
         SyncOptions {
             server,
+            secret: None,
+            user: String::new(),
+            plain_data: false,
             mode,
             remote_path: remote_path.into(),
             local: local.into(),

@@ -6,7 +6,10 @@
 use super::alive::Vitals;
 use super::clock::{Clock, over_run};
 use super::connect::{bind_beside, connect, open_control};
-use super::control::{Answer, Ask, Ended, Pause, Prepare, beat_every, compare_clocks, from_hex, random};
+use super::control::{
+    Answer, Ask, Ended, Pause, Prepare, beat_every, compare_clocks, from_hex, message_from_hex, random,
+    to_hex,
+};
 use super::engine::SessionEngine;
 use super::error::DriveError;
 use super::files::Disk;
@@ -14,6 +17,8 @@ use super::options::{Busy, SyncOptions};
 use super::pump::{Engine, PumpOptions, Tick, pump};
 use super::record::{CaptureState, RUN, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
+use super::seal::{Bond, Opening, Sealed};
+use super::sealed::SealedEngine;
 use super::tap::{self, Tap};
 use super::tcp_info::{self, forget_on_close, give_up_after};
 use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
@@ -90,7 +95,8 @@ pub fn run_sync(
         .map_err(|e| DriveError::local(format!("run record {}", options.record.display()), e))?;
     let run =
         Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
-    let mut channel = open_control(options.server, run.patience, &stopped)?;
+    let secret = options.secret.as_ref().map(|s| (s, options.user.as_str()));
+    let mut channel = open_control(options.server, secret, run.patience, &stopped)?;
     let before =
         compare_clocks(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
     let data =
@@ -103,7 +109,8 @@ pub fn run_sync(
     };
     // Before the server begins its half: it may keep that in the same folder.
     clear_old(&options.record);
-    let (token, server_without, server_timeout) = run.prepare(&mut channel, data.port, seed)?;
+    let ready = run.prepare(&mut channel, data.port, seed)?;
+    let (server_without, server_timeout) = (ready.no_capture.clone(), ready.timeout);
     give_up_after(channel.stream(), options.timeout);
 
     let (mut tap, mut client_capture) = (None, None);
@@ -119,7 +126,7 @@ pub fn run_sync(
     let pulse = Pulse::new(run.clock.now(), every, channel.stream().try_clone().ok());
     let (moved, beats) = std::thread::scope(|scope| {
         let beats = scope.spawn(|| run.beat(&mut channel, &pulse));
-        let moved = run.transfer(data, token, seed, &pulse, observer);
+        let moved = run.transfer(data, ready, seed, &pulse, observer);
         // This may take its time, and the server wants to hear that somebody is there.
         if let Some(t) = tap {
             client_capture = Some(t.stop(Some(&moved.log)));
@@ -266,6 +273,15 @@ struct Client<'a> {
     stop: Stop<'a>,
 }
 
+/// The server waits for the data connection.
+struct Ready {
+    token: Token,
+    path: String,
+    seal: Option<Sealed>,
+    no_capture: Option<String>,
+    timeout: Duration,
+}
+
 /// What moving the bytes came to.
 struct Moved {
     end: RunEnd,
@@ -286,17 +302,22 @@ impl Client<'_> {
             },
             WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
             WireError::Stopped => DriveError::Interrupted,
-            WireError::Silent(_) | WireError::Io(_) => DriveError::Network { peer: server, message },
+            WireError::Seal(_) | WireError::Late | WireError::Silent(_) | WireError::Io(_) => {
+                DriveError::Network { peer: server, message }
+            }
         }
     }
 
-    fn prepare(
-        &self,
-        channel: &mut Channel,
-        data_port: u16,
-        seed: u64,
-    ) -> Result<(Token, Option<String>, Duration), DriveError> {
+    fn prepare(&self, channel: &mut Channel, data_port: u16, seed: u64) -> Result<Ready, DriveError> {
         let o = self.options;
+        let garbage = |what: &str| self.refusal(WireError::Garbage(what.to_owned()));
+        let opening = match channel.seal().filter(|_| !o.plain_data) {
+            Some(control) => {
+                let bond = Bond::Within(control);
+                Some(Opening::new(bond).map_err(|e| self.refusal(WireError::Seal(e)))?)
+            }
+            None => None,
+        };
         let servers = |all: &[Busy]| {
             let mine = all.iter().filter(|b| b.side == Side::Server);
             mine.map(|b| Pause { at: b.at, lasts: b.lasts }).collect()
@@ -311,6 +332,8 @@ impl Client<'_> {
             snaplen: o.snaplen,
             block: o.block,
             seed,
+            path: o.remote_path.clone(),
+            hello: opening.as_ref().map(|(_, first)| to_hex(first)),
         };
         let answer = channel
             .send(&Ask::Prepare(wish), self.patience, self.stop)
@@ -318,10 +341,19 @@ impl Client<'_> {
             .and_then(|(frame, _)| frame.message::<Answer>())
             .map_err(|e| self.refusal(e))?;
         match answer {
-            Answer::Ready { token, timeout, no_capture } => match from_hex(&token) {
-                Some(t) => Ok((t, no_capture.map(|why| printable(&why)), timeout.to_std())),
-                None => Err(self.refusal(WireError::Garbage("a token that is none".to_owned()))),
-            },
+            Answer::Ready { token, timeout, path, hello, no_capture } => {
+                let token = from_hex(&token).ok_or_else(|| garbage("a token that is none"))?;
+                let seal = match (opening, hello.as_deref().and_then(message_from_hex)) {
+                    (None, _) => None,
+                    (Some((opening, _)), Some(second)) => {
+                        Some(opening.finish(&second).map_err(|e| self.refusal(WireError::Seal(e)))?)
+                    }
+                    // Never plainly because somebody left the answer out.
+                    (Some(_), None) => return Err(garbage("no handshake for the data connection")),
+                };
+                let no_capture = no_capture.map(|why| printable(&why));
+                Ok(Ready { token, path, seal, no_capture, timeout: timeout.to_std() })
+            }
             Answer::Refused { message } => Err(self.refusal(WireError::Refused(printable(&message)))),
             _ => Err(self.refusal(WireError::Garbage("no answer to the announcement of a run".to_owned()))),
         }
@@ -365,7 +397,7 @@ impl Client<'_> {
     fn transfer(
         &self,
         data: super::connect::Bound,
-        token: Token,
+        ready: Ready,
         seed: u64,
         pulse: &Pulse,
         observer: &mut dyn Observer,
@@ -378,10 +410,10 @@ impl Client<'_> {
         let mut config = Config::new(seed);
         config.block_size = o.block;
         config.full_search = o.full_search;
-        let session = Session::client(o.mode.into(), &o.remote_path, config);
+        let session = Session::client(o.mode.into(), &ready.path, config);
         let mut engine = SessionEngine::new(session, Disk::new(&o.local));
         let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {
-            greet(&s, token, &mut recorder)?;
+            greet(&s, ready.token, &mut recorder)?;
             Ok(s)
         }) {
             Ok(stream) => {
@@ -398,7 +430,13 @@ impl Client<'_> {
                     vitals: &pulse.vitals,
                     tick,
                 };
-                match pump(&stream, &mut engine, &mut recorder, options) {
+                let end = match ready.seal {
+                    Some(seal) => {
+                        pump(&stream, &mut SealedEngine::new(&mut engine, seal), &mut recorder, options)
+                    }
+                    None => pump(&stream, &mut engine, &mut recorder, options),
+                };
+                match end {
                     RunEnd::TimedOut(why) => {
                         RunEnd::TimedOut(format!("{why}; {}", pulse.in_words(self.clock.now())))
                     }

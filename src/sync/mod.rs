@@ -46,6 +46,7 @@ pub mod explain;
 mod filter;
 pub mod fs;
 pub mod index;
+mod limits;
 mod output;
 mod patch;
 mod receiver;
@@ -57,6 +58,7 @@ pub mod wire;
 
 pub use error::{PeerFault, SyncError};
 pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime};
+pub use limits::Limits;
 pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
 
 /// Version of the wire format; both ends must have the same.

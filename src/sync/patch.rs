@@ -8,6 +8,7 @@
 
 use super::error::{PeerFault, SyncError};
 use super::fs::{FsError, FsErrorKind, FsOp, FsReply, Kind, MAX_WORK, Meta};
+use super::limits::Limits;
 use super::output::About;
 use super::receiver::Asked;
 use super::session::{Ask, Core, SessionEvent};
@@ -84,6 +85,9 @@ enum Doing {
 
 #[derive(Debug, Default)]
 pub(super) struct Patch {
+    limits: Limits,
+    /// Bytes of all files that began.
+    bytes: u64,
     arriving: Option<Arriving>,
     queue: VecDeque<Step>,
     queued: usize,
@@ -93,6 +97,10 @@ pub(super) struct Patch {
 }
 
 impl Patch {
+    pub(super) fn new(limits: Limits) -> Patch {
+        Patch { limits, ..Patch::default() }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.queued < QUEUE_HIGH
     }
@@ -145,6 +153,13 @@ impl Patch {
                     let range = "what is there of it, or 0";
                     return Err(wire::out_of_range("beginning of a file", from, range).into());
                 }
+                // It may have grown since the list was made.
+                if meta.size > self.limits.file {
+                    let range = "at most what this side takes";
+                    return Err(wire::out_of_range("size of a file that begins", meta.size, range).into());
+                }
+                self.bytes = self.bytes.saturating_add(meta.size);
+                self.limits.check(0, self.bytes)?;
                 a.begun = true;
                 let block = a.basis.map_or_else(|| default_block_size(meta.size), |l| l.size);
                 self.arriving = Some(Arriving { file, basis: a.basis, size: meta.size, got: from, block });

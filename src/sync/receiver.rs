@@ -6,6 +6,7 @@
 
 use super::error::{PeerFault, SyncError};
 use super::fs::{FsError, FsOp, FsReply, Kind, MAX_WORK, Meta};
+use super::limits::Limits;
 use super::output::About;
 use super::patch::{Outcome, Patch};
 use super::session::{Ask, Config, Core, SessionEvent, safe_path, safe_target};
@@ -14,8 +15,6 @@ use super::wire::{self, Frame, Have};
 use crate::model::Phase;
 use std::collections::BTreeMap;
 
-/// Most entries of a list.
-const MAX_ENTRIES: usize = 1 << 20;
 /// Most bytes of names in a list.
 const MAX_NAMES: usize = 128 << 20;
 /// Files asked for and not yet complete.
@@ -62,6 +61,7 @@ enum Lane {
 
 #[derive(Debug)]
 pub(super) struct Receiver {
+    limits: Limits,
     block_size: Option<u32>,
     seed: u64,
     whole_file: bool,
@@ -89,6 +89,7 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) fn new(config: &Config) -> Receiver {
         Receiver {
+            limits: config.limits,
             block_size: config.block_size,
             seed: config.seed,
             whole_file: config.whole_file,
@@ -103,7 +104,7 @@ impl Receiver {
             turn: Lane::Rebuild,
             asked: BTreeMap::new(),
             redo: Vec::new(),
-            patch: Patch::default(),
+            patch: Patch::new(config.limits),
             dirs: Vec::new(),
             finish_sent: false,
             finished: false,
@@ -144,9 +145,7 @@ impl Receiver {
             }
             Frame::ListFault { path, reason } if !self.list_ended => {
                 self.faults += 1;
-                if self.faults > MAX_ENTRIES {
-                    return Err(PeerFault::TooMany("list entries").into());
-                }
+                self.limits.check(self.faults, 0)?;
                 core.failed(path, reason);
             }
             Frame::ListEnd { entries } if !self.list_ended => {
@@ -170,14 +169,14 @@ impl Receiver {
 
     fn entry(&mut self, core: &mut Core, path: &str, meta: Meta, target: &str) -> Result<(), SyncError> {
         self.names += path.len() + target.len();
-        if core.names.len() >= MAX_ENTRIES || self.names > MAX_NAMES {
+        if self.names > MAX_NAMES {
             return Err(PeerFault::TooMany("list entries").into());
         }
         if !safe_path(path) {
             return Err(PeerFault::Path(path.chars().take(80).collect()).into());
         }
         core.add(path, meta, target);
-        Ok(())
+        Ok(self.limits.check(core.names.len(), core.stats.bytes)?)
     }
 
     pub(super) fn ask(&mut self, core: &mut Core) -> Option<Ask> {
@@ -311,6 +310,11 @@ impl Receiver {
             let file = self.next as u32;
             let item = core.items.get(self.next)?;
             self.next += 1;
+            if let Some(why) = self.limits.skips(core.name(file), item.meta) {
+                self.fail(core, file, &FsError::new(super::FsErrorKind::Unsupported, why));
+                self.settle(core);
+                continue;
+            }
             match item.meta.kind {
                 Kind::File => return Some(Prepare::Stat(file)),
                 Kind::Dir => return Some(Prepare::Dir(file)),

@@ -3,7 +3,8 @@
 
 use super::PROTOCOL;
 use super::error::{PeerFault, SyncError};
-use super::fs::{FsError, FsOp, FsReply, FsRequest, Kind, Meta};
+use super::fs::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta};
+use super::limits::Limits;
 use super::output::{About, Output};
 use super::receiver::Receiver;
 use super::sender::Sender;
@@ -37,12 +38,23 @@ pub struct Config {
     /// Look for matches at every offset, also where none was found for long: finds all, takes longer where
     /// there are none. The client's choice counts.
     pub full_search: bool,
+    /// How much the peer may send, where this side receives.
+    pub limits: Limits,
+    /// A server that takes no files.
+    pub read_only: bool,
 }
 
 impl Config {
     /// Defaults with this random seed.
     pub fn new(seed: u64) -> Config {
-        Config { block_size: None, seed, whole_file: false, full_search: false }
+        Config {
+            block_size: None,
+            seed,
+            whole_file: false,
+            full_search: false,
+            limits: Limits::default(),
+            read_only: false,
+        }
     }
 }
 
@@ -469,11 +481,14 @@ impl Session {
             (Role::Sender(s), f) => s.frame(&mut self.core, f)?,
             (Role::Receiver(r), f) => r.frame(&mut self.core, f)?,
             (Role::Unknown, Frame::Hello { mode, block_size, whole_file, full_search, path }) => {
+                let refuse = |kind, why: &str| {
+                    Err(SyncError::Root { path: path.to_owned(), error: FsError::new(kind, why) })
+                };
                 if !path.is_empty() && !safe_path(path) {
-                    return Err(SyncError::Root {
-                        path: path.to_owned(),
-                        error: FsError::new(super::FsErrorKind::Unsafe, "it leads out of the exported tree"),
-                    });
+                    return refuse(FsErrorKind::Unsafe, "it leads out of the exported tree");
+                }
+                if mode == Mode::Push && self.config.read_only {
+                    return refuse(FsErrorKind::Denied, "it is served read-only; nothing can be pushed");
                 }
                 self.config.block_size = (block_size != 0).then_some(block_size);
                 self.config.whole_file = whole_file;
