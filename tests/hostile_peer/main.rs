@@ -11,7 +11,6 @@
 //! | 2026-53800 | --remove-source-files | no source file is ever removed |
 //! | 2026-70455 | threads that a peer asks for | a connection is one thread; connections are counted |
 //! | 2026-70456, -70457 | arguments sent to the daemon | one JSON message of bounded size |
-//! | 2026-70460 | --partial-dir, --backup-dir by name | no folder's name is sent; temporary files lie beside their file |
 //!
 //! 2026-70462 (a time-out that the peer asks for) is tested where it is bounded, in `src/drive/job.rs`.
 

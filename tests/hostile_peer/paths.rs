@@ -290,6 +290,28 @@ fn cve_2026_53784_a_module_is_the_folder_that_was_opened_at_the_start() {
     assert!(entries.iter().any(|e| e.path == "zz"), "{entries:?}");
 }
 
+/// A folder for parts of files was a planted link.
+#[test]
+fn cve_2026_70460_a_part_of_a_file_is_neither_left_nor_found_through_a_link() {
+    let (dir, source, dest) = dirs();
+    put(source.join("f"), &noise(1, 200_000), 0);
+    put(dir.path().join("victim"), &noise(2, 100_000), 0);
+    let part = format!(".syncscope-{:016x}.part", xxhash_rust::xxh3::xxh3_64(b"f"));
+    let victim = fs::read(dir.path().join("victim")).unwrap();
+    for link in [true, false] {
+        let _ = fs::remove_file(dest.join(&part));
+        let _ = fs::remove_file(dest.join("f"));
+        match link {
+            true => symlink("../victim", dest.join(&part)).unwrap(),
+            false => fs::hard_link(dir.path().join("victim"), dest.join(&part)).unwrap(),
+        }
+        let (mut c, mut s) = pair(Mode::Push, &source, &dest, &Config::new(1));
+        run(&mut c, &mut s).unwrap();
+        assert_eq!(fs::read(dest.join("f")).unwrap(), noise(1, 200_000));
+        assert_eq!(fs::read(dir.path().join("victim")).unwrap(), victim, "link: {link}");
+    }
+}
+
 /// A trailing backslash was not counted when a name was copied.
 #[test]
 fn cve_2026_70461_names_with_backslashes_and_quotes_are_taken_as_they_are() {
