@@ -113,7 +113,6 @@ impl Module {
         let nets = |all: Vec<String>| all.iter().map(|n| network(n)).collect::<Result<Vec<_>, _>>();
         Ok(Share {
             name: name.to_owned(),
-            path: self.path,
             read_only: self.read_only,
             users,
             access: Access { allow: nets(self.allow.unwrap_or_default())?, deny: nets(self.deny)? },
@@ -123,6 +122,7 @@ impl Module {
                 bytes: self.max_size.map_or(limits.bytes, |s| s.0),
                 depth: self.max_depth.unwrap_or(limits.depth),
             },
+            ..Share::whole(&self.path)
         })
     }
 }

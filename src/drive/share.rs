@@ -24,8 +24,8 @@ pub struct Share {
     pub access: Access,
     /// How much may be pushed.
     pub limits: Limits,
-    /// The folder itself, once a server has opened it.
-    pub(super) root: Option<Arc<OwnedFd>>,
+    /// The folder itself; a server opens it when it starts.
+    pub root: Option<Arc<OwnedFd>>,
 }
 
 impl Share {
