@@ -175,7 +175,7 @@ mod tests {
             t.enter(ip("10.0.0.1"), start).unwrap();
         }
         assert!(t.enter(ip("10.0.0.1"), start).unwrap_err().contains("60 connections a minute"));
-        let later = start + Duration::from_secs(1);
+        let later = start + Duration::from_millis(1100);
         assert!(t.enter(ip("10.0.0.1"), later).is_ok() && t.enter(ip("10.0.0.1"), later).is_err());
         // All of a /64 is one place; a wrong secret costs as much as twenty connections.
         t.enter(ip("2001:db8::1"), start).unwrap();

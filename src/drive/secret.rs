@@ -106,7 +106,7 @@ mod tests {
         fs::write(&path, "short\n          \n").unwrap();
         refused(&path, "guessed");
         if nix::unistd::geteuid().is_root() {
-            nix::unistd::chown(&path, Some(4242.into()), None).unwrap();
+            nix::unistd::chown(&path, Some(nix::unistd::Uid::from_raw(4242)), None).unwrap();
             refused(&path, "belongs to user 4242");
         }
     }
