@@ -110,7 +110,12 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
     }
     let secured = !secrets.is_empty();
     // What a run leaves here lies in one folder: all else can then be taken away.
-    let scratch = Scratch::new(None)?;
+    let scratch = Scratch::new(None).map_err(|e| {
+        CliError::Message(format!(
+            "cannot make a folder for captures in {}: {e}",
+            std::env::temp_dir().display()
+        ))
+    })?;
     let max_connections = usize::from(args.max_connections);
     let options = ServeOptions {
         max_connections,
