@@ -8,7 +8,7 @@
 use super::analysis::{RunView, report_run};
 use super::view::screens_possible;
 use super::{CliError, ColorWhen};
-use crate::drive::{LiveRun, Observer, Progress};
+use crate::drive::{Item, LiveRun, Observer, Progress};
 use crate::model::units::{bytes, printable};
 use crate::report::Report;
 use crate::tui::run::{Exit, LiveUpdate, live_with};
@@ -35,6 +35,7 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 struct Seen {
     progress: Progress,
     live: Option<Arc<LiveRun>>,
+    items: Vec<Item>,
 }
 
 /// Hands a run's progress to whoever watches.
@@ -44,6 +45,11 @@ pub struct Probe(Arc<Mutex<Seen>>);
 impl Probe {
     fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was changed.
+    pub fn items(&self) -> Vec<Item> {
+        self.with(|seen| std::mem::take(&mut seen.items))
     }
 
     fn line(&self) -> String {
@@ -73,6 +79,10 @@ impl Probe {
 impl Observer for Probe {
     fn started(&mut self, live: &Arc<LiveRun>) {
         self.with(|seen| seen.live = Some(Arc::clone(live)));
+    }
+
+    fn items(&mut self, items: Vec<Item>) {
+        self.with(|seen| seen.items = items);
     }
 
     fn progress(&mut self, progress: &Progress) {

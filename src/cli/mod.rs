@@ -26,6 +26,7 @@ mod sync;
 mod talk;
 mod view;
 mod watched;
+mod wishes;
 
 use crate::model::units::printable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

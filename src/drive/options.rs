@@ -2,6 +2,7 @@
 
 use super::secret::Secret;
 use crate::model::{Ns, Side};
+use crate::sync::Flags;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,8 +59,12 @@ pub struct SyncOptions {
     pub record: PathBuf,
     /// Block size of the delta engine; none: chosen by file size.
     pub block: Option<u32>,
-    /// Look for matches at every offset, however long there are none.
-    pub full_search: bool,
+    /// What is synced, and how.
+    pub flags: Flags,
+    /// What is left out, in the syntax of `.gitignore`.
+    pub rules: Vec<String>,
+    /// Hand each change to the observer at the end.
+    pub itemize: bool,
     /// Seed of the strong hash; none: random.
     pub seed: Option<u64>,
     /// Bytes per second that each side may write; none: no limit.
@@ -101,7 +106,9 @@ impl SyncOptions {
             local: local.into(),
             record: record.into(),
             block: None,
-            full_search: false,
+            flags: Flags::default(),
+            rules: Vec::new(),
+            itemize: false,
             seed: None,
             bwlimit: None,
             busy: Vec::new(),

@@ -10,7 +10,7 @@ use super::control::{
     Answer, Ask, Ended, Pause, Prepare, beat_every, compare_clocks, from_hex, message_from_hex, random,
     to_hex,
 };
-use super::engine::SessionEngine;
+use super::engine::{Item, SessionEngine};
 use super::error::DriveError;
 use super::files::Disk;
 use super::options::{Busy, SyncOptions};
@@ -70,6 +70,11 @@ pub trait Observer {
     /// The data connection is open; `live` is the client's log as it grows.
     fn started(&mut self, live: &Arc<LiveRun>) {
         let _ = live;
+    }
+
+    /// What was changed, once the run is over; only if that was asked for.
+    fn items(&mut self, items: Vec<Item>) {
+        let _ = items;
     }
 
     /// Called about ten times a second, from the thread that moves the bytes: be quick.
@@ -409,9 +414,10 @@ impl Client<'_> {
         let began = self.clock.now();
         let mut config = Config::new(seed);
         config.block_size = o.block;
-        config.full_search = o.full_search;
+        config.flags = o.flags;
+        config.rules.clone_from(&o.rules);
         let session = Session::client(o.mode.into(), &ready.path, config);
-        let mut engine = SessionEngine::new(session, Disk::new(&o.local));
+        let mut engine = SessionEngine::new(session, Disk::new(&o.local)).itemize(o.itemize);
         let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {
             greet(&s, ready.token, &mut recorder)?;
             Ok(s)
@@ -450,6 +456,9 @@ impl Client<'_> {
             engine.salvage(SALVAGE);
         }
         let stats = engine.stats(recorder.bytes_written(), recorder.bytes_read(), self.clock.now() - began);
+        if o.itemize {
+            observer.items(engine.items());
+        }
         let mut errors = engine.failures();
         if recorder.lost() > 0 {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));

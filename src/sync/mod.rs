@@ -46,6 +46,7 @@ pub mod explain;
 mod filter;
 pub mod fs;
 pub mod index;
+mod last;
 mod limits;
 mod output;
 mod patch;
@@ -55,11 +56,13 @@ mod sender;
 mod session;
 pub mod signature;
 pub mod wire;
+mod wish;
 
 pub use error::{PeerFault, SyncError};
-pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime};
+pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Gone, Kind, Meta, Mtime, Pick};
 pub use limits::Limits;
 pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
+pub use wish::{Change, Flags};
 
 /// Version of the wire format; both ends must have the same.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
