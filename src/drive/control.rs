@@ -16,15 +16,19 @@
 use super::alive::Beat;
 use super::clock::{Clock, Exchange, best_offset};
 use super::record::{CaptureState, RunEnd};
-use super::wire::{Channel, Stop, WireError};
+use super::wire::{Channel, Frame, Stop, WireError};
 use crate::model::app::ClockOffset;
+use crate::model::units::printable;
 use crate::model::{Ns, Ts};
 use crate::report::SyncStats;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Exchanges of one comparison of the clocks.
 pub const EXCHANGES: usize = 16;
+/// The next question is not kept waiting longer than this by the answer to the one before.
+const APART: Duration = Duration::from_millis(1);
 /// How often an end says what it does: four times in a time-out, and at least once a second.
 pub fn beat_every(timeout: Duration) -> Duration {
     (timeout / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
@@ -139,31 +143,69 @@ pub struct Ended {
     pub capture_follows: bool,
 }
 
-/// Asks for the time a few times and keeps the tightest answer.
-pub fn compare_clocks(
-    channel: &mut Channel,
-    clock: &Clock,
-    patience: Duration,
-    stop: Stop<'_>,
-) -> Result<ClockOffset, WireError> {
-    let mut exchanges = Vec::with_capacity(EXCHANGES);
-    while exchanges.len() < EXCHANGES {
-        let t0 = clock.now();
-        channel.send(&Ask::Ping, patience, stop)?;
+/// Questions for the time: how many are on their way, and the answers so far.
+///
+/// Near by each is answered before the next is asked. Over a long way they follow each other, and what
+/// else there is to say follows them: all of it together costs one round trip.
+#[derive(Debug, Default)]
+pub struct Clocks {
+    asked: VecDeque<Ts>,
+    exchanges: Vec<Exchange>,
+}
+
+impl Clocks {
+    /// Asks.
+    pub fn ask(
+        channel: &mut Channel,
+        clock: &Clock,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Clocks, WireError> {
+        let mut clocks = Clocks::default();
+        for _ in 0..EXCHANGES {
+            clocks.asked.push_back(clock.now());
+            channel.send(&Ask::Ping, patience, stop)?;
+            if channel.has_word(APART)? {
+                clocks.pong(channel.receive(clock, patience, stop)?)?;
+            }
+        }
+        Ok(clocks)
+    }
+
+    /// The next answer that is none about time.
+    pub fn next(
+        &mut self,
+        channel: &mut Channel,
+        clock: &Clock,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Answer, WireError> {
         loop {
-            let (frame, t3) = channel.receive(clock, patience, stop)?;
-            match frame.message()? {
-                Answer::Pong { t1, t2 } => {
-                    exchanges.push(Exchange { t0, t1, t2, t3 });
-                    break;
-                }
-                Answer::Beat(_) => {}
-                Answer::Refused { message } => return Err(WireError::Refused(message)),
-                _ => return Err(WireError::Garbage("no answer to the question for the time".to_owned())),
+            if let Some(answer) = self.pong(channel.receive(clock, patience, stop)?)? {
+                return Ok(answer);
             }
         }
     }
-    best_offset(&exchanges).ok_or_else(|| WireError::Garbage("no exchange".to_owned()))
+
+    /// Takes an answer about time, or hands back another one.
+    fn pong(&mut self, (frame, t3): (Frame, Ts)) -> Result<Option<Answer>, WireError> {
+        match frame.message()? {
+            Answer::Pong { t1, t2 } => {
+                let none = || WireError::Garbage("an answer about time that nobody asked for".to_owned());
+                let t0 = self.asked.pop_front().ok_or_else(none)?;
+                self.exchanges.push(Exchange { t0, t1, t2, t3 });
+                Ok(None)
+            }
+            Answer::Beat(_) => Ok(None),
+            Answer::Refused { message } => Err(WireError::Refused(printable(&message))),
+            answer => Ok(Some(answer)),
+        }
+    }
+
+    /// The tightest of the answers.
+    pub fn offset(&self) -> Result<ClockOffset, WireError> {
+        best_offset(&self.exchanges).ok_or_else(|| WireError::Garbage("no answer about time".to_owned()))
+    }
 }
 
 /// A token or a key as text.

@@ -7,8 +7,7 @@ use super::alive::Vitals;
 use super::clock::{Clock, over_run};
 use super::connect::{bind_beside, connect, open_control};
 use super::control::{
-    Answer, Ask, Ended, Pause, Prepare, beat_every, compare_clocks, from_hex, message_from_hex, random,
-    to_hex,
+    Answer, Ask, Clocks, Ended, Pause, Prepare, beat_every, from_hex, message_from_hex, random, to_hex,
 };
 use super::engine::{Item, SessionEngine};
 use super::error::DriveError;
@@ -102,8 +101,8 @@ pub fn run_sync(
         Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
     let secret = options.secret.as_ref().map(|s| (s, options.user.as_str()));
     let mut channel = open_control(options.server, secret, run.patience, &stopped)?;
-    let before =
-        compare_clocks(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
+    let mut clocks =
+        Clocks::ask(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
     let data =
         bind_beside(channel.stream()).map_err(|e| DriveError::local("a port for the data connection", e))?;
     let seed = match options.seed {
@@ -114,7 +113,8 @@ pub fn run_sync(
     };
     // Before the server begins its half: it may keep that in the same folder.
     clear_old(&options.record);
-    let ready = run.prepare(&mut channel, data.port, seed)?;
+    let ready = run.prepare(&mut channel, &mut clocks, data.port, seed)?;
+    let before = clocks.offset().map_err(|e| run.refusal(e))?;
     let (server_without, server_timeout) = (ready.no_capture.clone(), ready.timeout);
     give_up_after(channel.stream(), options.timeout);
 
@@ -313,7 +313,13 @@ impl Client<'_> {
         }
     }
 
-    fn prepare(&self, channel: &mut Channel, data_port: u16, seed: u64) -> Result<Ready, DriveError> {
+    fn prepare(
+        &self,
+        channel: &mut Channel,
+        clocks: &mut Clocks,
+        data_port: u16,
+        seed: u64,
+    ) -> Result<Ready, DriveError> {
         let o = self.options;
         let garbage = |what: &str| self.refusal(WireError::Garbage(what.to_owned()));
         let opening = match channel.seal().filter(|_| !o.plain_data) {
@@ -342,8 +348,7 @@ impl Client<'_> {
         };
         let answer = channel
             .send(&Ask::Prepare(wish), self.patience, self.stop)
-            .and_then(|()| channel.receive(&self.clock, self.patience, self.stop))
-            .and_then(|(frame, _)| frame.message::<Answer>())
+            .and_then(|()| clocks.next(channel, &self.clock, self.patience, self.stop))
             .map_err(|e| self.refusal(e))?;
         match answer {
             Answer::Ready { token, timeout, path, hello, no_capture } => {
@@ -485,21 +490,16 @@ impl Client<'_> {
             RunEnd::Done | RunEnd::Failed(_) => self.patience + Duration::from_secs(2),
         };
         // Over a long path that takes too long for somebody who has said stop.
-        let after = match hurried {
-            true => before,
-            false => compare_clocks(channel, &self.clock, patience, &stop)?,
+        let mut clocks = match hurried {
+            true => Clocks::default(),
+            false => Clocks::ask(channel, &self.clock, patience, &stop)?,
         };
         let wish = Ask::Finish { stopped: hurried, fetch: self.options.fetch };
         channel.send(&wish, patience, &stop)?;
-        let ended = loop {
-            let (frame, _) = channel.receive(&self.clock, patience, &stop)?;
-            match frame.message()? {
-                Answer::Ended(ended) => break *ended,
-                Answer::Beat(_) => {}
-                Answer::Refused { message } => return Err(WireError::Refused(printable(&message))),
-                _ => return Err(WireError::Garbage("no account of the run".to_owned())),
-            }
+        let Answer::Ended(ended) = clocks.next(channel, &self.clock, patience, &stop)? else {
+            return Err(WireError::Garbage("no account of the run".to_owned()));
         };
+        let (ended, after) = (*ended, if hurried { before } else { clocks.offset()? });
         let files =
             [(ended.log_follows, record::SERVER_EVENTS), (ended.capture_follows, record::SERVER_CAPTURE)];
         for (_, name) in files.iter().filter(|f| f.0) {

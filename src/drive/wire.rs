@@ -305,6 +305,11 @@ impl Channel {
         }
     }
 
+    /// Whether something is there to be received, now or within this time.
+    pub fn has_word(&self, within: Duration) -> io::Result<bool> {
+        Ok(!self.buf.is_empty() || !wait_for(&self.stream, PollFlags::POLLIN, within)?.is_empty())
+    }
+
     fn take_frame(&mut self) -> Result<Option<Frame>, WireError> {
         let Some((head, rest)) = self.buf.split_first_chunk::<5>() else { return Ok(None) };
         let [a, b, c, d, kind] = *head;
