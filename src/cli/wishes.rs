@@ -3,7 +3,7 @@
 use super::CliError;
 use crate::drive::rules;
 use crate::report::SyncStats;
-use crate::sync::{Change, Flags, Kind};
+use crate::sync::{Change, Compress, Flags, Kind};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use std::path::PathBuf;
 
@@ -49,6 +49,12 @@ pub struct Wishes {
     /// Change nothing; tell what would be done (with --itemize: each change).
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Compress all that travels (zstd); otherwise what makes the sync faster, as it is measured meanwhile.
+    #[arg(short = 'z', long, overrides_with = "no_compress")]
+    compress: bool,
+    /// Compress nothing.
+    #[arg(long, overrides_with = "compress")]
+    no_compress: bool,
     /// Send files whole, without a search for what the other side has.
     #[arg(short = 'W', long)]
     whole_file: bool,
@@ -77,6 +83,11 @@ impl Wishes {
             dry_run: self.dry_run,
             whole_file: self.whole_file,
             full_search: self.full_search,
+            compress: match (self.compress, self.no_compress) {
+                (true, _) => Compress::Always,
+                (_, true) => Compress::Never,
+                _ => Compress::WhereItPays,
+            },
         }
     }
 

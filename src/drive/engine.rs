@@ -1,10 +1,12 @@
 //! One sync session and its disk, as the pump sees them.
 
+use super::clock::Clock;
 use super::files::Disk;
 use super::part::Part;
 use super::pump::Engine;
 use super::recorder::Position;
-use crate::model::{Ns, Phase};
+use super::squeeze::Squeeze;
+use crate::model::{Ns, Phase, Ts};
 use crate::report::SyncStats;
 use crate::sync::{Change, Kind, Session, SessionEvent, SyncError};
 use std::time::{Duration, Instant};
@@ -22,6 +24,10 @@ pub struct SessionEngine {
     unnamed: u64,
     /// What was changed, by index of the file where it has one; none: nobody wants to know.
     changed: Option<Vec<SessionEvent>>,
+    clock: Clock,
+    squeeze: Squeeze,
+    /// All that there was to send was sent, since the last time it was asked.
+    starved: bool,
 }
 
 /// One thing that a sync did.
@@ -48,7 +54,17 @@ pub enum Item {
 impl SessionEngine {
     /// Joins the two.
     pub fn new(session: Session, disk: Disk) -> SessionEngine {
-        SessionEngine { session, disk, failure: None, failed: Vec::new(), unnamed: 0, changed: None }
+        SessionEngine {
+            session,
+            disk,
+            failure: None,
+            failed: Vec::new(),
+            unnamed: 0,
+            changed: None,
+            clock: Clock::new(),
+            squeeze: Squeeze::default(),
+            starved: true,
+        }
     }
 
     /// Remembers each change.
@@ -153,12 +169,27 @@ impl Engine for SessionEngine {
         Some(at)
     }
 
+    fn before_write(&mut self) {
+        if self.squeeze.pays(self.session.compress()) {
+            let began = self.clock.now();
+            if let Some((from, to)) = self.session.pack() {
+                self.squeeze.done(from, to, self.clock.now() - began);
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, now: Ts, bytes: u64) {
+        self.squeeze.acknowledged(now, bytes, !self.starved);
+        self.starved = false;
+    }
+
     fn output(&mut self, max: usize) -> &[u8] {
         self.session.poll_output(max)
     }
 
     fn sent(&mut self, n: usize) {
         self.session.consume_output(n);
+        self.starved |= self.session.poll_output(1).is_empty();
     }
 
     fn wants_input(&self) -> bool {

@@ -40,6 +40,7 @@ mod sealed;
 pub mod secret;
 pub mod serve;
 pub mod share;
+mod squeeze;
 pub mod talk;
 pub mod tap;
 pub mod tcp_info;

@@ -48,6 +48,12 @@ pub trait Engine {
     fn eof(&mut self);
     /// Does one bounded piece of work, if there is one, and says which.
     fn work(&mut self) -> Option<Position>;
+    /// What is to be sent next may be made smaller now.
+    fn before_write(&mut self) {}
+    /// So many bytes has the peer's kernel by now.
+    fn acknowledged(&mut self, now: Ts, bytes: u64) {
+        let _ = (now, bytes);
+    }
     /// Bytes to send, at most `max`; empty: nothing now.
     fn output(&mut self, max: usize) -> &[u8];
     /// The first `n` of these were sent.
@@ -292,6 +298,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         }
         let room = self.pace.as_ref().map_or(CHUNK, |p| usize::try_from(p.available(now)).unwrap_or(CHUNK));
         let at = self.engine.writing();
+        self.engine.before_write();
         let bytes = self.engine.output(CHUNK);
         if bytes.is_empty() {
             return Ok(false);
@@ -482,6 +489,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         self.next_tick = now + SAMPLE_EVERY;
         let info = tcp_info::read(self.socket, now).ok();
         if let Some(i) = info {
+            self.engine.acknowledged(now, i.sample.bytes_acked);
             self.rec.sample(i.sample);
         }
         self.rec.publish(self.engine.files());

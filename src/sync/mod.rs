@@ -49,6 +49,7 @@ pub mod index;
 mod last;
 mod limits;
 mod output;
+mod pack;
 mod patch;
 mod receiver;
 pub mod rolling;
@@ -62,7 +63,7 @@ pub use error::{PeerFault, SyncError};
 pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Gone, Kind, Meta, Mtime, Pick};
 pub use limits::Limits;
 pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
-pub use wish::{Change, Flags};
+pub use wish::{Change, Compress, Flags};
 
 /// Version of the wire format; both ends must have the same.
 pub const PROTOCOL: u16 = 4;

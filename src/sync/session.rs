@@ -6,11 +6,12 @@ use super::error::{PeerFault, SyncError};
 use super::fs::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Pick};
 use super::limits::Limits;
 use super::output::{About, Output};
+use super::pack;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::signature::{MAX_BLOCK, MIN_BLOCK};
 use super::wire::{self, Frame};
-use super::wish::{Change, Flags};
+use super::wish::{Change, Compress, Flags};
 use crate::model::units::printable;
 use crate::model::{Phase, name};
 use std::collections::VecDeque;
@@ -242,6 +243,9 @@ pub struct Session {
     input: Vec<u8>,
     /// Bytes at the front of `input` that are dealt with.
     taken: usize,
+    /// What came compressed, and how much of it is dealt with.
+    unpacked: Vec<u8>,
+    used: usize,
     next_id: u64,
     /// The request that is out.
     out_id: Option<u64>,
@@ -283,6 +287,8 @@ impl Session {
             greeted: false,
             input: Vec::new(),
             taken: 0,
+            unpacked: Vec::new(),
+            used: 0,
             next_id: 1,
             out_id: None,
             last: (Phase::Handshake, None, None),
@@ -418,6 +424,17 @@ impl Session {
         self.core.stats.wire_out += self.core.out.consume(n) as u64;
     }
 
+    /// Compresses what is to be written next, where that makes it smaller: from how many bytes to how many. None:
+    /// there is nothing that could be.
+    pub fn pack(&mut self) -> Option<(usize, usize)> {
+        self.core.out.pack()
+    }
+
+    /// Whether to compress, as the client wants it.
+    pub fn compress(&self) -> Compress {
+        self.config.flags.compress
+    }
+
     /// What happened since the last call.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.core.events.pop_front()
@@ -494,8 +511,8 @@ impl Session {
                 break;
             }
             match self.parse_one() {
-                Ok(0) => break,
-                Ok(n) => self.taken += n,
+                Ok(None) => break,
+                Ok(Some(n)) => self.taken += n,
                 Err(e) => return self.fail(e),
             }
         }
@@ -509,15 +526,27 @@ impl Session {
         Ok(())
     }
 
-    /// The bytes of one frame, 0 where none is complete.
-    fn parse_one(&mut self) -> Result<usize, SyncError> {
-        let bytes = self.input.get(self.taken..).unwrap_or_default();
+    /// Deals with one frame; how many bytes of the input that takes. None: none is complete.
+    fn parse_one(&mut self) -> Result<Option<usize>, SyncError> {
+        let packed = self.used < self.unpacked.len();
+        let bytes = match packed {
+            true => self.unpacked.get(self.used..).unwrap_or_default(),
+            false => self.input.get(self.taken..).unwrap_or_default(),
+        };
         if !self.greeted {
             self.greeted = wire::check_preamble(bytes, PROTOCOL)?;
-            return Ok(if self.greeted { wire::PREAMBLE } else { 0 });
+            return Ok(self.greeted.then_some(wire::PREAMBLE));
         }
-        let Some((frame, n)) = wire::decode(bytes)? else { return Ok(0) };
+        let Some((frame, n)) = wire::decode(bytes)? else {
+            return if packed { Err(PeerFault::Malformed("packed").into()) } else { Ok(None) };
+        };
         match (&mut self.role, frame) {
+            (_, Frame::Packed(_)) if packed => return Err(PeerFault::Malformed("packed").into()),
+            (_, Frame::Packed(bytes)) => {
+                self.unpacked = pack::unpack(bytes)?;
+                self.used = 0;
+                return Ok(Some(n));
+            }
             (_, Frame::Abort { reason }) => return Err(SyncError::PeerAborted(printable(reason))),
             (Role::Sender(s), f) => s.frame(&mut self.core, f)?,
             (Role::Receiver(r), f) => r.frame(&mut self.core, f)?,
@@ -541,7 +570,11 @@ impl Session {
                 return Err(PeerFault::Unexpected { frame: f.name(), during: "handshake" }.into());
             }
         }
-        Ok(n)
+        if packed {
+            self.used += n;
+            return Ok(Some(0));
+        }
+        Ok(Some(n))
     }
 }
 

@@ -34,6 +34,8 @@ pub const MAX_RULES: usize = 32 * 1024;
 pub const MAX_REASON: usize = 1024;
 /// Longest literal, bytes.
 pub const MAX_LITERAL: usize = 64 * 1024;
+/// Most bytes that are packed into one frame.
+pub const MAX_PACKED: usize = 128 * 1024;
 /// Most sums in one frame.
 pub const MAX_SUMS: usize = 2048;
 /// Most bytes of one sum.
@@ -149,6 +151,8 @@ pub enum Frame<'a> {
     Finish(Stats),
     /// The sender has nothing left to say.
     Goodbye,
+    /// Whole frames, compressed.
+    Packed(&'a [u8]),
     /// This end gives up.
     Abort {
         /// Why.
@@ -185,7 +189,7 @@ impl<'a> Sums<'a> {
 }
 
 /// Name and largest payload of each frame type, by number.
-const TYPES: [(&str, usize); 17] = [
+const TYPES: [(&str, usize); 18] = [
     ("", 0),
     ("hello", 12 + 4 + MAX_PATH + MAX_RULES),
     ("entry", 32 + 4 + 4 + 2 * MAX_PATH),
@@ -203,6 +207,7 @@ const TYPES: [(&str, usize); 17] = [
     ("goodbye", 0),
     ("abort", 2 + MAX_REASON),
     ("gone", 1 + 4 + MAX_PATH + MAX_REASON),
+    ("packed", MAX_PACKED),
 ];
 
 impl Frame<'_> {
@@ -224,6 +229,7 @@ impl Frame<'_> {
             Frame::Goodbye => 14,
             Frame::Abort { .. } => 15,
             Frame::Gone { .. } => 16,
+            Frame::Packed(_) => 17,
         }
     }
 
@@ -271,7 +277,7 @@ impl Frame<'_> {
                 put_meta(out, meta);
                 out.extend_from_slice(&from.to_le_bytes());
             }
-            Frame::Literal(l) => out.extend_from_slice(l),
+            Frame::Literal(bytes) | Frame::Packed(bytes) => out.extend_from_slice(bytes),
             Frame::Copy { first, count } => {
                 out.extend_from_slice(&first.to_le_bytes());
                 out.extend_from_slice(&count.to_le_bytes());
@@ -343,6 +349,19 @@ pub fn check_preamble(bytes: &[u8], ours: u16) -> Result<bool, SyncError> {
     }
 }
 
+/// How far whole frames reach from the begin on, at most `max` bytes. These are frames of ours.
+pub fn whole(bytes: &[u8], max: usize) -> usize {
+    let mut end = 0;
+    while let Some(&[_, a, b, c, d]) = bytes.get(end..).and_then(|rest| rest.first_chunk::<HEADER>()) {
+        let next = end + HEADER + u32::from_le_bytes([a, b, c, d]) as usize;
+        if next > bytes.len().min(max) {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
 /// The first frame and the bytes it takes; none: not all of it is there yet.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let Some((&kind, rest)) = bytes.split_first() else { return Ok(None) };
@@ -358,6 +377,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let frame = match kind {
         6 if len > 0 => Some(Frame::Sums(Sums(r.all()))),
         8 if len > 0 => Some(Frame::Literal(r.all())),
+        17 if len > 0 => Some(Frame::Packed(r.all())),
         _ => fields(kind, &mut r)?,
     };
     match frame {
@@ -642,6 +662,7 @@ mod tests {
             Frame::Gone { path: "old/file", dir: false, reason: "" },
             Frame::Finish(Stats { files: 1, literal: 2, ..Stats::default() }),
             Frame::Goodbye,
+            Frame::Packed(&[9; 30]),
             Frame::Abort { reason: "why" },
         ]
     }
@@ -663,12 +684,13 @@ mod tests {
         for f in frames() {
             let mut bytes = Vec::new();
             f.encode(&mut bytes);
-            bytes.extend_from_slice(&[0; 70_000]);
+            bytes.extend_from_slice(&[0; 140_000]);
             let len = u32::from_le_bytes(bytes[1..5].try_into().unwrap());
-            for wrong in [len + 1, len.wrapping_sub(1), u32::MAX, 65_537] {
+            for wrong in [len + 1, len.wrapping_sub(1), u32::MAX, 131_073] {
                 // These two are as long as they are; whether sums are whole is for the request to say.
                 let any = match f {
                     Frame::Literal(_) => 65_537,
+                    Frame::Packed(_) => 131_073,
                     Frame::Sums(_) => 24_577,
                     _ => 0,
                 };
@@ -726,7 +748,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_is_an_error_or_a_frame_never_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..18, len in 0u32..80) {
+        fn garbage_is_an_error_or_a_frame_never_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..19, len in 0u32..80) {
             let _ = decode(&bytes);
             if bytes.len() >= 5 {
                 bytes[0] = kind;

@@ -24,25 +24,82 @@ pub struct Flags {
     /// Look for matches at every offset, also where none was found for long: finds all, takes longer where
     /// there are none.
     pub full_search: bool,
+    /// What travels.
+    pub compress: Compress,
+}
+
+/// Whether what travels is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Where the path needs longer for the bytes than the processor needs to save them.
+    #[default]
+    WhereItPays,
+    /// Yes.
+    Always,
+    /// No.
+    Never,
 }
 
 impl Default for Flags {
     fn default() -> Flags {
-        Flags { recurse: true, links: true, perms: true, times: true, ..Flags::from_all([false; 10]) }
+        Flags { recurse: true, links: true, perms: true, times: true, ..Flags::from_all([false; 12]) }
     }
 }
 
 impl Flags {
-    fn all(self) -> [bool; 10] {
+    fn all(self) -> [bool; 12] {
         let Flags { recurse, links, perms, times, hard_links, .. } = self;
         let Flags { delete, checksum, dry_run, whole_file, full_search, .. } = self;
-        [recurse, links, perms, times, hard_links, delete, checksum, dry_run, whole_file, full_search]
+        let (always, never) = (self.compress == Compress::Always, self.compress == Compress::Never);
+        [
+            recurse,
+            links,
+            perms,
+            times,
+            hard_links,
+            delete,
+            checksum,
+            dry_run,
+            whole_file,
+            full_search,
+            always,
+            never,
+        ]
     }
 
-    fn from_all(all: [bool; 10]) -> Flags {
-        let [recurse, links, perms, times, hard_links, delete, checksum, dry_run, whole_file, full_search] =
-            all;
-        Flags { recurse, links, perms, times, hard_links, delete, checksum, dry_run, whole_file, full_search }
+    fn from_all(all: [bool; 12]) -> Flags {
+        let [
+            recurse,
+            links,
+            perms,
+            times,
+            hard_links,
+            delete,
+            checksum,
+            dry_run,
+            whole_file,
+            full_search,
+            always,
+            never,
+        ] = all;
+        let compress = match (always, never) {
+            (_, true) => Compress::Never,
+            (true, _) => Compress::Always,
+            _ => Compress::WhereItPays,
+        };
+        Flags {
+            recurse,
+            links,
+            perms,
+            times,
+            hard_links,
+            delete,
+            checksum,
+            dry_run,
+            whole_file,
+            full_search,
+            compress,
+        }
     }
 
     /// As a number.
@@ -52,7 +109,7 @@ impl Flags {
 
     /// And back, where every bit has a meaning.
     pub fn from_bits(bits: u32) -> Option<Flags> {
-        unpack(bits).map(Flags::from_all)
+        unpack(bits).map(Flags::from_all).filter(|f| f.bits() == bits)
     }
 }
 
@@ -106,10 +163,11 @@ mod tests {
 
     #[test]
     fn every_number_is_one_wish_or_none() {
-        for bits in 0..1 << 10 {
-            assert_eq!(Flags::from_bits(bits).map(Flags::bits), Some(bits));
+        for bits in 0..1 << 12 {
+            let both = bits >> 10 == 3;
+            assert_eq!(Flags::from_bits(bits).map(Flags::bits), (!both).then_some(bits));
         }
-        assert_eq!(Flags::from_bits(1 << 10), None);
+        assert_eq!(Flags::from_bits(1 << 12), None);
         for bits in 0..64 {
             assert_eq!(Change::from_bits(bits).map(Change::bits), Some(bits));
         }

@@ -57,7 +57,8 @@ struct Ran {
 
 fn run(command: &mut Command) -> Ran {
     let began = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     let (code, memory) = wait(&child);
@@ -81,7 +82,8 @@ fn wait(child: &Child) -> (i32, f64) {
 /// Most memory that a process has held since it was asked for the last time, MiB.
 fn peak(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
+    let kib =
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
     kib.unwrap() / 1024.0
 }

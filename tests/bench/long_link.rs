@@ -17,9 +17,19 @@ impl Drop for Scratch {
 fn over_the_link(dir: &Path, loss: f64, seed: usize, server: &str, client: &str) -> Option<f64> {
     let scenario = dir.join("link.toml");
     let way = format!("delay = \"50ms\"\nloss = {loss}\n");
-    fs::write(&scenario, format!("name = \"link\"\nabout = \"a long way\"\nseed = {seed}\nmtu = 1500\n[c2s]\n{way}[s2c]\n{way}")).unwrap();
+    fs::write(
+        &scenario,
+        format!(
+            "name = \"link\"\nabout = \"a long way\"\nseed = {seed}\nmtu = 1500\n[c2s]\n{way}[s2c]\n{way}"
+        ),
+    )
+    .unwrap();
     let times = dir.join("times");
-    let timed = format!("date +%s.%N >{0}; {client} >/dev/null 2>{1}; date +%s.%N >>{0}", times.display(), dir.join("said").display());
+    let timed = format!(
+        "date +%s.%N >{0}; {client} >/dev/null 2>{1}; date +%s.%N >>{0}",
+        times.display(),
+        dir.join("said").display()
+    );
     let out = Command::new(env!("CARGO_BIN_EXE_syncscope"))
         .args(["lab", "--scenario"])
         .arg(&scenario)
@@ -27,8 +37,7 @@ fn over_the_link(dir: &Path, loss: f64, seed: usize, server: &str, client: &str)
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let moments: Vec<f64> =
-        fs::read_to_string(&times).ok()?.lines().map(|l| l.parse().unwrap()).collect();
+    let moments: Vec<f64> = fs::read_to_string(&times).ok()?.lines().map(|l| l.parse().unwrap()).collect();
     if moments.len() != 2 {
         println!("SKIPPED: {}", String::from_utf8_lossy(&out.stderr));
         return None;
@@ -54,8 +63,14 @@ pub fn run(rounds: usize) {
     }
     let config = dir.join("rsyncd.conf");
     let dest = dir.join("dest");
-    fs::write(&config, format!("port = 8731\nuse chroot = no\nuid = 0\ngid = 0\n[m]\npath = {}\nread only = no\n", dest.display()))
-        .unwrap();
+    fs::write(
+        &config,
+        format!(
+            "port = 8731\nuse chroot = no\nuid = 0\ngid = 0\n[m]\npath = {}\nread only = no\n",
+            dest.display()
+        ),
+    )
+    .unwrap();
     let program = env!("CARGO_BIN_EXE_syncscope");
     let (tree, to) = (dir.join("tree").display().to_string(), dest.display().to_string());
     let theirs = (
@@ -70,7 +85,9 @@ pub fn run(rounds: usize) {
              $SYNCSCOPE_SERVER_ADDR:8730:"
         ),
     );
-    println!("1,000 files of 0.2 to 1.2 kB over 100 ms there and back; {rounds} rounds; seconds of the whole command");
+    println!(
+        "1,000 files of 0.2 to 1.2 kB over 100 ms there and back; {rounds} rounds; seconds of the whole command"
+    );
     println!("{:<34} {:>8} {:>8}  {:>7}  round trips: rsync, ours", "", "rsync", "ours", "ratio");
     for (what, loss, fresh) in [
         ("push", 0.0, true),
@@ -86,12 +103,18 @@ pub fn run(rounds: usize) {
                     fs::create_dir_all(&dest).unwrap();
                 }
                 let Some(s) = over_the_link(dir, loss, round + 1, server, client) else { return };
-                assert_eq!(walkdir::WalkDir::new(&dest).into_iter().count(), 1011, "{}", fs::read_to_string(dir.join("said")).unwrap());
+                assert_eq!(
+                    walkdir::WalkDir::new(&dest).into_iter().count(),
+                    1011,
+                    "{}",
+                    fs::read_to_string(dir.join("said")).unwrap()
+                );
                 seconds[side].push(s);
             }
         }
         let [theirs, ours] = seconds.map(median);
-        let trips = if loss == 0.0 { format!("{:.1}, {:.1}", theirs / 0.1, ours / 0.1) } else { String::new() };
+        let trips =
+            if loss == 0.0 { format!("{:.1}, {:.1}", theirs / 0.1, ours / 0.1) } else { String::new() };
         println!("{what:<34} {theirs:>8.2} {ours:>8.2}  {:>7.2}  {trips}", ours / theirs);
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use syncscope::sync::{Change, Config, Flags, Kind, Mode, SessionEvent, Stats};
+use syncscope::sync::{Change, Compress, Config, Flags, Kind, Mode, SessionEvent, Stats};
 
 fn name(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
@@ -79,6 +79,7 @@ const PLAIN: Flags = Flags {
     dry_run: false,
     whole_file: false,
     full_search: false,
+    compress: Compress::WhereItPays,
 };
 
 #[test]
@@ -329,4 +330,20 @@ fn a_sparse_file_beyond_4_gib_is_compared_and_changed_at_its_end() {
     let told = wish(Mode::Push, &source, &dest, Flags { dry_run: true, ..PLAIN }, &[]);
     assert_eq!((told.stats.changed, told.stats.bytes), (1, at + 8));
     assert_eq!(told.done[0].2, Change { content: true, time: true, ..Change::default() });
+}
+
+#[test]
+fn what_travels_compressed_arrives_as_it_was() {
+    for mode in BOTH {
+        let (_dir, source, dest) = dirs();
+        odd_tree(&source);
+        let text: Vec<u8> = (0..60_000).flat_map(|i| format!("line {i}\n").into_bytes()).collect();
+        put(source.join("text"), &text, 0);
+        put(source.join("noise"), &noise(5, 300_000), 0);
+        put(dest.join("text"), &text[..200_000], 9);
+        let told = wish(mode, &source, &dest, Flags { compress: Compress::Always, ..PLAIN }, &[]);
+        assert_eq!(picture(&dest), picture(&source));
+        let moved = told.stats.wire_in + told.stats.wire_out;
+        assert!(told.stats.literal > 3_700_000 && moved < 800_000, "{} in {moved}", told.stats.literal);
+    }
 }

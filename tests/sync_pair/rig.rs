@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use syncscope::drive::files::Disk;
-use syncscope::sync::{Config, FsReply, FsRequest, Mode, Session, SessionEvent, Stats, SyncError};
+use syncscope::sync::{Compress, Config, FsReply, FsRequest, Mode, Session, SessionEvent, Stats, SyncError};
 
 /// May answer a request in the disk's place, or do something to the disk before it does.
 pub type Hook<'a> = Box<dyn FnMut(&FsRequest) -> Option<FsReply> + 'a>;
@@ -59,6 +59,9 @@ impl<'a> End<'a> {
     }
 
     pub fn write_to(&mut self, inbox: &mut VecDeque<u8>, most: usize, pipe: usize) -> bool {
+        if self.session.compress() == Compress::Always {
+            self.session.pack();
+        }
         let out = self.session.poll_output(most.min(pipe.saturating_sub(inbox.len())));
         inbox.extend(out);
         self.written.extend(out);
