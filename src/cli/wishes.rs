@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(line("l", Kind::Symlink, Change { content: true, ..c }, true), "cLc........ l");
         assert_eq!(
             line("f", Kind::File, Change { content: true, size: true, time: true, ..c }, false),
-            ">f.st..... f"
+            ">f.st...... f"
         );
         assert_eq!(line("f", Kind::File, Change { perms: true, ..c }, false), ".f...p..... f");
         assert_eq!(line("f", Kind::File, Change { new: true, link: true, ..c }, false), "hf+++++++++ f");
