@@ -75,7 +75,9 @@ impl DriveError {
             }
             ErrorKind::TimedOut => (
                 "a firewall drops it in silence, or the host is off",
-                format!("see on that host whether the SYN arrives: tcpdump -ni any 'tcp port {port}'; let the port in there"),
+                format!(
+                    "see on that host whether the SYN arrives: tcpdump -ni any 'tcp port {port}'; let the port in there"
+                ),
             ),
             ErrorKind::PermissionDenied => {
                 ("a firewall of this host forbids it", "see its rules: nft list ruleset".to_owned())

@@ -4,6 +4,7 @@
 use super::pump::Engine;
 use super::recorder::Position;
 use super::seal::{SealError, Sealed};
+use crate::model::Ts;
 
 /// Most plain bytes that are sealed ahead of the socket.
 const AHEAD: usize = 128 * 1024;
@@ -55,6 +56,7 @@ impl<E: Engine> Engine for SealedEngine<'_, E> {
             self.out.clear();
             self.sent = 0;
             let about = self.inner.writing();
+            self.inner.before_write();
             let plain = self.inner.output(AHEAD);
             let n = plain.len();
             if n > 0 {
@@ -72,6 +74,10 @@ impl<E: Engine> Engine for SealedEngine<'_, E> {
 
     fn sent(&mut self, n: usize) {
         self.sent = (self.sent + n).min(self.out.len());
+    }
+
+    fn acknowledged(&mut self, now: Ts, bytes: u64) {
+        self.inner.acknowledged(now, bytes);
     }
 
     fn wants_input(&self) -> bool {
