@@ -237,9 +237,8 @@ impl Receiver {
         self.patch.reply(core, reply)?;
         while let Some((file, outcome)) = self.patch.outcome() {
             if outcome == Outcome::Done {
-                self.asked.remove(&file);
-                core.stats.changed += 1;
-                core.events.push_back(SessionEvent::Done { file });
+                let change = self.asked.remove(&file).map_or_else(Change::default, |a| a.change);
+                core.done(file, Change { content: true, ..change });
             }
         }
         Ok(())

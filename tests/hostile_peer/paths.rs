@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use syncscope::drive::files::Disk;
 use syncscope::sync::{
-    Config, Entry, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, Session, SyncError,
+    Config, Entry, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, Pick, Session, SyncError,
 };
 
 const FILE: Meta = Meta { kind: Kind::File, size: 4, mode: 0o644, mtime: Mtime { secs: 1, nanos: 0 } };
@@ -92,7 +92,12 @@ fn cve_2024_12087_a_link_made_by_the_sender_is_never_written_through() {
     for (target, mode) in [("inner", Mode::Push), ("../outside", Mode::Push), ("inner", Mode::Pull)] {
         let (mut c, mut s) = pair(mode, &source, &dest, &Config::new(1));
         let sender = if mode == Mode::Push { &mut c } else { &mut s };
-        let entry = |path: &str, meta, target: &str| Entry { path: path.into(), meta, target: target.into() };
+        let entry = |path: &str, meta, target: &str| Entry {
+            path: path.into(),
+            meta,
+            target: target.into(),
+            inode: None,
+        };
         let link = entry("x", Meta { kind: Kind::Symlink, ..FILE }, target);
         let entries = vec![link, entry("x/f", FILE, "")];
         sender.hook = Box::new(move |r| match r.op {
@@ -119,7 +124,7 @@ fn cve_2024_12086_a_basis_outside_of_the_tree_is_never_read() {
     let mut disk = Disk::new(&dest);
     let mut ask =
         |op| disk.execute(FsRequest { id: 1, phase: Default::default(), file: None, block: None, op });
-    assert_eq!(ask(FsOp::Enter { path: String::new(), create: true }), FsReply::Done);
+    assert_eq!(ask(FsOp::Enter { path: String::new(), create: true, pick: Pick::default() }), FsReply::Done);
     let absolute = dir.path().join("secret").to_str().unwrap().to_owned();
     for path in
         ["../secret", "up/secret", "x/../../secret", "./../secret", &absolute, "up", ".", "", "..", "a\0"]
@@ -127,7 +132,7 @@ fn cve_2024_12086_a_basis_outside_of_the_tree_is_never_read() {
         for op in [
             FsOp::OpenBasis { path: path.to_owned() },
             FsOp::OpenSource { path: path.to_owned() },
-            FsOp::OpenTemp { path: path.to_owned(), basis: true },
+            FsOp::Keep { path: path.to_owned() },
         ] {
             let said = format!("{op:?}");
             assert!(matches!(ask(op), FsReply::Failed(_)), "{said}");
@@ -180,7 +185,12 @@ fn cve_2026_43619_attributes_and_renames_stay_inside_when_a_folder_is_swapped() 
 /// Check, then use: the file was another one when it was used.
 #[test]
 fn cve_2026_29518_what_is_checked_is_what_is_written() {
-    assert!(raced(true, "d/sub", |op| matches!(op, FsOp::OpenTemp { .. } | FsOp::OpenBasis { .. })) > 3);
+    assert!(
+        raced(true, "d/sub", |op| matches!(
+            op,
+            FsOp::OpenTemp { .. } | FsOp::Keep { .. } | FsOp::Fork | FsOp::OpenBasis { .. }
+        )) > 3
+    );
 }
 
 /// The sender opened its files by path after the list was made.
@@ -283,7 +293,7 @@ fn cve_2026_53784_a_module_is_the_folder_that_was_opened_at_the_start() {
     let mut disk = Disk::new(&s.source).opened(root);
     let mut ask =
         |op| disk.execute(FsRequest { id: 1, phase: Default::default(), file: None, block: None, op });
-    assert_eq!(ask(FsOp::Enter { path: String::new(), create: false }), FsReply::Done);
+    assert_eq!(ask(FsOp::Enter { path: String::new(), create: false, pick: Pick::default() }), FsReply::Done);
     let FsReply::Listed { entries, .. } = ask(FsOp::List) else { panic!("no list") };
     assert!(entries.iter().any(|e| e.path == "zz"), "{entries:?}");
 }
@@ -336,15 +346,15 @@ fn pipes_devices_and_names_that_are_too_long_are_refused_and_reported() {
     let mut disk = Disk::new(&dest);
     let mut ask =
         |op| disk.execute(FsRequest { id: 1, phase: Default::default(), file: None, block: None, op });
-    assert_eq!(ask(FsOp::Enter { path: String::new(), create: true }), FsReply::Done);
+    assert_eq!(ask(FsOp::Enter { path: String::new(), create: true, pick: Pick::default() }), FsReply::Done);
     for name in ["pipe", "socket", "device"].into_iter().take(if root { 3 } else { 2 }) {
         for op in [
             FsOp::OpenSource { path: name.to_owned() },
             FsOp::OpenBasis { path: name.to_owned() },
-            FsOp::OpenTemp { path: name.to_owned(), basis: true },
+            FsOp::Keep { path: name.to_owned() },
             FsOp::MakeDir { path: name.to_owned() },
             FsOp::Symlink { path: name.to_owned(), target: "x".to_owned() },
-            FsOp::SetAttr { path: name.to_owned(), mode: 0o777, mtime: Mtime::default() },
+            FsOp::SetAttr { path: name.to_owned(), mode: Some(0o777), mtime: Some(Mtime::default()) },
         ] {
             let said = format!("{op:?}");
             assert!(matches!(ask(op), FsReply::Failed(_)), "{said}");
@@ -352,8 +362,10 @@ fn pipes_devices_and_names_that_are_too_long_are_refused_and_reported() {
     }
     let long = "x".repeat(256);
     for path in [long.clone(), format!("{long}/f"), "d/".repeat(3000) + "f"] {
-        for op in [FsOp::MakeDir { path: path.clone() }, FsOp::OpenTemp { path: path.clone(), basis: false }]
-        {
+        for op in [
+            FsOp::MakeDir { path: path.clone() },
+            FsOp::OpenTemp { path: path.clone(), from: 0, basis: false },
+        ] {
             assert!(matches!(ask(op), FsReply::Failed(_)));
         }
     }

@@ -4,9 +4,10 @@ use crate::dirs;
 use crate::rig::{noise, pair, put, run};
 use syncscope::sync::index::Index;
 use syncscope::sync::signature::{BlockSum, Layout, Strong};
-use syncscope::sync::wire::{Frame, decode, preamble};
+use syncscope::sync::wire::{Frame, Have, decode, preamble};
 use syncscope::sync::{
-    Config, Entry, FsOp, FsReply, Kind, Limits, Meta, Mode, Mtime, PROTOCOL, PeerFault, Session, SyncError,
+    Change, Config, Entry, FsOp, FsReply, Kind, Limits, Meta, Mode, Mtime, PROTOCOL, PeerFault, Session,
+    SyncError,
 };
 
 const FILE: Meta = Meta { kind: Kind::File, size: 5000, mode: 0o644, mtime: Mtime { secs: 1, nanos: 0 } };
@@ -21,7 +22,8 @@ fn bytes(frames: &[Frame<'_>]) -> Vec<u8> {
 fn sender() -> Session {
     let mut s = Session::client(Mode::Push, "", Config::new(1));
     while let Some(r) = s.poll_request() {
-        let entry = |path: &str| Entry { path: path.to_owned(), meta: FILE, target: String::new() };
+        let entry =
+            |path: &str| Entry { path: path.to_owned(), meta: FILE, target: String::new(), inode: None };
         let reply = match r.op {
             FsOp::List => {
                 FsReply::Listed { entries: vec![entry("a"), entry("b")], faults: vec![], last: true }
@@ -49,7 +51,7 @@ fn field(e: &SyncError) -> &'static str {
 }
 
 fn request(block_size: u32, len: u64, strong_len: u8) -> Frame<'static> {
-    Frame::Request { file: 0, block_size, len, strong: Strong::Xxh3(1), strong_len }
+    Frame::Request { file: 0, block_size, len, strong: Strong::Xxh3(1), strong_len, have: Have::default() }
 }
 
 /// A sum's length was the peer's, and larger than the room for it.
@@ -123,10 +125,14 @@ fn cve_2026_53794_no_memory_on_a_peers_word() {
     // A file of 2^62 bytes: only what arrives is written.
     let huge = Meta { size: 1 << 62, ..FILE };
     let mut s = Session::client(Mode::Pull, "", Config::new(1));
-    let list = [Frame::Entry { path: "a", meta: huge, target: "" }, Frame::ListEnd { entries: 1 }];
+    let list =
+        [Frame::Entry { path: "a", meta: huge, same_as: None, target: "" }, Frame::ListEnd { entries: 1 }];
     s.handle_input(&bytes(&list)).unwrap();
     let beyond = Meta { size: 1 << 63, ..FILE };
-    assert_eq!(field(&receiver_says(&[Frame::Entry { path: "a", meta: beyond, target: "" }])), "file size");
+    assert_eq!(
+        field(&receiver_says(&[Frame::Entry { path: "a", meta: beyond, same_as: None, target: "" }])),
+        "file size"
+    );
 }
 
 /// A counter of tokens wrapped around; here it is a run of blocks.
@@ -137,11 +143,14 @@ fn cve_2026_43618_a_run_of_blocks_does_not_wrap_around() {
     put(dest.join("f"), &noise(2, 5000), 9);
     for (first, count) in [(0, 0), (0, 9), (8, 1), (1, u32::MAX), (u32::MAX, 1), (u32::MAX, u32::MAX)] {
         let (mut c, _) = pair(Mode::Pull, &source, &dest, &Config::new(1));
-        let list = [Frame::Entry { path: "f", meta: FILE, target: "" }, Frame::ListEnd { entries: 1 }];
+        let list = [
+            Frame::Entry { path: "f", meta: FILE, same_as: None, target: "" },
+            Frame::ListEnd { entries: 1 },
+        ];
         c.session.handle_input(&bytes(&list)).unwrap();
         c.work(100).unwrap();
         let mut lie = Vec::new();
-        Frame::Begin { file: 0, meta: FILE }.encode(&mut lie);
+        Frame::Begin { file: 0, meta: FILE, from: 0 }.encode(&mut lie);
         Frame::Copy { first, count }.encode(&mut lie);
         let e = c.session.handle_input(&lie).unwrap_err();
         assert_eq!(field(&e), "block to copy", "{first} + {count}");
@@ -153,14 +162,26 @@ fn cve_2026_43618_a_run_of_blocks_does_not_wrap_around() {
 fn cve_2026_43620_an_index_points_into_the_list() {
     let end = Frame::ListEnd { entries: 0 };
     for file in [0, 1, i32::MAX as u32, u32::MAX] {
-        assert_eq!(field(&receiver_says(&[Frame::Begin { file, meta: FILE }])), "file that begins");
-        assert_eq!(field(&receiver_says(&[end, Frame::Begin { file, meta: FILE }])), "file that begins");
+        assert_eq!(field(&receiver_says(&[Frame::Begin { file, meta: FILE, from: 0 }])), "file that begins");
+        assert_eq!(
+            field(&receiver_says(&[end, Frame::Begin { file, meta: FILE, from: 0 }])),
+            "file that begins"
+        );
         assert_eq!(field(&receiver_says(&[end, Frame::Failed { file, reason: "" }])), "file that failed");
         if file > 1 {
-            let request =
-                Frame::Request { file, block_size: 0, len: 0, strong: Strong::Xxh3(1), strong_len: 8 };
+            let request = Frame::Request {
+                file,
+                block_size: 0,
+                len: 0,
+                strong: Strong::Xxh3(1),
+                strong_len: 8,
+                have: Have::default(),
+            };
             assert_eq!(field(&sender_says(&[request])), "requested file");
-            assert_eq!(field(&sender_says(&[Frame::Result { file, reason: "" }])), "file of a result");
+            assert_eq!(
+                field(&sender_says(&[Frame::Result { file, change: Change::default(), reason: "" }])),
+                "file of a result"
+            );
         }
     }
 }
@@ -169,15 +190,19 @@ fn cve_2026_43620_an_index_points_into_the_list() {
 #[test]
 fn cve_2026_70459_the_root_is_no_entry_and_a_parent_is_a_directory() {
     for path in [".", "", "./a", "a/.", "/"] {
-        let e = receiver_says(&[Frame::Entry { path, meta: FILE, target: "" }]);
+        let e = receiver_says(&[Frame::Entry { path, meta: FILE, same_as: None, target: "" }]);
         assert!(matches!(e, SyncError::Peer(PeerFault::Path(_))), "{path:?}: {e}");
     }
     // A file as the parent of another one: that one fails alone.
     let (_dir, source, dest) = dirs();
     put(source.join("a"), b"file", 0);
     let (mut c, mut s) = pair(Mode::Push, &source, &dest, &Config::new(1));
-    let entry =
-        |path: &str| Entry { path: path.to_owned(), meta: Meta { size: 4, ..FILE }, target: String::new() };
+    let entry = |path: &str| Entry {
+        path: path.to_owned(),
+        meta: Meta { size: 4, ..FILE },
+        target: String::new(),
+        inode: None,
+    };
     let entries = vec![entry("a"), entry("a/b")];
     c.hook = Box::new(move |r| match r.op {
         FsOp::List => Some(FsReply::Listed { entries: entries.clone(), faults: vec![], last: true }),
@@ -193,12 +218,12 @@ fn cve_2026_70459_the_root_is_no_entry_and_a_parent_is_a_directory() {
 #[test]
 fn cve_2026_70458_flags_that_nobody_agreed_on_are_refused() {
     assert!(Session::server(Config::new(1)).handle_input(&hello(&[])).is_ok());
-    for bad in [(1, 2), (2, 2), (2, 0xff), (3, 1), (0, 2)] {
+    for bad in [(1, 2), (2, 2), (2, 0xff), (3, 1), (0, 2), (9, 0x10), (11, 1)] {
         let said = Session::server(Config::new(1)).handle_input(&hello(&[bad]));
         assert!(matches!(said, Err(SyncError::Peer(_))), "byte {} is {}: {said:?}", bad.0, bad.1);
     }
     // The bytes of an entry that mean nothing are no place for something.
-    let mut entry = bytes(&[Frame::Entry { path: "a", meta: FILE, target: "" }]);
+    let mut entry = bytes(&[Frame::Entry { path: "a", meta: FILE, same_as: None, target: "" }]);
     for at in 1..4 {
         entry[8 + 5 + at] = 1;
         let said = Session::client(Mode::Pull, "", Config::new(1)).handle_input(&entry);
@@ -243,7 +268,7 @@ fn a_list_beyond_the_limits_of_this_side_is_refused_or_skipped() {
         frames.iter().for_each(|f| f.encode(&mut frames_only));
         server.handle_input(&frames_only)
     };
-    let file = |path| Frame::Entry { path, meta: FILE, target: "" };
+    let file = |path| Frame::Entry { path, meta: FILE, same_as: None, target: "" };
     let few = Limits { entries: 2, ..Limits::default() };
     assert_eq!(says(few, &[file("a"), file("b")]), Ok(()));
     let too_many = |what| Err(SyncError::from(PeerFault::TooMany(what)));
