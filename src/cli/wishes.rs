@@ -43,6 +43,10 @@ pub struct Wishes {
     delete: bool,
     #[command(flatten)]
     rules: Rules,
+    /// Keep what had arrived of a file when the connection is cut, hidden beside its place, and go on behind it the next
+    /// time: on anyway.
+    #[arg(long)]
+    partial: bool,
     /// Compare files of equal size by their content, whatever their times.
     #[arg(short = 'c', long)]
     checksum: bool,

@@ -212,6 +212,11 @@ impl Engine for SessionEngine {
         position(self.session.output_phase())
     }
 
+    fn moved(&self) -> (u64, u64) {
+        let s = self.session.stats();
+        (s.literal + s.matched, s.bytes)
+    }
+
     fn files(&self) -> &[String] {
         self.session.file_names()
     }

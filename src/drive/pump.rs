@@ -68,6 +68,10 @@ pub trait Engine {
     fn reading(&self) -> Position;
     /// What the next bytes to be sent are about.
     fn writing(&self) -> Position;
+    /// Bytes of files that are sent or taken from a basis, and of all files.
+    fn moved(&self) -> (u64, u64) {
+        (0, 0)
+    }
     /// Names that positions refer to; only grows.
     fn files(&self) -> &[String];
 }
@@ -105,6 +109,8 @@ pub struct Tick<'a> {
     pub position: Position,
     /// File names so far.
     pub files: &'a [String],
+    /// Bytes of files that are sent or taken from a basis, and of all files.
+    pub moved: (u64, u64),
     /// What the peer is busy with, where it says so and does not get on.
     pub peer: Option<String>,
 }
@@ -512,6 +518,7 @@ impl<'a, 'r> Pump<'a, 'r> {
             written: self.beat.written,
             position: self.engine.reading(),
             files: self.engine.files(),
+            moved: self.engine.moved(),
             peer: heard.filter(|h| now - h.since >= STANDS).map(|h| h.in_words(now)),
         };
         (self.options.tick)(tick);

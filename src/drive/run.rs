@@ -60,6 +60,8 @@ pub struct Progress {
     pub file: Option<(u32, String)>,
     /// Files known so far.
     pub files: u32,
+    /// Bytes of files that are sent or taken from a basis, and of all files.
+    pub moved: (u64, u64),
     /// What the peer is busy with, where it says so and does not get on.
     pub peer: Option<String>,
 }
@@ -547,6 +549,7 @@ fn progress(t: Tick<'_>) -> Progress {
         phase: t.position.phase,
         file: t.position.file.map(|i| (i, name(i))),
         files: u32::try_from(t.files.len()).unwrap_or(u32::MAX),
+        moved: t.moved,
         peer: t.peer,
     }
 }

@@ -100,6 +100,10 @@ impl<E: Engine> Engine for SealedEngine<'_, E> {
         if self.sent < self.out.len() { self.about } else { self.inner.writing() }
     }
 
+    fn moved(&self) -> (u64, u64) {
+        self.inner.moved()
+    }
+
     fn files(&self) -> &[String] {
         self.inner.files()
     }
