@@ -321,6 +321,9 @@ fn tell(done: &RunRecord, dry_run: bool) {
     for e in &done.errors {
         eprintln!("{}", printable(e));
     }
+    if done.end == RunEnd::Done && s.files == 0 {
+        eprintln!("the source has no files: is it the right folder, and does no rule leave them out?");
+    }
     if done.end != RunEnd::Done {
         eprintln!("the sync did not finish: {}", done.end.sentence());
     }

@@ -42,6 +42,9 @@ const LAST_WORD: Duration = Duration::from_millis(600);
 pub(super) const SALVAGE: Duration = Duration::from_millis(300);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
+/// A server says no more than this to whom it does not let in.
+const CLOSED_AT_ONCE: &str = "it closed the connection at once. Either it does not admit this host's address (its --allow and --deny, \
+    or those of the module), or too many connections are open; what it printed says which. Or it is no syncscope";
 /// A step of the system clock that is worth telling.
 const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
@@ -303,15 +306,14 @@ impl Client<'_> {
         let message = e.to_string();
         match e {
             WireError::Refused(message) => DriveError::Refused { server, message },
-            WireError::Closed => DriveError::Protocol {
-                peer: server,
-                message: "it closed the connection at once; it may also have too many of them".to_owned(),
-            },
+            e if e.is_close() => DriveError::Refused { server, message: CLOSED_AT_ONCE.to_owned() },
             WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
             WireError::Stopped => DriveError::Interrupted,
-            WireError::Seal(_) | WireError::Late | WireError::Silent(_) | WireError::Io(_) => {
-                DriveError::Network { peer: server, message }
-            }
+            WireError::Closed
+            | WireError::Seal(_)
+            | WireError::Late
+            | WireError::Silent(_)
+            | WireError::Io(_) => DriveError::Network { peer: server, message },
         }
     }
 

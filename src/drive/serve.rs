@@ -133,8 +133,13 @@ impl Server {
         for share in given {
             let name = share.path.display().to_string();
             shares.push(share.open().map_err(|e| {
-                let no_folder = matches!(e, Errno::ENOTDIR | Errno::ENOENT);
-                let why = if no_folder { "not a folder" } else { e.desc() };
+                let why = match e {
+                    Errno::ENOTDIR => "not a folder".to_owned(),
+                    Errno::ENOENT => {
+                        format!("there is no such folder; make it (mkdir -p '{name}') or name another")
+                    }
+                    e => e.desc().to_owned(),
+                };
                 DriveError::local(name, why)
             })?);
         }
@@ -411,8 +416,11 @@ impl Server {
             match e {
                 WireError::Silent(_) => forget_on_close(channel.stream()),
                 _ => {
-                    let message = e.to_string();
-                    let _ = channel.send(&Answer::Refused { message }, Duration::from_millis(100), stop);
+                    let message = match e {
+                        WireError::Stopped => STOPPED.to_owned(),
+                        _ => e.to_string(),
+                    };
+                    let _ = channel.send(&Answer::Refused { message }, Duration::from_millis(100), &|| false);
                 }
             }
             self.say(&format!("{peer}: {e}"));
@@ -639,5 +647,9 @@ impl Drop for Seat<'_> {
 
 /// How long a client may compare clocks before it says what it wants.
 const PREPARE: Duration = Duration::from_secs(30);
+/// Told to those whose run goes on.
+const STOPPED: &str =
+    "the server was stopped there (Ctrl-C or SIGTERM); start it again, and the next sync goes on";
+
 /// Longest time-out that a client may ask for.
 pub(super) const LONGEST: Ns = Ns::from_secs(3600);

@@ -132,6 +132,17 @@ pub enum Frame {
     Chunk(Vec<u8>),
 }
 
+impl WireError {
+    /// The peer has closed the connection, politely or not.
+    pub fn is_close(&self) -> bool {
+        match self {
+            WireError::Closed => true,
+            WireError::Io(e) => matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+            _ => false,
+        }
+    }
+}
+
 impl Frame {
     /// The message in it.
     pub fn message<T: DeserializeOwned>(self) -> Result<T, WireError> {

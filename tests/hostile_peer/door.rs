@@ -19,10 +19,10 @@ use syncscope::drive::{
 };
 use syncscope::sync::Limits;
 
-type Said = Arc<Mutex<Vec<String>>>;
+pub type Said = Arc<Mutex<Vec<String>>>;
 
 /// Serves `root` while `client` runs; what the server said is there for it to read.
-fn serving<T>(root: &Path, options: ServeOptions, client: impl FnOnce(SocketAddr, &Said) -> T) -> T {
+pub fn serving<T>(root: &Path, options: ServeOptions, client: impl FnOnce(SocketAddr, &Said) -> T) -> T {
     let said = Said::default();
     let heard = Arc::clone(&said);
     let notice = Arc::new(move |line: &str| heard.lock().unwrap().push(line.to_owned()));
@@ -38,19 +38,19 @@ fn serving<T>(root: &Path, options: ServeOptions, client: impl FnOnce(SocketAddr
     })
 }
 
-fn secret(words: &str) -> Secret {
+pub fn secret(words: &str) -> Secret {
     Secret::new(format!("{words} {words} {words} {words}").as_bytes()).unwrap()
 }
 
-fn with_secret(words: &str) -> ServeOptions {
+pub fn with_secret(words: &str) -> ServeOptions {
     ServeOptions { secrets: vec![(String::new(), secret(words))], ..ServeOptions::default() }
 }
 
-fn options(addr: SocketAddr, mode: Mode, local: &Path, dir: &Path) -> SyncOptions {
+pub fn options(addr: SocketAddr, mode: Mode, local: &Path, dir: &Path) -> SyncOptions {
     SyncOptions { capture: false, ..SyncOptions::new(addr, mode, "", local, dir.join("record")) }
 }
 
-fn run(o: &SyncOptions) -> Result<RunRecord, DriveError> {
+pub fn run(o: &SyncOptions) -> Result<RunRecord, DriveError> {
     run_sync(o, &AtomicBool::new(false), &mut ())
 }
 
@@ -64,7 +64,7 @@ fn asks(addr: SocketAddr, first: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn scene() -> (tempfile::TempDir, PathBuf, PathBuf) {
+pub fn scene() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let (dir, source, dest) = dirs();
     put(source.join("a/b"), &crate::rig::noise(1, 300_000), 0);
     put(source.join("c"), b"a word that is easily recognised", 0);
@@ -338,7 +338,7 @@ fn beyond_loopback_there_is_no_serving_without_a_secret() {
 }
 
 /// Runs the program until it ends; its exit code and what it said on stderr.
-fn syncscope(args: &[&str]) -> (Option<i32>, String) {
+pub fn syncscope(args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
     command.arg("20").arg(env!("CARGO_BIN_EXE_syncscope")).args(args);
     let out = command.env_remove("SYNCSCOPE_SECRET_FILE").output().unwrap();

@@ -21,6 +21,7 @@ mod paths;
 #[allow(dead_code)]
 #[path = "../sync_pair/rig.rs"]
 mod rig;
+mod seed003;
 mod wire;
 
 use std::fs;
