@@ -103,7 +103,7 @@ fn cve_2026_53792_a_block_has_a_length() {
 
 /// A client's greeting with some of its payload's bytes set.
 fn hello(set: &[(usize, u8)]) -> Vec<u8> {
-    let mut client = Session::client(Mode::Push, "", Config::new(1));
+    let client = Session::client(Mode::Push, "", Config::new(1));
     let mut out = client.poll_output(4096).to_vec();
     for (at, value) in set {
         out[8 + 5 + at] = *value;
@@ -261,7 +261,7 @@ fn cve_2026_70453_equal_weak_sums_cost_no_more_than_their_number() {
 #[test]
 fn a_list_beyond_the_limits_of_this_side_is_refused_or_skipped() {
     let says = |limits: Limits, frames: &[Frame<'_>]| {
-        let mut client = Session::client(Mode::Push, "", Config::new(1));
+        let client = Session::client(Mode::Push, "", Config::new(1));
         let mut server = Session::server(Config { limits, ..Config::new(1) });
         server.handle_input(client.poll_output(4096)).unwrap();
         let mut frames_only = Vec::new();
