@@ -495,7 +495,10 @@ fn nobody_there_and_no_folder_are_errors_that_say_what_to_do() {
     assert!(matches!(e, DriveError::Connect { .. }) && e.to_string().contains("syncscope serve"), "{e}");
     let e =
         Server::bind(ANY.parse().unwrap(), Path::new("/nonexistent"), ServeOptions::default()).unwrap_err();
-    assert_eq!(e.to_string(), "/nonexistent: not a folder");
+    assert_eq!(
+        e.to_string(),
+        "/nonexistent: there is no such folder; make it (mkdir -p '/nonexistent') or name another"
+    );
     let r = serving(&t.source(), ServeOptions::default(), |addr, _| {
         run(&SyncOptions { remote_path: "no/such/place".to_owned(), ..pull(addr, &t) })
     });

@@ -1,6 +1,7 @@
 //! `syncscope generate`: what is made from the program's own definitions.
 
 use super::{CliError, Outcome, output};
+use crate::drive::control::{random, to_hex};
 use crate::view::schema;
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ enum What {
         #[arg(short, long, value_name = "FOLDER")]
         output: Option<PathBuf>,
     },
+    /// A new secret for `serve --secret-file` and `sync --secret-file`: `(umask 077; syncscope generate secret > FILE)`.
+    Secret,
     /// A settings file with every option, commented out.
     Config,
     /// Completions for a shell: `syncscope generate completions bash > /etc/bash_completion.d/syncscope`.
@@ -56,6 +59,10 @@ pub fn run(args: Args) -> Result<Outcome, CliError> {
         What::Man { command, .. } => {
             let page = page(command.as_deref())?;
             output::to(None, |mut out| page.render(&mut out))?;
+        }
+        What::Secret => {
+            let secret = [random()?, random()?].concat();
+            output::to(None, |out| writeln!(out, "{}", to_hex(&secret)))?;
         }
         What::Config => {
             let template = super::config::template(&super::command());

@@ -8,11 +8,12 @@
 use super::analysis::{RunView, report_run};
 use super::view::screens_possible;
 use super::{CliError, ColorWhen};
-use crate::drive::{LiveRun, Observer, Progress};
+use crate::drive::{Item, LiveRun, Observer, Progress};
 use crate::model::units::{bytes, printable};
 use crate::report::Report;
 use crate::tui::run::{Exit, LiveUpdate, live_with};
 use crate::tui::theme::Theme;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,7 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 struct Seen {
     progress: Progress,
     live: Option<Arc<LiveRun>>,
+    items: Vec<Item>,
 }
 
 /// Hands a run's progress to whoever watches.
@@ -44,6 +46,11 @@ pub struct Probe(Arc<Mutex<Seen>>);
 impl Probe {
     fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was changed.
+    pub fn items(&self) -> Vec<Item> {
+        self.with(|seen| std::mem::take(&mut seen.items))
     }
 
     fn line(&self) -> String {
@@ -73,6 +80,10 @@ impl Probe {
 impl Observer for Probe {
     fn started(&mut self, live: &Arc<LiveRun>) {
         self.with(|seen| seen.live = Some(Arc::clone(live)));
+    }
+
+    fn items(&mut self, items: Vec<Item>) {
+        self.with(|seen| seen.items = items);
     }
 
     fn progress(&mut self, progress: &Progress) {
@@ -144,7 +155,7 @@ fn tell(news: &Sender<LiveUpdate>, probe: &Probe, dir: &Path, view: &RunView) ->
 }
 
 fn wait_with_line<T>(run: JoinHandle<T>, probe: &Probe) -> Result<T, CliError> {
-    let terminal = std::io::stderr().is_terminal();
+    let bar = std::io::stderr().is_terminal().then(bar);
     let (mut told, mut looked) = (Instant::now(), Instant::now());
     while !run.is_finished() {
         std::thread::sleep(ASK_EVERY);
@@ -152,20 +163,27 @@ fn wait_with_line<T>(run: JoinHandle<T>, probe: &Probe) -> Result<T, CliError> {
             continue;
         }
         looked = Instant::now();
-        let mut err = std::io::stderr().lock();
-        // Progress is a courtesy: a closed stderr must not end the run.
-        if terminal {
-            let _ = write!(err, "\r\x1b[K{}", probe.line());
-            let _ = err.flush();
+        if let Some(bar) = &bar {
+            let (moved, of) = probe.with(|seen| seen.progress.moved);
+            bar.set_length(of);
+            bar.set_position(moved);
+            bar.set_message(probe.line());
         } else if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            let _ = writeln!(err, "{}", probe.line());
+            // Progress is a courtesy: a closed stderr must not end the run.
+            let _ = writeln!(std::io::stderr(), "{}", probe.line());
         }
     }
-    if terminal {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
     }
     join(run)
+}
+
+/// What is unchanged moves no bytes, so that the bar says how much there is at most.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:10} {bytes}/{total_bytes} {wide_msg}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn join<T>(run: JoinHandle<T>) -> Result<T, CliError> {

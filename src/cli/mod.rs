@@ -17,6 +17,7 @@ mod graphs;
 mod lab;
 mod live;
 mod logs;
+mod modules;
 mod offline;
 mod output;
 pub mod reading;
@@ -26,6 +27,7 @@ mod sync;
 mod talk;
 mod view;
 mod watched;
+mod wishes;
 
 use crate::model::units::printable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

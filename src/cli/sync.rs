@@ -3,8 +3,9 @@
 use super::analysis::{self, RunView, SLOW_READ};
 use super::live::{self, Probe};
 use super::view::{FailOn, OutputArgs};
+use super::wishes::{self, Wishes};
 use super::{CliError, ColorWhen, Format, Outcome};
-use crate::drive::{DriveError, Mode, RunEnd, RunRecord, SyncOptions, run_sync};
+use crate::drive::{DriveError, Item, Mode, RunEnd, RunRecord, Secret, SyncOptions, run_sync};
 use crate::lab::units::Rate;
 use crate::model::Ns;
 use crate::model::units::{bits_per_second, bytes, printable};
@@ -37,15 +38,29 @@ pub struct Args {
     /// Block size in bytes; chosen by the size of each file otherwise. A sync takes at least 64.
     #[arg(short = 'B', long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=262_144))]
     block_size: Option<u32>,
-    /// Look for old content at every byte, also where none was found for long: may find more, takes longer.
-    #[arg(long)]
-    full_search: bool,
     /// Send no faster than this, each side: `500kB/s`, `10Mbit`.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bwlimit: Option<Rate>,
     /// Give up after this long without a sign of life from the peer, on both sides; a peer that is busy is alive.
     #[arg(long, value_name = "DURATION", value_parser = analysis::timeout, default_value = "30s")]
     timeout: Ns,
+    /// The secret that the server has, too: a file of mode 600. Both ends show that they have it, and what they
+    /// send is encrypted.
+    #[arg(long, value_name = "FILE", env = "SYNCSCOPE_SECRET_FILE")]
+    secret_file: Option<PathBuf>,
+    /// Whose secret it is, where the server knows users.
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "secret_file",
+        default_value = "",
+        hide_default_value = true
+    )]
+    user: String,
+    /// With a secret, send the data plainly none the less, if the server allows it: faster, and open to whoever is
+    /// on the path.
+    #[arg(long, requires = "secret_file")]
+    plain_data: bool,
     /// Folder for the run record; `runs/DATE` here otherwise.
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
@@ -64,6 +79,8 @@ pub struct Args {
     /// Exit with 1 where a finding is at least this severe.
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
+    #[command(flatten)]
+    wishes: Wishes,
 }
 
 /// Runs it.
@@ -91,9 +108,15 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         clock: None,
         client_log: None,
     };
+    let secret = args.secret_file.as_deref().map(Secret::read).transpose().map_err(CliError::Message)?;
     let template = SyncOptions {
+        secret,
+        user: args.user,
+        plain_data: args.plain_data,
         block: args.block_size,
-        full_search: args.full_search,
+        flags: args.wishes.flags(),
+        rules: args.wishes.rules()?,
+        itemize: args.wishes.itemize,
         bwlimit: args.bwlimit.map(Rate::bytes_per_second),
         timeout: args.timeout.to_std(),
         capture: !args.no_capture,
@@ -102,6 +125,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         ..SyncOptions::new(SocketAddr::from(([0; 4], 0)), mode, &remote.path, &local, &record)
     };
     let probe = Probe::default();
+    let items = probe.clone();
     let (stop_run, mut seen) = (Arc::clone(&stop), probe.clone());
     let run = std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
         first_that_answers(&remote, |server| {
@@ -109,7 +133,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         })
     })?;
     let mut ended = None;
-    let show = live::screens(args.format, color);
+    let show = live::screens(args.format, color).filter(|_| !args.wishes.prints());
     let report = live::watch(run, probe, &record, view.clone(), show, &stop, |result| {
         let done = result?;
         let run =
@@ -120,7 +144,17 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     })?;
     analysis::save(&record, &report)?;
     let Some(done) = ended else { return Ok(Outcome::Inconclusive) };
-    tell(&done);
+    let beside = args.format.is_some_and(|f| f != Format::Text);
+    let sent = mode == Mode::Push;
+    let lines = items.items().into_iter().map(|i| match i {
+        Item::Changed { path, kind, change } => wishes::line(&printable(&path), kind, change, sent),
+        Item::Gone { path, dir } => format!("*deleting   {}{}", printable(&path), if dir { "/" } else { "" }),
+    });
+    let counts = if args.wishes.stats { wishes::counts(&done.stats) } else { Vec::new() };
+    for line in lines.chain(counts) {
+        if beside { writeln!(std::io::stderr(), "{line}") } else { writeln!(std::io::stdout(), "{line}") }?;
+    }
+    tell(&done, args.wishes.is_dry());
     OutputArgs::default().print(&report, args.format, color)?;
     Ok(match done.end {
         RunEnd::Interrupted => Outcome::Interrupted,
@@ -266,12 +300,13 @@ fn default_record(local: &Path) -> PathBuf {
 }
 
 /// What a person should know besides the report.
-fn tell(done: &RunRecord) {
+fn tell(done: &RunRecord, dry_run: bool) {
     let s = &done.stats;
     eprintln!(
-        "{} of {} files changed, {} matched, {} literal, {} in {} ({})",
+        "{} of {} files {}, {} matched, {} literal, {} in {} ({})",
         s.changed,
         s.files,
+        if dry_run { "would change" } else { "changed" },
         bytes(s.matched),
         bytes(s.literal),
         bytes(s.wire_c2s + s.wire_s2c),
@@ -285,6 +320,9 @@ fn tell(done: &RunRecord) {
     }
     for e in &done.errors {
         eprintln!("{}", printable(e));
+    }
+    if done.end == RunEnd::Done && s.files == 0 {
+        eprintln!("the source has no files: is it the right folder, and does no rule leave them out?");
     }
     if done.end != RunEnd::Done {
         eprintln!("the sync did not finish: {}", done.end.sentence());

@@ -2,10 +2,12 @@
 //! `openat2` with `RESOLVE_BENEATH` and without symlinks. So neither a name nor what somebody plants
 //! while a sync runs leads out of the tree; there is no check of words that a race could outrun.
 
+use crate::model::name;
 use crate::sync::{FsError, FsErrorKind};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A directory on the way, only to be passed through.
@@ -26,12 +28,17 @@ pub(super) fn open_below(dir: &impl AsFd, path: &str, flags: OFlag, mode: Mode) 
     let how = OpenHow::new().flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).mode(mode).resolve(BENEATH);
     let mut result = Err(Errno::EAGAIN);
     for _ in 0..TRIES {
-        result = openat2(dir.as_fd(), path, how);
+        result = openat2(dir.as_fd(), &*raw(path), how);
         if !matches!(result, Err(Errno::EAGAIN | Errno::EINTR)) {
             break;
         }
     }
     result
+}
+
+/// A name as the system knows it.
+pub(super) fn raw(text: &str) -> Cow<'_, [u8]> {
+    name::to_bytes(text)
 }
 
 /// Walks into the directory `path` below `dir`.

@@ -1,8 +1,12 @@
 //! Opening the two connections of a run: the data connection's port is bound before it connects, so
 //! that both captures can be on before its SYN.
 
+use super::control::Answer;
 use super::error::DriveError;
-use super::wire::{Channel, Kind, Stop, WireError, preamble, wait_for};
+use super::seal::{Bond, MESSAGE, Opening};
+use super::secret::Secret;
+use super::wire::{Channel, Frame, Kind, Stop, Token, WireError, preamble, wait_for};
+use crate::model::units::printable;
 use nix::poll::PollFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind};
@@ -59,21 +63,72 @@ pub fn connect(socket: Socket, to: SocketAddr, patience: Duration, stop: Stop<'_
     Ok(stream)
 }
 
-/// Opens the control connection.
-pub fn open_control(server: SocketAddr, patience: Duration, stop: Stop<'_>) -> Result<Channel, DriveError> {
+/// A user's name as the token of a control connection; none: too long, or with a zero in it.
+pub fn name_token(user: &str) -> Option<Token> {
+    let mut token = Token::default();
+    token.get_mut(..user.len())?.copy_from_slice(user.as_bytes());
+    (!user.contains('\0')).then_some(token)
+}
+
+/// Opens the control connection. With a secret the server must have the same one.
+pub fn open_control(
+    server: SocketAddr,
+    secret: Option<(&Secret, &str)>,
+    patience: Duration,
+    stop: Stop<'_>,
+) -> Result<Channel, DriveError> {
     let unreachable = |e: io::Error| match e.kind() {
         ErrorKind::Interrupted => DriveError::Interrupted,
-        _ => DriveError::Connect { server, message: e.to_string() },
+        _ => DriveError::unreachable(server, &e),
     };
     let socket =
         Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP)).map_err(unreachable)?;
     let stream = connect(socket, server, patience, stop).map_err(unreachable)?;
     let mut channel = Channel::new(stream).map_err(unreachable)?;
-    channel.send_raw(&preamble(Kind::Control, [0; 16]), patience, stop).map_err(|e| match e {
+    let result = match secret {
+        None => channel.send_raw(&preamble(Kind::Control, Token::default()), patience, stop),
+        Some((secret, user)) => {
+            let name = name_token(user).ok_or_else(|| {
+                DriveError::local(format!("the user {user:?}"), "names have at most 16 bytes")
+            })?;
+            shake_hands(&mut channel, secret, &preamble(Kind::Secured, name), patience, stop)
+        }
+    };
+    result.map_err(|e| match e {
         WireError::Stopped => DriveError::Interrupted,
+        WireError::Refused(message) => DriveError::Refused { server, message },
+        WireError::Seal(e) => DriveError::Refused { server, message: e.to_string() },
         e => DriveError::Network { peer: server, message: e.to_string() },
     })?;
     Ok(channel)
+}
+
+/// Both show each other that they have the secret.
+fn shake_hands(
+    channel: &mut Channel,
+    secret: &Secret,
+    preamble: &[u8],
+    patience: Duration,
+    stop: Stop<'_>,
+) -> Result<(), WireError> {
+    // Whoever trickles does not hold the client up either.
+    channel.until(Some(Instant::now() + patience));
+    let (opening, first) = Opening::new(Bond::Secret(secret, preamble))?;
+    channel.send_raw(&[preamble, &first].concat(), patience, stop)?;
+    if channel.receive_raw(1, patience, stop)? != [0] {
+        let (frame, _) = channel.receive(&super::clock::Clock::new(), patience, stop)?;
+        return Err(match frame {
+            Frame::Message(_) => match frame.message()? {
+                Answer::Refused { message } => WireError::Refused(printable(&message)),
+                _ => WireError::Garbage("no answer to the handshake".to_owned()),
+            },
+            Frame::Chunk(_) => WireError::Garbage("no answer to the handshake".to_owned()),
+        });
+    }
+    let answer = channel.receive_raw(MESSAGE, patience, stop)?;
+    channel.secure(opening.finish(&answer)?)?;
+    channel.until(None);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -98,7 +153,7 @@ mod tests {
         let l = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = l.local_addr().unwrap();
         drop(l);
-        let e = open_control(to, Duration::from_secs(1), &|| false).unwrap_err();
+        let e = open_control(to, None, Duration::from_secs(1), &|| false).unwrap_err();
         assert!(e.to_string().contains(&format!("syncscope serve --listen {to}")), "{e}");
     }
 }

@@ -16,15 +16,19 @@
 use super::alive::Beat;
 use super::clock::{Clock, Exchange, best_offset};
 use super::record::{CaptureState, RunEnd};
-use super::wire::{Channel, Stop, WireError};
+use super::wire::{Channel, Frame, Stop, WireError};
 use crate::model::app::ClockOffset;
+use crate::model::units::printable;
 use crate::model::{Ns, Ts};
 use crate::report::SyncStats;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Exchanges of one comparison of the clocks.
 pub const EXCHANGES: usize = 16;
+/// The next question is not kept waiting longer than this by the answer to the one before.
+const APART: Duration = Duration::from_millis(1);
 /// How often an end says what it does: four times in a time-out, and at least once a second.
 pub fn beat_every(timeout: Duration) -> Duration {
     (timeout / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
@@ -79,6 +83,10 @@ pub struct Prepare {
     pub block: Option<u32>,
     /// Seed of the strong hash, where the server receives.
     pub seed: u64,
+    /// What is wanted: a module's name first, where the server has modules.
+    pub path: String,
+    /// The first message of the data connection's handshake, in hexadecimal; none: it is to be plain.
+    pub hello: Option<String>,
 }
 
 /// From the server.
@@ -98,6 +106,10 @@ pub enum Answer {
         token: String,
         /// The time-out of this run: the smaller of what both want.
         timeout: Ns,
+        /// What is wanted, below the module's folder.
+        path: String,
+        /// The second message of the data connection's handshake.
+        hello: Option<String>,
         /// Why there is no capture, if one was asked for.
         no_capture: Option<String>,
     },
@@ -131,36 +143,85 @@ pub struct Ended {
     pub capture_follows: bool,
 }
 
-/// Asks for the time a few times and keeps the tightest answer.
-pub fn compare_clocks(
-    channel: &mut Channel,
-    clock: &Clock,
-    patience: Duration,
-    stop: Stop<'_>,
-) -> Result<ClockOffset, WireError> {
-    let mut exchanges = Vec::with_capacity(EXCHANGES);
-    while exchanges.len() < EXCHANGES {
-        let t0 = clock.now();
-        channel.send(&Ask::Ping, patience, stop)?;
+/// Questions for the time: how many are on their way, and the answers so far.
+///
+/// Near by each is answered before the next is asked. Over a long way they follow each other, and what
+/// else there is to say follows them: all of it together costs one round trip.
+#[derive(Debug, Default)]
+pub struct Clocks {
+    asked: VecDeque<Ts>,
+    exchanges: Vec<Exchange>,
+}
+
+impl Clocks {
+    /// Asks.
+    pub fn ask(
+        channel: &mut Channel,
+        clock: &Clock,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Clocks, WireError> {
+        let mut clocks = Clocks::default();
+        for _ in 0..EXCHANGES {
+            clocks.asked.push_back(clock.now());
+            channel.send(&Ask::Ping, patience, stop)?;
+            if channel.has_word(APART)? {
+                clocks.pong(channel.receive(clock, patience, stop)?)?;
+            }
+        }
+        Ok(clocks)
+    }
+
+    /// The next answer that is none about time.
+    pub fn next(
+        &mut self,
+        channel: &mut Channel,
+        clock: &Clock,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Answer, WireError> {
         loop {
-            let (frame, t3) = channel.receive(clock, patience, stop)?;
-            match frame.message()? {
-                Answer::Pong { t1, t2 } => {
-                    exchanges.push(Exchange { t0, t1, t2, t3 });
-                    break;
-                }
-                Answer::Beat(_) => {}
-                Answer::Refused { message } => return Err(WireError::Refused(message)),
-                _ => return Err(WireError::Garbage("no answer to the question for the time".to_owned())),
+            if let Some(answer) = self.pong(channel.receive(clock, patience, stop)?)? {
+                return Ok(answer);
             }
         }
     }
-    best_offset(&exchanges).ok_or_else(|| WireError::Garbage("no exchange".to_owned()))
+
+    /// Takes an answer about time, or hands back another one.
+    fn pong(&mut self, (frame, t3): (Frame, Ts)) -> Result<Option<Answer>, WireError> {
+        match frame.message()? {
+            Answer::Pong { t1, t2 } => {
+                let none = || WireError::Garbage("an answer about time that nobody asked for".to_owned());
+                let t0 = self.asked.pop_front().ok_or_else(none)?;
+                self.exchanges.push(Exchange { t0, t1, t2, t3 });
+                Ok(None)
+            }
+            Answer::Beat(_) => Ok(None),
+            Answer::Refused { message } => Err(WireError::Refused(printable(&message))),
+            answer => Ok(Some(answer)),
+        }
+    }
+
+    /// The tightest of the answers.
+    pub fn offset(&self) -> Result<ClockOffset, WireError> {
+        best_offset(&self.exchanges).ok_or_else(|| WireError::Garbage("no answer about time".to_owned()))
+    }
 }
 
-/// A token as text.
-pub fn to_hex(token: &[u8; 16]) -> String {
-    token.iter().map(|b| format!("{b:02x}")).collect()
+/// A token or a key as text.
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The message of a handshake from text.
+pub fn message_from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [a, b] => digit(*a).zip(digit(*b)).map(|(a, b)| (a * 16 + b) as u8),
+        _ => None,
+    };
+    let longest = 2 * super::seal::MESSAGE;
+    text.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>().filter(|_| text.len() <= longest)
 }
 
 /// And back.
@@ -186,6 +247,10 @@ mod tests {
         assert_eq!(from_hex(&to_hex(&t)), Some(t));
         assert_eq!(from_hex("abc"), None);
         assert_eq!(from_hex(&"é".repeat(16)), None);
+        assert_eq!(message_from_hex(&to_hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
+        for bad in ["abc", "0g", "é", &"00".repeat(49)] {
+            assert_eq!(message_from_hex(bad), None, "{bad}");
+        }
     }
 
     #[test]

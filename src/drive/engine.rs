@@ -1,12 +1,14 @@
 //! One sync session and its disk, as the pump sees them.
 
+use super::clock::Clock;
 use super::files::Disk;
 use super::part::Part;
 use super::pump::Engine;
 use super::recorder::Position;
-use crate::model::{Ns, Phase};
+use super::squeeze::Squeeze;
+use crate::model::{Ns, Phase, Ts};
 use crate::report::SyncStats;
-use crate::sync::{Session, SessionEvent, SyncError};
+use crate::sync::{Change, Kind, Session, SessionEvent, SyncError};
 use std::time::{Duration, Instant};
 
 /// Failed files that are told by name; the others are counted.
@@ -20,12 +22,70 @@ pub struct SessionEngine {
     failure: Option<SyncError>,
     failed: Vec<String>,
     unnamed: u64,
+    /// What was changed, by index of the file where it has one; none: nobody wants to know.
+    changed: Option<Vec<SessionEvent>>,
+    clock: Clock,
+    squeeze: Squeeze,
+    /// All that there was to send was sent, since the last time it was asked.
+    starved: bool,
+}
+
+/// One thing that a sync did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An entry is in place now.
+    Changed {
+        /// Its path.
+        path: String,
+        /// What it is.
+        kind: Kind,
+        /// How it differed.
+        change: Change,
+    },
+    /// Something was removed.
+    Gone {
+        /// Its path.
+        path: String,
+        /// It was a directory.
+        dir: bool,
+    },
 }
 
 impl SessionEngine {
     /// Joins the two.
     pub fn new(session: Session, disk: Disk) -> SessionEngine {
-        SessionEngine { session, disk, failure: None, failed: Vec::new(), unnamed: 0 }
+        SessionEngine {
+            session,
+            disk,
+            failure: None,
+            failed: Vec::new(),
+            unnamed: 0,
+            changed: None,
+            clock: Clock::new(),
+            squeeze: Squeeze::default(),
+            starved: true,
+        }
+    }
+
+    /// Remembers each change.
+    #[must_use]
+    pub fn itemize(self, on: bool) -> SessionEngine {
+        SessionEngine { changed: on.then(Vec::new), ..self }
+    }
+
+    /// What was changed, if it was remembered, in the order of the list; what was removed comes last.
+    pub fn items(&mut self) -> Vec<Item> {
+        let mut events = self.changed.take().unwrap_or_default();
+        events.sort_by_key(|e| if let SessionEvent::Done { file, .. } = e { *file } else { u32::MAX });
+        let names = self.session.file_names();
+        let item = |event| match event {
+            SessionEvent::Done { file, kind, change } => {
+                Some(Item::Changed { path: names.get(file as usize)?.clone(), kind, change })
+            }
+            SessionEvent::Gone { path, dir } => Some(Item::Gone { path, dir }),
+            _ => None,
+        };
+        events.into_iter().filter_map(item).collect()
     }
 
     fn note<T>(&mut self, result: Result<T, SyncError>) {
@@ -33,12 +93,15 @@ impl SessionEngine {
             self.failure.get_or_insert(e);
         }
         while let Some(event) = self.session.poll_event() {
-            if let SessionEvent::Failed { path, reason } = event {
-                if self.failed.len() < NAMED_FAILURES {
+            match (event, &mut self.changed) {
+                (SessionEvent::Failed { path, reason }, _) if self.failed.len() < NAMED_FAILURES => {
                     self.failed.push(format!("{path}: {reason}"));
-                } else {
-                    self.unnamed += 1;
                 }
+                (SessionEvent::Failed { .. }, _) => self.unnamed += 1,
+                (e @ (SessionEvent::Done { .. } | SessionEvent::Gone { .. }), Some(changed)) => {
+                    changed.push(e)
+                }
+                _ => {}
             }
         }
     }
@@ -68,6 +131,8 @@ impl SessionEngine {
         SyncStats {
             files: s.files,
             changed: s.changed,
+            created: s.created,
+            deleted: s.deleted,
             failed: self.failed.len() as u64 + self.unnamed,
             bytes: s.bytes,
             matched: s.matched,
@@ -104,12 +169,27 @@ impl Engine for SessionEngine {
         Some(at)
     }
 
+    fn before_write(&mut self) {
+        if self.squeeze.pays(self.session.compress()) {
+            let began = self.clock.now();
+            if let Some((from, to)) = self.session.pack() {
+                self.squeeze.done(from, to, self.clock.now() - began);
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, now: Ts, bytes: u64) {
+        self.squeeze.acknowledged(now, bytes, !self.starved);
+        self.starved = false;
+    }
+
     fn output(&mut self, max: usize) -> &[u8] {
         self.session.poll_output(max)
     }
 
     fn sent(&mut self, n: usize) {
         self.session.consume_output(n);
+        self.starved |= self.session.poll_output(1).is_empty();
     }
 
     fn wants_input(&self) -> bool {
@@ -130,6 +210,11 @@ impl Engine for SessionEngine {
 
     fn writing(&self) -> Position {
         position(self.session.output_phase())
+    }
+
+    fn moved(&self) -> (u64, u64) {
+        let s = self.session.stats();
+        (s.literal + s.matched, s.bytes)
     }
 
     fn files(&self) -> &[String] {

@@ -2,33 +2,35 @@
 //!
 //! Names come from the peer: [`super::confine`] opens them, so that none leads out of the tree. Files
 //! are written beside their place and renamed into it, so what is there is either the old file or the
-//! whole new one; a temporary file goes with whoever drops it.
+//! whole new one; a temporary file goes with whoever drops it ([`super::temp`]).
 //!
 //! When a connection is cut, the file that was being rebuilt stays beside its place as a part ([`Part`]); the next run
 //! sums it and, where the sender's file begins with the same bytes, goes on behind it.
 //!
-//! Synced are regular files, directories and symlinks, with permission bits and modification time.
-//! Symlinks are made anew, never followed. Owners, set-id bits, hard links and extended attributes are not kept.
+//! Synced are regular files, directories and symlinks, with permission bits and modification time, and which names
+//! are one file. Symlinks are made anew, never followed. Owners, set-id bits and extended attributes are not kept.
 
-use super::confine::{MAKE, PASS, READ, io, leads_out, open_below, pass, split, sys};
-use super::digest::Digest;
+use super::confine::{PASS, READ, io, leads_out, open_below, pass, raw, split, sys};
 use super::listing::Listing;
 use super::part::{self, Found, Part};
+use super::prune;
+use super::rules::Rules;
+use super::temp::{OwnTemp, Temp};
+use crate::model::name;
 use crate::sync::fs::MAX_WORK;
 use crate::sync::signature::sums;
-use crate::sync::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, safe_target};
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, readlinkat, renameat};
-use nix::sys::stat::{
-    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, utimensat,
+use crate::sync::{
+    FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, Pick, safe_path, safe_target,
 };
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
-use std::collections::HashMap;
+use nix::unistd::{linkat, symlinkat};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher};
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,11 +39,16 @@ use std::sync::Arc;
 const PARTS: usize = 64;
 /// Directories kept open: one for each file that is at hand, and the next one's.
 const NEAR: usize = 4;
+
 /// One side's tree and the files open in it.
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
+    /// The root itself, where it was opened before.
+    opened: Option<Arc<OwnedFd>>,
     fsync: bool,
+    pick: Pick,
+    rules: Rules,
     base: Option<Arc<OwnedFd>>,
     /// The tree is this one file.
     only: Option<String>,
@@ -65,7 +72,10 @@ impl Disk {
     pub fn new(root: impl Into<PathBuf>) -> Disk {
         Disk {
             root: root.into(),
+            opened: None,
             fsync: false,
+            pick: Pick::default(),
+            rules: Rules::default(),
             base: None,
             only: None,
             listing: None,
@@ -77,6 +87,13 @@ impl Disk {
             finding: None,
             found: HashMap::new(),
         }
+    }
+
+    /// Works in this directory, whatever lies at its path by now.
+    #[must_use]
+    pub fn opened(mut self, root: Arc<OwnedFd>) -> Disk {
+        self.opened = Some(root);
+        self
     }
 
     /// Makes each file durable before it is renamed into its place.
@@ -97,26 +114,25 @@ impl Disk {
 
     /// After the connection was cut: the file that was being rebuilt stays as a part, if it is worth it.
     pub fn keep_part(&mut self) -> Option<Part> {
-        let temp = self.temp.as_mut().filter(|t| t.len > part::LEAST)?;
-        let kept = Part::keep(Arc::clone(&temp.dir), &temp.name, &temp.place)?;
-        temp.renamed = true;
-        self.temp = None;
-        Some(kept)
+        self.temp.take()?.into_part()
     }
 
     fn run(&mut self, op: FsOp) -> Result<FsReply, FsError> {
         Ok(match op {
-            FsOp::Enter { path, create } => {
+            FsOp::Enter { path, create, pick } => {
+                let wrong = |message| FsError::new(FsErrorKind::Unsupported, message);
+                self.rules = Rules::new(&pick.rules).map_err(wrong)?;
+                self.pick = pick;
                 self.enter(&path, create)?;
                 FsReply::Done
             }
             FsOp::List => self.list(),
-            FsOp::Stat { path } => {
-                let (dir, name) = self.parent(&path)?;
-                FsReply::Stat(stat(&dir, name)?.as_ref().map(meta))
-            }
+            FsOp::Stat { path } => FsReply::Stat(self.look(&path)?),
             FsOp::MakeDir { path } => self.make_dir(&path)?,
+            FsOp::SetAttr { .. } if self.pick.dry_run => FsReply::Done,
             FsOp::SetAttr { path, mode, mtime } => self.set_attr(&path, mode, mtime)?,
+            FsOp::HardLink { path, to } => self.hard_link(&path, &to)?,
+            FsOp::Prune { path, keep } => self.prune(&path, &keep)?,
             FsOp::Symlink { path, target } => self.symlink(&path, &target)?,
             FsOp::OpenSource { path } => {
                 let (file, meta) = self.open(&path)?;
@@ -158,31 +174,38 @@ impl Disk {
                 self.open_temp(&path, from, basis)?;
                 FsReply::Done
             }
+            FsOp::Keep { path } => {
+                if let Some(found) = self.take_found(&path).filter(|_| !self.pick.dry_run) {
+                    found.discard();
+                }
+                let (dir, name) = self.parent(&path)?;
+                self.temp = Some(Temp::keep(dir, name)?);
+                FsReply::Done
+            }
+            FsOp::Fork => {
+                self.temp()?.fork()?;
+                FsReply::Done
+            }
+            FsOp::Recopy { len } => {
+                self.temp()?.recopy(len)?;
+                FsReply::Done
+            }
             FsOp::Write { data } => {
                 self.temp()?.append(data)?;
                 FsReply::Done
             }
             FsOp::Copy { from, len } => {
-                let temp = self.temp()?;
-                let mut data = temp.digest.buffer();
-                read(temp.basis.as_ref(), from, len, &mut data).map_err(changed)?;
-                if data.len() < len as usize {
-                    let message = "the destination's file became shorter while it was synced";
-                    return Err(FsError::new(FsErrorKind::Changed, message));
-                }
-                temp.append(data)?;
+                self.temp()?.copy(from, len)?;
                 FsReply::Done
             }
-            FsOp::Hash => {
-                let lost =
-                    || FsError::new(FsErrorKind::Other, "internal error: the hash is lost; please report it");
-                FsReply::Hash(self.temp()?.digest.finish().ok_or_else(lost)?)
-            }
-            FsOp::Commit { mode, mtime } => {
-                let fsync = self.fsync;
-                self.temp()?.commit(mode, mtime, fsync)?;
+            FsOp::Hash => FsReply::Hash(self.temp()?.hash()?),
+            FsOp::Commit { .. } if self.pick.dry_run => {
                 self.temp = None;
-                FsReply::Done
+                FsReply::Unchanged
+            }
+            FsOp::Commit { mode, perms, mtime } => {
+                let temp = self.temp.take().ok_or_else(out_of_order)?;
+                temp.commit(mode, perms, mtime, self.fsync)?
             }
             FsOp::Discard => {
                 self.temp = None;
@@ -191,22 +214,33 @@ impl Disk {
         })
     }
 
-    fn enter(&mut self, path: &str, create: bool) -> Result<(), FsError> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        if create {
-            std::fs::create_dir_all(&self.root)
-                .map_err(|e| io(&format!("make the directory {}", self.root.display()), &e))?;
+    /// What lies there; where nothing is changed, directories may be missing that would have been made.
+    fn look(&mut self, path: &str) -> Result<Option<Meta>, FsError> {
+        if self.pick.dry_run && self.base.is_none() {
+            return Ok(None);
         }
-        let mut at = match open(&self.root, flags, Mode::empty()) {
-            Err(Errno::ENOTDIR) if !create && path.is_empty() && self.root.is_file() => {
-                let name = self.root.file_name().and_then(|n| n.to_str()).ok_or_else(no_utf8)?;
-                self.only = Some(name.to_owned());
-                let parent = self.root.parent().filter(|p| !p.as_os_str().is_empty());
-                open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
-            }
+        match self.parent(path) {
+            Ok((dir, name)) => Ok(stat(&dir, name)?.as_ref().map(meta)),
+            Err(e) if self.pick.dry_run && e.kind == FsErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn enter(&mut self, path: &str, create: bool) -> Result<(), FsError> {
+        if !(create && self.pick.dry_run) {
+            return self.go_in(path, create);
+        }
+        match self.go_in(path, false) {
+            Err(e) if e.kind == FsErrorKind::NotFound => Ok(()),
             other => other,
         }
-        .map_err(|e| sys(&format!("open the directory {}", self.root.display()), e))?;
+    }
+
+    fn go_in(&mut self, path: &str, create: bool) -> Result<(), FsError> {
+        let mut at = match &self.opened {
+            Some(root) => root.try_clone().map_err(|e| io("open the directory", &e))?,
+            None => self.open_given(path, create)?,
+        };
         if !path.is_empty() {
             if create {
                 make_all(&at, path)?;
@@ -228,6 +262,24 @@ impl Disk {
         }
         self.base = Some(Arc::new(at));
         Ok(())
+    }
+
+    /// The root by the path that this side's user gave: the one place where symlinks are followed.
+    fn open_given(&mut self, path: &str, create: bool) -> Result<OwnedFd, FsError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        if create {
+            std::fs::create_dir_all(&self.root)
+                .map_err(|e| io(&format!("make the directory {}", self.root.display()), &e))?;
+        }
+        match open(&self.root, flags, Mode::empty()) {
+            Err(Errno::ENOTDIR) if !create && path.is_empty() && self.root.is_file() => {
+                self.only = self.root.file_name().map(|n| name::from_bytes(n.as_bytes()));
+                let parent = self.root.parent().filter(|p| !p.as_os_str().is_empty());
+                open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
+            }
+            other => other,
+        }
+        .map_err(|e| sys(&format!("open the directory {}", self.root.display()), e))
     }
 
     /// The root itself, to be listed.
@@ -257,16 +309,31 @@ impl Disk {
     }
 
     fn list(&mut self) -> FsReply {
-        let mut listing = self.listing.take().unwrap_or_else(|| Listing::new(self.only.clone()));
+        let fresh = || Listing::new(self.only.clone(), self.pick.clone());
+        let mut listing = self.listing.take().unwrap_or_else(fresh);
         let (entries, faults) = listing.some(self);
         let last = listing.is_over();
         self.listing = (!last).then_some(listing);
         FsReply::Listed { entries, faults, last }
     }
 
+    /// Whether what was found is left out of the source.
+    pub(super) fn leaves_out(&self, path: &str, dir: bool) -> bool {
+        self.rules.leave_out(Path::new(std::ffi::OsStr::from_bytes(&raw(path))), dir)
+    }
+
     fn make_dir(&mut self, path: &str) -> Result<FsReply, FsError> {
+        let in_the_way =
+            || FsError::new(FsErrorKind::InTheWay, "something that is no directory is in the way");
+        if self.pick.dry_run {
+            return match self.look(path)? {
+                None => Ok(FsReply::Done),
+                Some(m) if m.kind == Kind::Dir => Ok(FsReply::Stat(Some(m))),
+                Some(_) => Err(in_the_way()),
+            };
+        }
         let (dir, name) = self.parent(path)?;
-        match mkdirat(&dir, name, Mode::from_bits_truncate(0o777)) {
+        match mkdirat(&dir, &*raw(name), Mode::from_bits_truncate(0o777)) {
             Ok(()) => Ok(FsReply::Done),
             Err(Errno::EEXIST) => match stat(&dir, name)?.as_ref().map(meta) {
                 Some(m) if m.kind == Kind::Dir => {
@@ -277,29 +344,25 @@ impl Disk {
                         fd.and_then(|fd| fchmod(fd, open))
                             .map_err(|e| sys("make the directory writable", e))?;
                     }
-                    Ok(FsReply::Unchanged)
+                    Ok(FsReply::Stat(Some(m)))
                 }
-                _ => Err(FsError::new(FsErrorKind::InTheWay, "something that is no directory is in the way")),
+                _ => Err(in_the_way()),
             },
             Err(e) => Err(sys("make the directory", e)),
         }
     }
 
-    fn set_attr(&mut self, path: &str, mode: u32, mtime: Mtime) -> Result<FsReply, FsError> {
+    fn set_attr(&mut self, path: &str, mode: Option<u32>, mtime: Option<Mtime>) -> Result<FsReply, FsError> {
         let (dir, name) = self.parent(path)?;
         let there = stat(&dir, name)?.as_ref().map(meta).ok_or_else(|| sys("find", Errno::ENOENT))?;
         if !matches!(there.kind, Kind::File | Kind::Dir) {
             return Err(FsError::new(FsErrorKind::InTheWay, "something else has taken its place"));
         }
-        if there.mode == mode && there.mtime == mtime {
-            return Ok(FsReply::Unchanged);
-        }
-        if there.mtime != mtime {
-            let t = time(mtime);
-            utimensat(&dir, name, &t, &t, UtimensatFlags::NoFollowSymlink)
+        if let Some(t) = mtime.filter(|t| there.mtime != *t).map(time) {
+            utimensat(&dir, &*raw(name), &t, &t, UtimensatFlags::NoFollowSymlink)
                 .map_err(|e| sys("set the time", e))?;
         }
-        if there.mode != mode {
+        if let Some(mode) = mode.filter(|m| there.mode != *m) {
             let file = open_below(&dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
             fchmod(&file, Mode::from_bits_truncate(mode)).map_err(|e| sys("set the permissions", e))?;
         }
@@ -310,60 +373,98 @@ impl Disk {
         if !safe_target(path, target) {
             return Err(leads_out());
         }
+        let there = self.look(path)?.map(|m| m.kind);
+        if there.is_none() && self.pick.dry_run {
+            return Ok(FsReply::Done);
+        }
         let (dir, name) = self.parent(path)?;
-        match stat(&dir, name)?.as_ref().map(meta).map(|m| m.kind) {
-            Some(Kind::Symlink) if readlinkat(&dir, name).is_ok_and(|t| t == *target) => {
+        let reply = match there {
+            Some(Kind::Symlink)
+                if readlinkat(&dir, &*raw(name)).is_ok_and(|t| t.as_bytes() == &*raw(target)) =>
+            {
                 return Ok(FsReply::Unchanged);
             }
-            None | Some(Kind::Symlink | Kind::File) => {}
+            None => FsReply::Done,
+            Some(Kind::Symlink | Kind::File) => FsReply::Replaced,
             Some(_) => return Err(FsError::new(FsErrorKind::InTheWay, "something else is in the way")),
+        };
+        if !self.pick.dry_run {
+            let temp = OwnTemp::name();
+            symlinkat(&*raw(target), &dir, temp.as_str()).map_err(|e| sys("make the symlink", e))?;
+            OwnTemp::new(&dir, temp).rename(name)?;
         }
-        let temp = temp_name();
-        symlinkat(target, &dir, temp.as_str()).map_err(|e| sys("make the symlink", e))?;
-        renameat(&dir, temp.as_str(), &dir, name).map_err(|e| {
-            let _ = unlinkat(&dir, temp.as_str(), UnlinkatFlags::NoRemoveDir);
-            sys("put the symlink in its place", e)
-        })?;
-        Ok(FsReply::Done)
+        Ok(reply)
+    }
+
+    /// What was found of a file that a run before this one did not finish.
+    fn take_found(&mut self, path: &str) -> Option<Found> {
+        let unsummed = self.finding.take_if(|f| f.0 == path).map(|f| f.1);
+        self.found.remove(path).or(unsummed)
     }
 
     fn open_temp(&mut self, path: &str, from: u64, basis: bool) -> Result<(), FsError> {
         self.temp = None;
-        let unsummed = self.finding.take_if(|f| f.0 == path).map(|f| f.1);
-        let found = self.found.remove(path).or(unsummed);
+        let found = self.take_found(path);
         let (dir, name) = self.parent(path)?;
-        let basis = if basis { Some(open_file(&dir, name).map_err(changed)?.0) } else { None };
-        if from > 0 {
+        self.temp = Some(if from > 0 {
             let found = found.filter(|f| f.is_summed() && f.len() == from).ok_or_else(out_of_order)?;
-            let temp = temp_name();
-            let (file, digest) = found.adopt(&temp).map_err(|e| changed(sys("take up the part", e)))?;
-            let place = name.to_owned();
-            self.temp = Some(Temp { dir, name: temp, place, file, basis, digest, len: from, renamed: false });
-            return Ok(());
-        }
-        if let Some(found) = found {
-            found.discard();
-        }
-        let mut tries = 0;
-        let (file, temp) = loop {
-            let temp = temp_name();
-            match open_below(&dir, temp.as_str(), MAKE, Mode::from_bits_truncate(0o600)) {
-                Ok(fd) => break (File::from(fd), temp),
-                Err(Errno::EEXIST) if tries < 10 => tries += 1,
-                Err(e) => return Err(sys("make a temporary file", e)),
+            Temp::go_on(dir, name, found, basis)?
+        } else {
+            if let Some(found) = found {
+                found.discard();
             }
-        };
-        self.temp = Some(Temp {
-            dir,
-            name: temp,
-            place: name.to_owned(),
-            file,
-            basis,
-            digest: Digest::default(),
-            len: 0,
-            renamed: false,
+            Temp::fresh(dir, name)?
         });
         Ok(())
+    }
+
+    fn hard_link(&mut self, path: &str, to: &str) -> Result<FsReply, FsError> {
+        let there = self.look(path)?;
+        if there.is_none() && self.pick.dry_run {
+            return Ok(FsReply::Done);
+        }
+        let reply = match there.map(|m| m.kind) {
+            None => FsReply::Done,
+            Some(Kind::File | Kind::Symlink) => FsReply::Replaced,
+            Some(_) => return Err(FsError::new(FsErrorKind::InTheWay, "something else is in the way")),
+        };
+        let first = self.look(to)?;
+        if self.pick.dry_run && first.is_none() {
+            return Ok(reply);
+        }
+        if first.is_none_or(|m| m.kind != Kind::File) {
+            return Err(FsError::new(FsErrorKind::Changed, "its first name is no regular file any more"));
+        }
+        let (to_dir, to_name) = self.parent(to)?;
+        let (dir, name) = self.parent(path)?;
+        let inode = |s: Option<FileStat>| s.map(|s| (s.st_dev, s.st_ino));
+        if inode(stat(&dir, name)?) == inode(stat(&to_dir, to_name)?) {
+            return Ok(FsReply::Unchanged);
+        }
+        if !self.pick.dry_run {
+            let temp = OwnTemp::name();
+            // A symlink that was planted meanwhile would be linked itself, not what it points to.
+            linkat(&to_dir, &*raw(to_name), &dir, temp.as_str(), AtFlags::empty())
+                .map_err(|e| sys("make the hard link", e))?;
+            OwnTemp::new(&dir, temp).rename(name)?;
+        }
+        Ok(reply)
+    }
+
+    fn prune(&mut self, path: &str, keep: &HashSet<String>) -> Result<FsReply, FsError> {
+        let nothing = FsReply::Pruned { removed: Vec::new(), faults: Vec::new(), more: false };
+        let Some(base) = self.base.as_ref().map(Arc::clone) else { return Ok(nothing) };
+        let dir = match path {
+            "" => base,
+            path if !safe_path(path) => return Err(leads_out()),
+            // A directory that could not be made is told already.
+            path => match open_below(&base, path, PASS, Mode::empty()) {
+                Ok(dir) => Arc::new(dir),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(nothing),
+                Err(e) => return Err(sys("list", e)),
+            },
+        };
+        Ok(prune::round(&dir, path, keep, &self.rules, self.pick.dry_run))
     }
 
     fn temp(&mut self) -> Result<&mut Temp, FsError> {
@@ -371,58 +472,11 @@ impl Disk {
     }
 }
 
-/// A file on its way to its place.
-#[derive(Debug)]
-struct Temp {
-    dir: Arc<OwnedFd>,
-    name: String,
-    place: String,
-    file: File,
-    basis: Option<File>,
-    digest: Digest,
-    /// Bytes in it.
-    len: u64,
-    renamed: bool,
-}
-
-impl Temp {
-    fn append(&mut self, data: Vec<u8>) -> Result<(), FsError> {
-        self.file.write_all(&data).map_err(|e| io("write", &e))?;
-        self.len += data.len() as u64;
-        self.digest.update(data);
-        Ok(())
-    }
-
-    fn commit(&mut self, mode: u32, mtime: Mtime, fsync: bool) -> Result<(), FsError> {
-        fchmod(&self.file, Mode::from_bits_truncate(mode & 0o777))
-            .map_err(|e| sys("set the permissions", e))?;
-        let t = time(mtime);
-        futimens(&self.file, &t, &t).map_err(|e| sys("set the time", e))?;
-        if fsync {
-            self.file.sync_all().map_err(|e| io("write", &e))?;
-        }
-        renameat(&self.dir, self.name.as_str(), &self.dir, self.place.as_str())
-            .map_err(|e| sys("put the file in its place", e))?;
-        self.renamed = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // Nothing can be done about a failure here.
-            let _ = unlinkat(&self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
-        }
-    }
-}
-
 /// Makes the directories of `path` that are missing.
 fn make_all(base: &OwnedFd, path: &str) -> Result<(), FsError> {
     let ends = path.match_indices('/').map(|(i, _)| i).chain([path.len()]);
-    let parts: Result<Vec<_>, FsError> = ends.map(|end| split(path.get(..end).unwrap_or_default())).collect();
-    // Nothing is made on the way to a bad name.
-    for (dirs, name) in parts? {
+    for part in ends.map(|end| path.get(..end).unwrap_or_default()) {
+        let (dirs, name) = split(part)?;
         let passed;
         let at = match dirs {
             "" => base,
@@ -431,7 +485,7 @@ fn make_all(base: &OwnedFd, path: &str) -> Result<(), FsError> {
                 &passed
             }
         };
-        match mkdirat(at, name, Mode::from_bits_truncate(0o777)) {
+        match mkdirat(at, &*raw(name), Mode::from_bits_truncate(0o777)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(e) => return Err(sys("make the directory", e)),
         }
@@ -439,7 +493,7 @@ fn make_all(base: &OwnedFd, path: &str) -> Result<(), FsError> {
     Ok(())
 }
 
-fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
+pub(super) fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
     let fd = open_below(dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
     let m = meta(&fstat(fd.as_fd()).map_err(|e| sys("open", e))?);
     if m.kind != Kind::File {
@@ -449,7 +503,7 @@ fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
 }
 
 pub(super) fn stat(dir: &OwnedFd, name: &str) -> Result<Option<FileStat>, FsError> {
-    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    match fstatat(dir, &*raw(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(s) => Ok(Some(s)),
         Err(Errno::ENOENT) => Ok(None),
         Err(e) => Err(sys("look at", e)),
@@ -471,12 +525,12 @@ pub(super) fn meta(s: &FileStat) -> Meta {
     }
 }
 
-fn time(t: Mtime) -> TimeSpec {
+pub(super) fn time(t: Mtime) -> TimeSpec {
     TimeSpec::new(t.secs, i64::from(t.nanos))
 }
 
 /// Up to `len` bytes into `buf`, in place of what it held; fewer only at the end of the file.
-fn read(file: Option<&File>, offset: u64, len: u32, buf: &mut Vec<u8>) -> Result<(), FsError> {
+pub(super) fn read(file: Option<&File>, offset: u64, len: u32, buf: &mut Vec<u8>) -> Result<(), FsError> {
     let file = file.ok_or_else(out_of_order)?;
     buf.resize(len.min(MAX_WORK) as usize, 0);
     let mut n = 0;
@@ -492,21 +546,6 @@ fn read(file: Option<&File>, offset: u64, len: u32, buf: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// Unique on this host; hidden, so that it does not surprise whoever lists the directory meanwhile.
-fn temp_name() -> String {
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    format!(".syncscope-{}-{random:016x}.tmp", std::process::id())
-}
-
-/// A failure of the basis: the file may still come whole.
-fn changed(e: FsError) -> FsError {
-    FsError { kind: FsErrorKind::Changed, ..e }
-}
-
-pub(super) fn no_utf8() -> FsError {
-    FsError::new(FsErrorKind::Unsupported, "skipped: its name is not UTF-8")
-}
-
-fn out_of_order() -> FsError {
+pub(super) fn out_of_order() -> FsError {
     FsError::new(FsErrorKind::Other, "internal error: no file is open for this; please report it")
 }

@@ -7,7 +7,9 @@ use super::control::{Pause, Prepare};
 use super::options::Busy;
 use super::part::Part;
 use super::record::RunEnd;
+use super::seal::Sealed;
 use super::serve::LONGEST;
+use super::share::Share;
 use crate::model::{AppLog, Ns, Side};
 use crate::report::SyncStats;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +46,10 @@ enum State {
 pub(super) struct Job {
     pub(super) wish: Prepare,
     pub(super) clock: Clock,
+    /// What it is about.
+    pub(super) share: Share,
+    /// Of the data connection, until that is there.
+    seal: Mutex<Option<Sealed>>,
     pub(super) stop: AtomicBool,
     pub(super) vitals: Vitals,
     state: Mutex<State>,
@@ -52,7 +58,13 @@ pub(super) struct Job {
 
 impl Job {
     /// With the client's wishes cut to what is bearable; `timeout` is the server's own.
-    pub(super) fn new(mut wish: Prepare, timeout: Ns, clock: Clock) -> Job {
+    pub(super) fn new(
+        mut wish: Prepare,
+        timeout: Ns,
+        clock: Clock,
+        share: Share,
+        seal: Option<Sealed>,
+    ) -> Job {
         wish.timeout = wish.timeout.min(timeout).clamp(SHORTEST, LONGEST);
         wish.busy.truncate(MAX_PAUSES);
         wish.hold.truncate(MAX_PAUSES);
@@ -61,6 +73,8 @@ impl Job {
         Job {
             wish,
             clock,
+            share,
+            seal: Mutex::new(seal),
             stop: AtomicBool::new(false),
             vitals: Vitals::default(),
             state: Mutex::new(State::Announced),
@@ -78,6 +92,11 @@ impl Job {
     /// can tell more about it.
     pub(super) fn patience(&self) -> Duration {
         self.wish.timeout.to_std() + Duration::from_millis(300)
+    }
+
+    /// The data connection's seal, once.
+    pub(super) fn take_seal(&self) -> Option<Sealed> {
+        self.seal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Leaves the outcome.
@@ -114,5 +133,41 @@ impl Job {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A time-out that a peer asks for must not switch this side's own off, nor end all at once.
+    #[test]
+    fn cve_2026_70462_the_time_out_that_a_peer_asks_for_is_held_within_bounds() {
+        for (asked, kept) in [
+            (i64::MIN, Ns::from_millis(100)),
+            (-1, Ns::from_millis(100)),
+            (0, Ns::from_millis(100)),
+            (7_000_000_000, Ns::from_secs(7)),
+            (i64::MAX, LONGEST),
+        ] {
+            let pause = Pause { at: Ns(asked), lasts: Ns(asked) };
+            let json = serde_json::json!({
+                "data_port": 1, "bwlimit": 0, "busy": [], "hold": [], "timeout": asked, "capture": false,
+                "snaplen": u32::MAX, "block": null, "seed": 1, "path": "", "hello": null
+            });
+            let wish: Prepare = serde_json::from_value(json).unwrap();
+            let job = Job::new(
+                Prepare { busy: vec![pause; 5000], ..wish },
+                LONGEST,
+                Clock::new(),
+                Share::default(),
+                None,
+            );
+            assert_eq!(job.wish.timeout, kept, "{asked} ns");
+            assert!(job.patience() <= LONGEST.to_std() + Duration::from_secs(10));
+            assert_eq!((job.wish.busy.len(), job.wish.bwlimit), (MAX_PAUSES, Some(1)));
+            let held = Job::pauses(&job.wish.busy);
+            assert!(held.iter().all(|b| b.at >= Ns::ZERO && b.lasts <= LONGEST), "{asked}");
+        }
     }
 }

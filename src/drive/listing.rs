@@ -1,15 +1,17 @@
 //! The source tree as a list, depth first, names in order. Only names wait, no descriptors: the
 //! directory of each batch is opened anew from the root, as [`super::confine`] does it.
 
-use super::confine::{READ, open_below, sys};
-use super::files::{Disk, meta, no_utf8, stat};
+use super::confine::{READ, open_below, raw, sys};
+use super::files::{Disk, meta, stat};
 use super::part;
-use crate::sync::{Entry, FsError, FsErrorKind, Kind, safe_path};
+use crate::model::name;
+use crate::sync::{Entry, FsError, FsErrorKind, Kind, Pick, safe_path};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 
 /// Entries of one batch.
 const BATCH: usize = 256;
@@ -24,12 +26,13 @@ pub(super) struct Listing {
     todo: Vec<String>,
     begun: bool,
     only: bool,
+    pick: Pick,
 }
 
 impl Listing {
     /// Of the whole tree, or of one file in its root.
-    pub(super) fn new(only: Option<String>) -> Listing {
-        Listing { only: only.is_some(), todo: only.into_iter().collect(), begun: false }
+    pub(super) fn new(only: Option<String>, pick: Pick) -> Listing {
+        Listing { only: only.is_some(), todo: only.into_iter().collect(), begun: false, pick }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -47,8 +50,8 @@ impl Listing {
         }
         while entries.len() + faults.len() < BATCH {
             let Some(path) = self.todo.pop() else { break };
-            match entry(disk, &path) {
-                // It went while the directory was read.
+            match self.entry(disk, &path) {
+                // It went while the directory was read, or is not wanted.
                 Ok(None) => {}
                 Ok(Some(e)) => {
                     entries.push(e);
@@ -62,11 +65,44 @@ impl Listing {
         (entries, faults)
     }
 
+    /// What lies there as an entry of the list; none: nothing any more, or nothing that is wanted.
+    fn entry(&self, disk: &mut Disk, path: &str) -> Result<Option<Entry>, FsError> {
+        if !safe_path(path) {
+            return Err(FsError::new(FsErrorKind::Unsupported, "skipped: its path is too long"));
+        }
+        let (dir, last) = disk.parent(path)?;
+        let Some(stat) = stat(&dir, last)? else { return Ok(None) };
+        let meta = meta(&stat);
+        let unwanted = match meta.kind {
+            Kind::Dir => !self.pick.recurse,
+            Kind::Symlink => !self.pick.links,
+            Kind::File | Kind::Other => false,
+        };
+        if unwanted || !self.only && disk.leaves_out(path, meta.kind == Kind::Dir) {
+            return Ok(None);
+        }
+        let target = match meta.kind {
+            Kind::Other => {
+                let message = "skipped: neither a file, a directory nor a symlink";
+                return Err(FsError::new(FsErrorKind::Unsupported, message));
+            }
+            Kind::Symlink => match readlinkat(&dir, &*raw(last)) {
+                Ok(to) => name::from_bytes(to.as_bytes()),
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(e) => return Err(sys("read the symlink", e)),
+            },
+            Kind::File | Kind::Dir => String::new(),
+        };
+        let several = self.pick.hard_links && meta.kind == Kind::File && stat.st_nlink > 1;
+        let inode = several.then_some((stat.st_dev, stat.st_ino));
+        Ok(Some(Entry { path: path.to_owned(), meta, target, inode }))
+    }
+
     /// Puts what lies in a directory on the list of what is to be done.
     fn read(&mut self, disk: &mut Disk, path: &str, faults: &mut Vec<Fault>) {
         let first = self.todo.len();
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        match open(disk, path).and_then(|mut dir| self.names(&mut dir, &prefix, faults)) {
+        match open(disk, path).and_then(|mut dir| self.names(&mut dir, &prefix)) {
             Ok(()) => {}
             Err(e) => faults.push((if path.is_empty() { "." } else { path }.to_owned(), e)),
         }
@@ -75,15 +111,14 @@ impl Listing {
         }
     }
 
-    fn names(&mut self, dir: &mut Dir, prefix: &str, faults: &mut Vec<Fault>) -> Result<(), FsError> {
+    fn names(&mut self, dir: &mut Dir, prefix: &str) -> Result<(), FsError> {
         for found in dir.iter() {
             let found = found.map_err(|e| sys("list", e))?;
             let name = found.file_name();
-            match name.to_str() {
-                Ok("." | "..") => {}
-                Ok(name) if part::is_ours(name) => {}
-                Ok(name) => self.todo.push(format!("{prefix}{name}")),
-                Err(_) => faults.push((format!("{prefix}{}", name.to_string_lossy()), no_utf8())),
+            match name.to_bytes() {
+                b"." | b".." => {}
+                name if part::is_ours(&String::from_utf8_lossy(name)) => {}
+                name => self.todo.push(format!("{prefix}{}", name::from_bytes(name))),
             }
         }
         Ok(())
@@ -99,26 +134,4 @@ fn open(disk: &mut Disk, path: &str) -> Result<Dir, FsError> {
         }
     };
     Dir::from_fd(fd).map_err(|e| sys("list", e))
-}
-
-/// What lies there as an entry of the list; none: nothing any more.
-fn entry(disk: &mut Disk, path: &str) -> Result<Option<Entry>, FsError> {
-    if !safe_path(path) {
-        return Err(FsError::new(FsErrorKind::Unsupported, "skipped: its path is too long"));
-    }
-    let (dir, name) = disk.parent(path)?;
-    let Some(meta) = stat(&dir, name)?.as_ref().map(meta) else { return Ok(None) };
-    let target = match meta.kind {
-        Kind::Other => {
-            let message = "skipped: neither a file, a directory nor a symlink";
-            return Err(FsError::new(FsErrorKind::Unsupported, message));
-        }
-        Kind::Symlink => match readlinkat(&dir, name) {
-            Ok(to) => to.into_string().map_err(|_| no_utf8())?,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(e) => return Err(sys("read the symlink", e)),
-        },
-        Kind::File | Kind::Dir => String::new(),
-    };
-    Ok(Some(Entry { path: path.to_owned(), meta, target }))
 }

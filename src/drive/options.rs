@@ -1,6 +1,8 @@
 //! What a run is asked to do.
 
+use super::secret::Secret;
 use crate::model::{Ns, Side};
+use crate::sync::Flags;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +43,12 @@ pub struct Busy {
 pub struct SyncOptions {
     /// Where the peer listens.
     pub server: SocketAddr,
+    /// What this end and the server know; none: neither shows who it is, and all is sent plainly.
+    pub secret: Option<Secret>,
+    /// Whose secret it is, where the server knows users; else empty.
+    pub user: String,
+    /// With a secret, send the data plainly none the less: faster, and open to whoever is on the path.
+    pub plain_data: bool,
     /// Which way.
     pub mode: Mode,
     /// Path below the server's root; empty: the root itself.
@@ -51,8 +59,12 @@ pub struct SyncOptions {
     pub record: PathBuf,
     /// Block size of the delta engine; none: chosen by file size.
     pub block: Option<u32>,
-    /// Look for matches at every offset, however long there are none.
-    pub full_search: bool,
+    /// What is synced, and how.
+    pub flags: Flags,
+    /// What is left out, in the syntax of `.gitignore`.
+    pub rules: Vec<String>,
+    /// Hand each change to the observer at the end.
+    pub itemize: bool,
     /// Seed of the strong hash; none: random.
     pub seed: Option<u64>,
     /// Bytes per second that each side may write; none: no limit.
@@ -86,12 +98,17 @@ impl SyncOptions {
     ) -> SyncOptions {
         SyncOptions {
             server,
+            secret: None,
+            user: String::new(),
+            plain_data: false,
             mode,
             remote_path: remote_path.into(),
             local: local.into(),
             record: record.into(),
             block: None,
-            full_search: false,
+            flags: Flags::default(),
+            rules: Vec::new(),
+            itemize: false,
             seed: None,
             bwlimit: None,
             busy: Vec::new(),

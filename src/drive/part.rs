@@ -18,7 +18,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Less than this is not kept, bytes: it is sent again sooner than it is looked for.
 pub const LEAST: u64 = 32 * 1024;
-const PREFIX: &str = ".syncscope-";
+/// What the names of temporary files and parts begin with.
+pub const PREFIX: &str = ".syncscope-";
 
 /// Whether a name is one of a temporary file or a part, which are never synced.
 pub fn is_ours(name: &str) -> bool {

@@ -48,6 +48,12 @@ pub trait Engine {
     fn eof(&mut self);
     /// Does one bounded piece of work, if there is one, and says which.
     fn work(&mut self) -> Option<Position>;
+    /// What is to be sent next may be made smaller now.
+    fn before_write(&mut self) {}
+    /// So many bytes has the peer's kernel by now.
+    fn acknowledged(&mut self, now: Ts, bytes: u64) {
+        let _ = (now, bytes);
+    }
     /// Bytes to send, at most `max`; empty: nothing now.
     fn output(&mut self, max: usize) -> &[u8];
     /// The first `n` of these were sent.
@@ -62,6 +68,10 @@ pub trait Engine {
     fn reading(&self) -> Position;
     /// What the next bytes to be sent are about.
     fn writing(&self) -> Position;
+    /// Bytes of files that are sent or taken from a basis, and of all files.
+    fn moved(&self) -> (u64, u64) {
+        (0, 0)
+    }
     /// Names that positions refer to; only grows.
     fn files(&self) -> &[String];
 }
@@ -99,6 +109,8 @@ pub struct Tick<'a> {
     pub position: Position,
     /// File names so far.
     pub files: &'a [String],
+    /// Bytes of files that are sent or taken from a basis, and of all files.
+    pub moved: (u64, u64),
     /// What the peer is busy with, where it says so and does not get on.
     pub peer: Option<String>,
 }
@@ -292,6 +304,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         }
         let room = self.pace.as_ref().map_or(CHUNK, |p| usize::try_from(p.available(now)).unwrap_or(CHUNK));
         let at = self.engine.writing();
+        self.engine.before_write();
         let bytes = self.engine.output(CHUNK);
         if bytes.is_empty() {
             return Ok(false);
@@ -482,6 +495,7 @@ impl<'a, 'r> Pump<'a, 'r> {
         self.next_tick = now + SAMPLE_EVERY;
         let info = tcp_info::read(self.socket, now).ok();
         if let Some(i) = info {
+            self.engine.acknowledged(now, i.sample.bytes_acked);
             self.rec.sample(i.sample);
         }
         self.rec.publish(self.engine.files());
@@ -504,6 +518,7 @@ impl<'a, 'r> Pump<'a, 'r> {
             written: self.beat.written,
             position: self.engine.reading(),
             files: self.engine.files(),
+            moved: self.engine.moved(),
             peer: heard.filter(|h| now - h.since >= STANDS).map(|h| h.in_words(now)),
         };
         (self.options.tick)(tick);

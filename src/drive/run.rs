@@ -6,14 +6,18 @@
 use super::alive::Vitals;
 use super::clock::{Clock, over_run};
 use super::connect::{bind_beside, connect, open_control};
-use super::control::{Answer, Ask, Ended, Pause, Prepare, beat_every, compare_clocks, from_hex, random};
-use super::engine::SessionEngine;
+use super::control::{
+    Answer, Ask, Clocks, Ended, Pause, Prepare, beat_every, from_hex, message_from_hex, random, to_hex,
+};
+use super::engine::{Item, SessionEngine};
 use super::error::DriveError;
 use super::files::Disk;
 use super::options::{Busy, SyncOptions};
 use super::pump::{Engine, PumpOptions, Tick, pump};
 use super::record::{CaptureState, RUN, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
+use super::seal::{Bond, Opening, Sealed};
+use super::sealed::SealedEngine;
 use super::tap::{self, Tap};
 use super::tcp_info::{self, forget_on_close, give_up_after};
 use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
@@ -38,6 +42,9 @@ const LAST_WORD: Duration = Duration::from_millis(600);
 pub(super) const SALVAGE: Duration = Duration::from_millis(300);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
+/// A server says no more than this to whom it does not let in.
+const CLOSED_AT_ONCE: &str = "it closed the connection at once. Either it does not admit this host's address (its --allow and --deny, \
+    or those of the module), or too many connections are open; what it printed says which. Or it is no syncscope";
 /// A step of the system clock that is worth telling.
 const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
@@ -56,6 +63,8 @@ pub struct Progress {
     pub file: Option<(u32, String)>,
     /// Files known so far.
     pub files: u32,
+    /// Bytes of files that are sent or taken from a basis, and of all files.
+    pub moved: (u64, u64),
     /// What the peer is busy with, where it says so and does not get on.
     pub peer: Option<String>,
 }
@@ -65,6 +74,11 @@ pub trait Observer {
     /// The data connection is open; `live` is the client's log as it grows.
     fn started(&mut self, live: &Arc<LiveRun>) {
         let _ = live;
+    }
+
+    /// What was changed, once the run is over; only if that was asked for.
+    fn items(&mut self, items: Vec<Item>) {
+        let _ = items;
     }
 
     /// Called about ten times a second, from the thread that moves the bytes: be quick.
@@ -90,9 +104,10 @@ pub fn run_sync(
         .map_err(|e| DriveError::local(format!("run record {}", options.record.display()), e))?;
     let run =
         Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
-    let mut channel = open_control(options.server, run.patience, &stopped)?;
-    let before =
-        compare_clocks(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
+    let secret = options.secret.as_ref().map(|s| (s, options.user.as_str()));
+    let mut channel = open_control(options.server, secret, run.patience, &stopped)?;
+    let mut clocks =
+        Clocks::ask(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
     let data =
         bind_beside(channel.stream()).map_err(|e| DriveError::local("a port for the data connection", e))?;
     let seed = match options.seed {
@@ -103,7 +118,9 @@ pub fn run_sync(
     };
     // Before the server begins its half: it may keep that in the same folder.
     clear_old(&options.record);
-    let (token, server_without, server_timeout) = run.prepare(&mut channel, data.port, seed)?;
+    let ready = run.prepare(&mut channel, &mut clocks, data.port, seed)?;
+    let before = clocks.offset().map_err(|e| run.refusal(e))?;
+    let (server_without, server_timeout) = (ready.no_capture.clone(), ready.timeout);
     give_up_after(channel.stream(), options.timeout);
 
     let (mut tap, mut client_capture) = (None, None);
@@ -119,7 +136,7 @@ pub fn run_sync(
     let pulse = Pulse::new(run.clock.now(), every, channel.stream().try_clone().ok());
     let (moved, beats) = std::thread::scope(|scope| {
         let beats = scope.spawn(|| run.beat(&mut channel, &pulse));
-        let moved = run.transfer(data, token, seed, &pulse, observer);
+        let moved = run.transfer(data, ready, seed, &pulse, observer);
         // This may take its time, and the server wants to hear that somebody is there.
         if let Some(t) = tap {
             client_capture = Some(t.stop(Some(&moved.log)));
@@ -266,6 +283,15 @@ struct Client<'a> {
     stop: Stop<'a>,
 }
 
+/// The server waits for the data connection.
+struct Ready {
+    token: Token,
+    path: String,
+    seal: Option<Sealed>,
+    no_capture: Option<String>,
+    timeout: Duration,
+}
+
 /// What moving the bytes came to.
 struct Moved {
     end: RunEnd,
@@ -280,23 +306,33 @@ impl Client<'_> {
         let message = e.to_string();
         match e {
             WireError::Refused(message) => DriveError::Refused { server, message },
-            WireError::Closed => DriveError::Protocol {
-                peer: server,
-                message: "it closed the connection at once; it may also have too many of them".to_owned(),
-            },
+            e if e.is_close() => DriveError::Refused { server, message: CLOSED_AT_ONCE.to_owned() },
             WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
             WireError::Stopped => DriveError::Interrupted,
-            WireError::Silent(_) | WireError::Io(_) => DriveError::Network { peer: server, message },
+            WireError::Closed
+            | WireError::Seal(_)
+            | WireError::Late
+            | WireError::Silent(_)
+            | WireError::Io(_) => DriveError::Network { peer: server, message },
         }
     }
 
     fn prepare(
         &self,
         channel: &mut Channel,
+        clocks: &mut Clocks,
         data_port: u16,
         seed: u64,
-    ) -> Result<(Token, Option<String>, Duration), DriveError> {
+    ) -> Result<Ready, DriveError> {
         let o = self.options;
+        let garbage = |what: &str| self.refusal(WireError::Garbage(what.to_owned()));
+        let opening = match channel.seal().filter(|_| !o.plain_data) {
+            Some(control) => {
+                let bond = Bond::Within(control);
+                Some(Opening::new(bond).map_err(|e| self.refusal(WireError::Seal(e)))?)
+            }
+            None => None,
+        };
         let servers = |all: &[Busy]| {
             let mine = all.iter().filter(|b| b.side == Side::Server);
             mine.map(|b| Pause { at: b.at, lasts: b.lasts }).collect()
@@ -311,17 +347,27 @@ impl Client<'_> {
             snaplen: o.snaplen,
             block: o.block,
             seed,
+            path: o.remote_path.clone(),
+            hello: opening.as_ref().map(|(_, first)| to_hex(first)),
         };
         let answer = channel
             .send(&Ask::Prepare(wish), self.patience, self.stop)
-            .and_then(|()| channel.receive(&self.clock, self.patience, self.stop))
-            .and_then(|(frame, _)| frame.message::<Answer>())
+            .and_then(|()| clocks.next(channel, &self.clock, self.patience, self.stop))
             .map_err(|e| self.refusal(e))?;
         match answer {
-            Answer::Ready { token, timeout, no_capture } => match from_hex(&token) {
-                Some(t) => Ok((t, no_capture.map(|why| printable(&why)), timeout.to_std())),
-                None => Err(self.refusal(WireError::Garbage("a token that is none".to_owned()))),
-            },
+            Answer::Ready { token, timeout, path, hello, no_capture } => {
+                let token = from_hex(&token).ok_or_else(|| garbage("a token that is none"))?;
+                let seal = match (opening, hello.as_deref().and_then(message_from_hex)) {
+                    (None, _) => None,
+                    (Some((opening, _)), Some(second)) => {
+                        Some(opening.finish(&second).map_err(|e| self.refusal(WireError::Seal(e)))?)
+                    }
+                    // Never plainly because somebody left the answer out.
+                    (Some(_), None) => return Err(garbage("no handshake for the data connection")),
+                };
+                let no_capture = no_capture.map(|why| printable(&why));
+                Ok(Ready { token, path, seal, no_capture, timeout: timeout.to_std() })
+            }
             Answer::Refused { message } => Err(self.refusal(WireError::Refused(printable(&message)))),
             _ => Err(self.refusal(WireError::Garbage("no answer to the announcement of a run".to_owned()))),
         }
@@ -365,7 +411,7 @@ impl Client<'_> {
     fn transfer(
         &self,
         data: super::connect::Bound,
-        token: Token,
+        ready: Ready,
         seed: u64,
         pulse: &Pulse,
         observer: &mut dyn Observer,
@@ -377,11 +423,12 @@ impl Client<'_> {
         let began = self.clock.now();
         let mut config = Config::new(seed);
         config.block_size = o.block;
-        config.full_search = o.full_search;
-        let session = Session::client(o.mode.into(), &o.remote_path, config);
-        let mut engine = SessionEngine::new(session, Disk::new(&o.local));
+        config.flags = o.flags;
+        config.rules.clone_from(&o.rules);
+        let session = Session::client(o.mode.into(), &ready.path, config);
+        let mut engine = SessionEngine::new(session, Disk::new(&o.local)).itemize(o.itemize);
         let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {
-            greet(&s, token, &mut recorder)?;
+            greet(&s, ready.token, &mut recorder)?;
             Ok(s)
         }) {
             Ok(stream) => {
@@ -398,7 +445,13 @@ impl Client<'_> {
                     vitals: &pulse.vitals,
                     tick,
                 };
-                match pump(&stream, &mut engine, &mut recorder, options) {
+                let end = match ready.seal {
+                    Some(seal) => {
+                        pump(&stream, &mut SealedEngine::new(&mut engine, seal), &mut recorder, options)
+                    }
+                    None => pump(&stream, &mut engine, &mut recorder, options),
+                };
+                match end {
                     RunEnd::TimedOut(why) => {
                         RunEnd::TimedOut(format!("{why}; {}", pulse.in_words(self.clock.now())))
                     }
@@ -412,6 +465,9 @@ impl Client<'_> {
             engine.salvage(SALVAGE);
         }
         let stats = engine.stats(recorder.bytes_written(), recorder.bytes_read(), self.clock.now() - began);
+        if o.itemize {
+            observer.items(engine.items());
+        }
         let mut errors = engine.failures();
         if recorder.lost() > 0 {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
@@ -438,21 +494,16 @@ impl Client<'_> {
             RunEnd::Done | RunEnd::Failed(_) => self.patience + Duration::from_secs(2),
         };
         // Over a long path that takes too long for somebody who has said stop.
-        let after = match hurried {
-            true => before,
-            false => compare_clocks(channel, &self.clock, patience, &stop)?,
+        let mut clocks = match hurried {
+            true => Clocks::default(),
+            false => Clocks::ask(channel, &self.clock, patience, &stop)?,
         };
         let wish = Ask::Finish { stopped: hurried, fetch: self.options.fetch };
         channel.send(&wish, patience, &stop)?;
-        let ended = loop {
-            let (frame, _) = channel.receive(&self.clock, patience, &stop)?;
-            match frame.message()? {
-                Answer::Ended(ended) => break *ended,
-                Answer::Beat(_) => {}
-                Answer::Refused { message } => return Err(WireError::Refused(printable(&message))),
-                _ => return Err(WireError::Garbage("no account of the run".to_owned())),
-            }
+        let Answer::Ended(ended) = clocks.next(channel, &self.clock, patience, &stop)? else {
+            return Err(WireError::Garbage("no account of the run".to_owned()));
         };
+        let (ended, after) = (*ended, if hurried { before } else { clocks.offset()? });
         let files =
             [(ended.log_follows, record::SERVER_EVENTS), (ended.capture_follows, record::SERVER_CAPTURE)];
         for (_, name) in files.iter().filter(|f| f.0) {
@@ -500,6 +551,7 @@ fn progress(t: Tick<'_>) -> Progress {
         phase: t.position.phase,
         file: t.position.file.map(|i| (i, name(i))),
         files: u32::try_from(t.files.len()).unwrap_or(u32::MAX),
+        moved: t.moved,
         peer: t.peer,
     }
 }

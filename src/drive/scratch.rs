@@ -19,7 +19,12 @@ impl Scratch {
             std::fs::create_dir_all(path)?;
             return Ok(Scratch { path: path.to_owned(), ours: false });
         }
-        let path = std::env::temp_dir().join(format!("syncscope-{}", to_hex(&random()?)));
+        Scratch::below(&std::env::temp_dir())
+    }
+
+    /// A new one in this folder.
+    pub fn below(folder: &Path) -> io::Result<Scratch> {
+        let path = folder.join(format!("syncscope-{}", to_hex(&random()?)));
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Scratch { path, ours: true })
     }

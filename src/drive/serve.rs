@@ -1,31 +1,40 @@
 //! The other end of a test sync: serves a folder to any number of runs, one after the other or at once.
 //!
-//! There is no authentication: whoever can connect can read and write below the root. It listens on
-//! loopback unless told otherwise. Strangers cost a thread for at most the handshake's deadline, and
-//! usually less: the first wrong byte ends it.
+//! With secrets, only who shows one comes as far as a question ([`super::seal`]); without, whoever can
+//! connect can read and write. A stranger costs a seat and a thread for at most the handshake's
+//! deadline, and usually less: the first wrong byte ends it.
 //!
 //! ```text
-//! accept ─┬─ 'C' control: clocks, Prepare → a Job in the table, capture on … Finish → log, capture
+//! accept → gate: address, rate, seats
+//!         ├─ 'S' control behind a seal, 'C' control: clocks, Prepare → a Job in the table, capture on … Finish
 //!         └─ 'D' data: token → takes its Job out of the table, pumps at once, leaves the outcome in it
 //! ```
 
 use super::clock::Clock;
-use super::control::{Answer, Ask, Ended, Prepare, random, to_hex};
+use super::connect::name_token;
+use super::control::{Answer, Ask, Ended, Prepare, message_from_hex, random, to_hex};
 use super::engine::SessionEngine;
 use super::error::DriveError;
 use super::files::Disk;
+use super::gate::{Access, Turnstile};
 use super::job::{Job, Outcome};
 use super::pump::{PumpOptions, pump};
 use super::record::{CaptureState, RunEnd, write_json};
 use super::recorder::{LiveRun, Recorder};
 use super::run::SALVAGE;
 use super::scratch::Scratch;
+use super::seal::{self, Bond, MESSAGE, Sealed};
+use super::sealed::SealedEngine;
+use super::secret::Secret;
+use super::share::{self, Share};
 use super::tap::{self, Tap};
 use super::tcp_info::{forget_on_close, give_up_after};
 use super::wire::{self, BadPreamble, Channel, Kind, PREAMBLE, Stop, Token, WireError, wait_for};
+use crate::model::units::printable;
 use crate::model::{Ns, Side};
 use crate::report::record;
 use crate::sync::{Config, Session};
+use nix::errno::Errno;
 use nix::poll::PollFlags;
 use std::collections::HashMap;
 use std::fs::File;
@@ -44,7 +53,20 @@ pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct ServeOptions {
     /// Connections at once, of both kinds; half of them may be runs.
     pub max_connections: usize,
-    /// A connection must say what it wants within this.
+    /// Of them from one address (IPv6: one /64).
+    pub max_per_address: usize,
+    /// Connections a minute from one address.
+    pub max_rate: u32,
+    /// Who may connect.
+    pub access: Access,
+    /// Users and their secrets; the one without a name is for clients that name none. With any, nobody
+    /// comes in without one.
+    pub secrets: Vec<(String, Secret)>,
+    /// Clients with a secret may send the data plainly.
+    pub plain_data: bool,
+    /// What is served, by name, instead of the one folder.
+    pub modules: Vec<Share>,
+    /// A connection must say what it wants, and who it is, within this.
     pub handshake: Duration,
     /// Give up after this long without a sign of life from a client; one that asks for less gets less.
     pub timeout: Duration,
@@ -54,6 +76,8 @@ pub struct ServeOptions {
     pub device: Option<String>,
     /// Leave the server's half of the record of the latest run here (for one client at a time).
     pub keep: Option<PathBuf>,
+    /// Where captures lie until they are fetched; none: the system's folder for temporary files.
+    pub scratch: Option<PathBuf>,
     /// What happens, in words.
     pub notice: Notice,
 }
@@ -62,11 +86,18 @@ impl Default for ServeOptions {
     fn default() -> ServeOptions {
         ServeOptions {
             max_connections: 16,
+            max_per_address: 16,
+            max_rate: 600,
+            access: Access::default(),
+            secrets: Vec::new(),
+            plain_data: false,
+            modules: Vec::new(),
             handshake: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             capture: true,
             device: None,
             keep: None,
+            scratch: None,
             notice: Arc::new(|_| {}),
         }
     }
@@ -83,7 +114,10 @@ impl std::fmt::Debug for ServeOptions {
 pub struct Server {
     listener: TcpListener,
     addr: SocketAddr,
-    root: PathBuf,
+    shares: Vec<Share>,
+    /// For users that there are not: to find that out takes as long as to find the secret wrong.
+    nobody: Secret,
+    gate: Turnstile,
     options: ServeOptions,
     jobs: Mutex<HashMap<Token, Arc<Job>>>,
     connections: AtomicUsize,
@@ -93,9 +127,26 @@ pub struct Server {
 impl Server {
     /// Listens. The socket belongs to the calling thread's network namespace.
     pub fn bind(addr: SocketAddr, root: &Path, options: ServeOptions) -> Result<Server, DriveError> {
-        if !root.is_dir() {
-            return Err(DriveError::local(root.display().to_string(), "not a folder"));
+        let given =
+            if options.modules.is_empty() { vec![Share::whole(root)] } else { options.modules.clone() };
+        let mut shares = Vec::with_capacity(given.len());
+        for share in given {
+            let name = share.path.display().to_string();
+            shares.push(share.open().map_err(|e| {
+                let why = match e {
+                    Errno::ENOTDIR => "not a folder".to_owned(),
+                    Errno::ENOENT => {
+                        format!("there is no such folder; make it (mkdir -p '{name}') or name another")
+                    }
+                    e => e.desc().to_owned(),
+                };
+                DriveError::local(name, why)
+            })?);
         }
+        let nobody = random()
+            .map(|r| Secret::new(&r))
+            .map_err(|e| DriveError::local("/dev/urandom", e))?
+            .ok_or_else(|| DriveError::local("a random secret", "too short"))?;
         let listen = || -> std::io::Result<(TcpListener, SocketAddr)> {
             let listener = TcpListener::bind(addr)?;
             listener.set_nonblocking(true)?;
@@ -107,7 +158,9 @@ impl Server {
         Ok(Server {
             listener,
             addr,
-            root: root.to_owned(),
+            shares,
+            nobody,
+            gate: Turnstile::new(options.max_per_address, options.max_rate),
             options,
             jobs: Mutex::new(HashMap::new()),
             connections: AtomicUsize::new(0),
@@ -128,6 +181,17 @@ impl Server {
             while !stopped() {
                 match self.listener.accept() {
                     Ok((stream, peer)) => {
+                        if !self.options.access.admits(peer.ip()) {
+                            self.say(&format!("{peer}: turned away, its address is not admitted"));
+                            continue;
+                        }
+                        let entered = match self.gate.enter(peer.ip(), Instant::now()) {
+                            Ok(e) => e,
+                            Err(why) => {
+                                self.say(&format!("{peer}: turned away, {why}"));
+                                continue;
+                            }
+                        };
                         let Some(seat) = Seat::take(&self.connections, self.options.max_connections) else {
                             self.say(&format!(
                                 "{peer}: turned away, {} connections are open",
@@ -136,7 +200,7 @@ impl Server {
                             continue;
                         };
                         let serve = move || {
-                            let _seat = seat;
+                            let _seats = (seat, entered);
                             self.connection(stream, peer, &stopped);
                         };
                         if let Err(e) = std::thread::Builder::new().spawn_scoped(scope, serve) {
@@ -173,7 +237,18 @@ impl Server {
             Err(why) => return self.say(&format!("{peer}: {why}")),
         };
         match wire::parse_preamble(&raw) {
-            Ok((Kind::Control, _)) => self.control(stream, peer, stop),
+            Ok((Kind::Control | Kind::Secured, _)) => {
+                let Ok(mut channel) = Channel::new(stream) else { return };
+                channel.until(Some(accepted + self.options.handshake));
+                match self.admit(&mut channel, peer, &raw, stop) {
+                    Ok(user) => self.control(channel, peer, &user, stop),
+                    Err(WireError::Refused(message)) => {
+                        self.say(&format!("{peer}: {message}"));
+                        let _ = channel.send(&Answer::Refused { message }, self.options.handshake, stop);
+                    }
+                    Err(e) => self.say(&format!("{peer}: {e}")),
+                }
+            }
             Ok((Kind::Data, token)) => match self.lock().remove(&token) {
                 Some(job) => self.data(&job, stream, accepted, &greeting, stop),
                 None => self.say(&format!("{peer}: a data connection that nobody announced")),
@@ -187,6 +262,48 @@ impl Server {
                 if let Ok(mut channel) = Channel::new(stream) {
                     let _ = channel.send(&Answer::Refused { message }, self.options.handshake, stop);
                 }
+            }
+        }
+    }
+
+    /// Finds out who it is. The user's name is his word until his first record could be opened.
+    fn admit(
+        &self,
+        channel: &mut Channel,
+        peer: SocketAddr,
+        preamble: &[u8; PREAMBLE],
+        stop: Stop<'_>,
+    ) -> Result<String, WireError> {
+        let patience = self.options.handshake;
+        let secured = matches!(wire::parse_preamble(preamble), Ok((Kind::Secured, _)));
+        match (secured, self.options.secrets.is_empty()) {
+            (false, true) => return Ok(String::new()),
+            (false, false) => {
+                let message = "this server asks for a secret: syncscope sync --secret-file FILE";
+                return Err(WireError::Refused(message.to_owned()));
+            }
+            (true, _) => {}
+        }
+        let first = channel.receive_raw(MESSAGE, patience, stop)?;
+        if self.options.secrets.is_empty() {
+            channel.send_raw(&[1], patience, stop)?;
+            let message = "this server has no secret, so it cannot show that it is the right one; give it the \
+                           same --secret-file";
+            return Err(WireError::Refused(message.to_owned()));
+        }
+        let named = |name: &str| name_token(name).is_some_and(|t| preamble.ends_with(&t));
+        let known = self.options.secrets.iter().find(|(name, _)| named(name));
+        let secret = known.map_or(&self.nobody, |(_, s)| s);
+        match seal::answer(Bond::Secret(secret, preamble), &first) {
+            Ok((sealed, second)) => {
+                channel.send_raw(&[&[0], &second[..]].concat(), patience, stop)?;
+                channel.secure(sealed)?;
+                Ok(known.map(|(name, _)| name.clone()).unwrap_or_default())
+            }
+            Err(_) => {
+                self.gate.wrong(peer.ip());
+                channel.send_raw(&[1], patience, stop)?;
+                Err(WireError::Refused("the secret or the user's name is wrong".to_owned()))
             }
         }
     }
@@ -213,7 +330,14 @@ impl Server {
         }
         let mut config = Config::new(job.wish.seed);
         config.block_size = job.wish.block;
-        let mut engine = SessionEngine::new(Session::server(config), Disk::new(&self.root));
+        config.limits = job.share.limits;
+        config.read_only = job.share.read_only;
+        let disk = Disk::new(&job.share.path);
+        let disk = match &job.share.root {
+            Some(root) => disk.opened(Arc::clone(root)),
+            None => disk,
+        };
+        let mut engine = SessionEngine::new(Session::server(config), disk);
         let options = PumpOptions {
             opened: clock.at(accepted),
             bwlimit: job.wish.bwlimit,
@@ -224,7 +348,10 @@ impl Server {
             vitals: &job.vitals,
             tick: &mut |_| {},
         };
-        let end = pump(&stream, &mut engine, &mut recorder, options);
+        let end = match job.take_seal() {
+            Some(seal) => pump(&stream, &mut SealedEngine::new(&mut engine, seal), &mut recorder, options),
+            None => pump(&stream, &mut engine, &mut recorder, options),
+        };
         let part = match end {
             RunEnd::TimedOut(_) | RunEnd::Broken(_) => engine.salvage(SALVAGE),
             _ => None,
@@ -240,18 +367,34 @@ impl Server {
     }
 
     /// Serves one client's control connection.
-    fn control(&self, stream: TcpStream, peer: SocketAddr, stop: Stop<'_>) {
-        let Ok(mut channel) = Channel::new(stream) else { return };
+    fn control(&self, mut channel: Channel, peer: SocketAddr, user: &str, stop: Stop<'_>) {
         let patience = self.options.handshake.min(self.options.timeout);
         give_up_after(channel.stream(), self.options.timeout);
+        let clock = Clock::new();
+        // Behind a seal, only the first record shows that the handshake was no recording.
+        let mut first = match channel.receive(&clock, patience, stop) {
+            Ok(f) => Some(f),
+            Err(e) => {
+                match e {
+                    WireError::Seal(_) => self.gate.wrong(peer.ip()),
+                    WireError::Garbage(_) => {
+                        let message = e.to_string();
+                        let _ = channel.send(&Answer::Refused { message }, patience, stop);
+                    }
+                    _ => {}
+                }
+                return self.say(&format!("{peer}: {e}"));
+            }
+        };
+        channel.until(Some(Instant::now() + patience + PREPARE));
         let Some(_seat) = Seat::take(&self.runs, (self.options.max_connections / 2).max(1)) else {
             let message = "no room for another run now; try again later".to_owned();
             let _ = channel.send(&Answer::Refused { message }, patience, stop);
             return;
         };
-        let clock = Clock::new();
         let result = loop {
-            let (frame, t1) = match channel.receive(&clock, patience, stop) {
+            let next = first.take().map_or_else(|| channel.receive(&clock, patience, stop), Ok);
+            let (frame, t1) = match next {
                 Ok(f) => f,
                 Err(e) => break Err(e),
             };
@@ -261,7 +404,10 @@ impl Server {
                         break Err(e);
                     }
                 }
-                Ok(Ask::Prepare(wish)) => break self.host(&mut channel, peer, wish, clock, stop),
+                Ok(Ask::Prepare(wish)) => {
+                    channel.until(None);
+                    break self.host(&mut channel, (peer, user), wish, clock, stop);
+                }
                 Ok(_) => break Err(WireError::Garbage("nothing was prepared".to_owned())),
                 Err(e) => break Err(e),
             }
@@ -270,8 +416,11 @@ impl Server {
             match e {
                 WireError::Silent(_) => forget_on_close(channel.stream()),
                 _ => {
-                    let message = e.to_string();
-                    let _ = channel.send(&Answer::Refused { message }, Duration::from_millis(100), stop);
+                    let message = match e {
+                        WireError::Stopped => STOPPED.to_owned(),
+                        _ => e.to_string(),
+                    };
+                    let _ = channel.send(&Answer::Refused { message }, Duration::from_millis(100), &|| false);
                 }
             }
             self.say(&format!("{peer}: {e}"));
@@ -282,19 +431,26 @@ impl Server {
     fn host(
         &self,
         channel: &mut Channel,
-        peer: SocketAddr,
+        (peer, user): (SocketAddr, &str),
         wish: Prepare,
         clock: Clock,
         stop: Stop<'_>,
     ) -> Result<(), WireError> {
+        let (share, path) =
+            share::find(&self.shares, &wish.path, user, peer.ip()).map_err(WireError::Refused)?;
+        let path = path.to_owned();
+        let (seal, hello) = self.data_seal(channel, &wish)?;
         let local = channel.stream().local_addr()?;
-        let scratch = Scratch::new(self.options.keep.as_deref())?;
+        let scratch = match (&self.options.keep, &self.options.scratch) {
+            (None, Some(folder)) => Scratch::below(folder)?,
+            (keep, _) => Scratch::new(keep.as_deref())?,
+        };
         for old in [record::SERVER_CAPTURE, record::SERVER_EVENTS] {
             let _ = std::fs::remove_file(scratch.path().join(old));
         }
         let token = random()?;
         let own = Ns(i64::try_from(self.options.timeout.as_nanos()).unwrap_or(i64::MAX));
-        let job = Arc::new(Job::new(wish, own, clock));
+        let job = Arc::new(Job::new(wish, own, clock, share.clone(), seal));
         give_up_after(channel.stream(), job.wish.timeout.to_std());
         let client = SocketAddr::new(peer.ip(), job.wish.data_port);
         let mut tap = None;
@@ -320,10 +476,13 @@ impl Server {
             }
         }
         self.lock().insert(token, Arc::clone(&job));
-        self.say(&format!("{client}: a run begins"));
+        let who = if user.is_empty() { String::new() } else { format!(" of {}", printable(user)) };
+        self.say(&format!("{client}: a run{who} begins"));
         let ready = Answer::Ready {
             token: to_hex(&token),
             timeout: job.wish.timeout,
+            path,
+            hello,
             no_capture: no_capture.clone(),
         };
         let finished = channel
@@ -354,6 +513,27 @@ impl Server {
             ..ended
         };
         hand_over(channel, ended, &log_file, &capture_file, job.patience(), stop)
+    }
+
+    /// The seal of the data connection that is to come, and the answer to the client's half of it.
+    fn data_seal(
+        &self,
+        channel: &Channel,
+        wish: &Prepare,
+    ) -> Result<(Option<Sealed>, Option<String>), WireError> {
+        match (channel.seal(), &wish.hello) {
+            (None, _) => Ok((None, None)),
+            (Some(_), None) if self.options.plain_data => Ok((None, None)),
+            (Some(_), None) => Err(WireError::Refused(
+                "this server sends and takes no plain data; it would with --plain-data".to_owned(),
+            )),
+            (Some(control), Some(hello)) => {
+                let garbage = || WireError::Garbage("a handshake that is none".to_owned());
+                let first = message_from_hex(hello).ok_or_else(garbage)?;
+                let (seal, second) = seal::answer(Bond::Within(control), &first)?;
+                Ok((Some(seal), Some(to_hex(&second))))
+            }
+        }
     }
 
     /// Answers the client while its run goes on; returns whether its user ended it, and whether it wants to have
@@ -464,6 +644,12 @@ impl Drop for Seat<'_> {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+/// How long a client may compare clocks before it says what it wants.
+const PREPARE: Duration = Duration::from_secs(30);
+/// Told to those whose run goes on.
+const STOPPED: &str =
+    "the server was stopped there (Ctrl-C or SIGTERM); start it again, and the next sync goes on";
 
 /// Longest time-out that a client may ask for.
 pub(super) const LONGEST: Ns = Ns::from_secs(3600);

@@ -1,7 +1,8 @@
 //! What both connections begin with, and the frames of the control connection.
 //!
 //! ```text
-//! both:     "syncsc" version kind('C' | 'D') token[16]
+//! both:     "syncsc" version kind('C' | 'S' | 'D') token[16]
+//!             'C' control, 'S' control behind a seal (super::seal) with the user's name as token, 'D' data
 //! control:  then frames, both ways:  length u32 LE · kind u8 · body
 //!             kind 1: one message as JSON, at most 64 KiB
 //!             kind 2: a piece of a blob (zstd), at most 64 KiB; empty: its end
@@ -11,6 +12,7 @@
 //! bounded before anything is allocated.
 
 use super::clock::Clock;
+use super::seal::{SealError, Sealed};
 use crate::model::Ts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
@@ -21,7 +23,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Version of the control protocol.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes that both connections begin with.
 pub const PREAMBLE: usize = 24;
 const MAGIC: &[u8; 6] = b"syncsc";
@@ -38,6 +40,8 @@ pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 pub enum Kind {
     /// Messages about a run.
     Control,
+    /// The same, behind a seal; the token is the user's name.
+    Secured,
     /// The run's bytes.
     Data,
 }
@@ -47,6 +51,7 @@ pub fn preamble(kind: Kind, token: Token) -> [u8; PREAMBLE] {
     let mut out = [0; PREAMBLE];
     let letter = match kind {
         Kind::Control => b'C',
+        Kind::Secured => b'S',
         Kind::Data => b'D',
     };
     out[..6].copy_from_slice(MAGIC);
@@ -75,6 +80,7 @@ pub fn parse_preamble(raw: &[u8; PREAMBLE]) -> Result<(Kind, Token), BadPreamble
     }
     let kind = match raw[7] {
         b'C' => Kind::Control,
+        b'S' => Kind::Secured,
         b'D' => Kind::Data,
         _ => return Err(BadPreamble::Stranger),
     };
@@ -100,6 +106,12 @@ pub enum WireError {
     /// The peer says no.
     #[error("{0}")]
     Refused(String),
+    /// It did not come to the point in time, however much it said.
+    #[error("did not come to the point in time")]
+    Late,
+    /// The other end is not who it should be.
+    #[error("{0}")]
+    Seal(#[from] SealError),
     /// Told to stop.
     #[error("interrupted")]
     Stopped,
@@ -118,6 +130,17 @@ pub enum Frame {
     Message(Vec<u8>),
     /// A piece of a blob; empty: its end.
     Chunk(Vec<u8>),
+}
+
+impl WireError {
+    /// The peer has closed the connection, politely or not.
+    pub fn is_close(&self) -> bool {
+        match self {
+            WireError::Closed => true,
+            WireError::Io(e) => matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+            _ => false,
+        }
+    }
 }
 
 impl Frame {
@@ -139,6 +162,8 @@ impl Frame {
 pub struct Channel {
     stream: TcpStream,
     buf: Vec<u8>,
+    seal: Option<Sealed>,
+    deadline: Option<Instant>,
 }
 
 impl Channel {
@@ -146,7 +171,65 @@ impl Channel {
     pub fn new(stream: TcpStream) -> io::Result<Channel> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(Channel { stream, buf: Vec::new() })
+        Ok(Channel { stream, buf: Vec::new(), seal: None, deadline: None })
+    }
+
+    /// Nothing is waited for beyond this moment, even if something comes all the time.
+    pub fn until(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// From here on all that is sent and received is sealed.
+    pub fn secure(&mut self, mut seal: Sealed) -> Result<(), WireError> {
+        let ahead = std::mem::take(&mut self.buf);
+        seal.open(&ahead, &mut self.buf)?;
+        self.seal = Some(seal);
+        Ok(())
+    }
+
+    /// The seal, if there is one.
+    pub fn seal(&self) -> Option<&Sealed> {
+        self.seal.as_ref()
+    }
+
+    /// The next `n` bytes, of a handshake.
+    pub fn receive_raw(
+        &mut self,
+        n: usize,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Vec<u8>, WireError> {
+        let mut since = Instant::now();
+        while self.buf.len() < n {
+            if self.read_some()? {
+                since = Instant::now();
+            } else {
+                self.wait(PollFlags::POLLIN, since, patience, stop)?;
+            }
+        }
+        Ok(self.buf.drain(..n).collect())
+    }
+
+    /// Takes what is there; false: nothing.
+    fn read_some(&mut self) -> Result<bool, WireError> {
+        if self.deadline.is_some_and(|d| Instant::now() >= d) {
+            return Err(WireError::Late);
+        }
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(WireError::Closed),
+            Ok(n) => {
+                let bytes = chunk.get(..n).unwrap_or(&[]);
+                match &mut self.seal {
+                    Some(seal) => seal.open(bytes, &mut self.buf)?,
+                    None => self.buf.extend_from_slice(bytes),
+                }
+                Ok(true)
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// The socket.
@@ -190,6 +273,10 @@ impl Channel {
         frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
         frame.push(kind);
         frame.extend_from_slice(body);
+        if let Some(seal) = &mut self.seal {
+            let plain = std::mem::take(&mut frame);
+            seal.seal(&plain, &mut frame)?;
+        }
         self.send_raw(&frame, patience, stop)
     }
 
@@ -220,21 +307,18 @@ impl Channel {
             if let Some(frame) = self.take_frame()? {
                 return Ok((frame, read_at));
             }
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(WireError::Closed),
-                Ok(n) => {
-                    read_at = clock.now();
-                    since = Instant::now();
-                    self.buf.extend_from_slice(chunk.get(..n).unwrap_or(&[]));
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::POLLIN, since, patience, stop)?;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.into()),
+            if self.read_some()? {
+                read_at = clock.now();
+                since = Instant::now();
+            } else {
+                self.wait(PollFlags::POLLIN, since, patience, stop)?;
             }
         }
+    }
+
+    /// Whether something is there to be received, now or within this time.
+    pub fn has_word(&self, within: Duration) -> io::Result<bool> {
+        Ok(!self.buf.is_empty() || !wait_for(&self.stream, PollFlags::POLLIN, within)?.is_empty())
     }
 
     fn take_frame(&mut self) -> Result<Option<Frame>, WireError> {
@@ -264,7 +348,8 @@ impl Channel {
         if waited >= patience {
             return Err(WireError::Silent(waited));
         }
-        wait_for(&self.stream, flags, SLICE.min(patience - waited))?;
+        let left = self.deadline.map_or(SLICE, |d| d.saturating_duration_since(Instant::now()));
+        wait_for(&self.stream, flags, SLICE.min(patience - waited).min(left))?;
         Ok(())
     }
 

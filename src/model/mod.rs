@@ -7,6 +7,7 @@ pub mod calendar;
 pub mod flow;
 pub mod frame;
 pub mod hash;
+pub mod name;
 pub mod seq;
 pub mod tcp;
 pub mod time;

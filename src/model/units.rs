@@ -1,5 +1,7 @@
 //! Numbers for people: bytes and rates. Durations print themselves ([`super::Ns`]).
 
+use super::name;
+
 /// Bytes with a binary unit: `21 B`, `4.0 KiB`, `24.0 MiB`.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -43,9 +45,17 @@ pub fn count(n: u64) -> String {
 }
 
 /// Replaces what a terminal could act on (control characters, bidirectional overrides, zero-width
-/// characters) by `�`, so that names from files and peers can be shown.
+/// characters) by `�`, so that names from files and peers can be shown. Bytes of names that are no text
+/// are told as numbers.
 pub fn printable(s: &str) -> String {
-    s.chars().map(|c| if acts_on_terminal(c) { '\u{fffd}' } else { c }).collect()
+    let mut shown = String::with_capacity(s.len());
+    for c in s.chars() {
+        match name::byte_of(c) {
+            Some(b) => shown.push_str(&format!("\\x{b:02x}")),
+            None => shown.push(if acts_on_terminal(c) { '\u{fffd}' } else { c }),
+        }
+    }
+    shown
 }
 
 /// Whether a terminal might do something else than show it.
@@ -74,5 +84,6 @@ mod tests {
         assert_eq!(bits_per_second(1_200_000, 1_000_000_000), "9.6 Mbit/s");
         assert_eq!(count(1_234_567), "1 234 567");
         assert_eq!(printable("a\x1b[31m\u{202e}b"), "a\u{fffd}[31m\u{fffd}b");
+        assert_eq!(printable(&name::from_bytes(b"gr\xfcn")), "gr\\xfcn");
     }
 }

@@ -493,6 +493,12 @@ pub struct SyncStats {
     pub files: u64,
     /// Files changed.
     pub changed: u64,
+    /// Entries made where nothing of their kind lay.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub created: u64,
+    /// Entries removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Files that could not be synchronised.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed: u64,

@@ -5,9 +5,13 @@
 
 use super::signature::{BlockSum, Strong};
 use crate::model::Phase;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Most bytes that one request may ask to be read, hashed or written.
 pub const MAX_WORK: u32 = 256 * 1024;
+/// The same for a copy within the kernel, which takes a fraction of the time.
+pub const MAX_RECOPY: u32 = 8 << 20;
 
 /// One piece of work for the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub enum FsOp {
         path: String,
         /// Make missing directories.
         create: bool,
+        /// What of the tree counts, for all later work.
+        pick: Pick,
     },
     /// The next few hundred entries of the source tree, parents before children. → `Listed`
     List,
@@ -41,21 +47,35 @@ pub enum FsOp {
         /// Where.
         path: String,
     },
-    /// Make a directory. → `Done`, or `Unchanged` if it is there
+    /// Make a directory. → `Done`, or `Stat` of what it was if it is there
     MakeDir {
         /// Where.
         path: String,
     },
-    /// Set mode and time of a file or directory. → `Done` or `Unchanged`
+    /// Set mode and time of a file or directory. → `Done`
     SetAttr {
         /// Where.
         path: String,
-        /// Permission bits.
-        mode: u32,
-        /// Modification time.
-        mtime: Mtime,
+        /// Permission bits; none: they stay.
+        mode: Option<u32>,
+        /// Modification time; none: it stays.
+        mtime: Option<Mtime>,
     },
-    /// Make a symlink, or replace one or a file. → `Done`, or `Unchanged` if it is the same already
+    /// Make a file another name of one that is in place. → `Done`, `Replaced` or `Unchanged`, as for a symlink
+    HardLink {
+        /// Where.
+        path: String,
+        /// The name that is in place.
+        to: String,
+    },
+    /// Remove what lies in a directory and is not to be kept; a bounded amount of it. → `Pruned`
+    Prune {
+        /// The directory; empty: the root.
+        path: String,
+        /// Names in it that stay.
+        keep: Arc<HashSet<String>>,
+    },
+    /// Make a symlink. → `Done`; `Replaced` where one or a file lay there; `Unchanged` if it is the same already
     Symlink {
         /// Where.
         path: String,
@@ -106,8 +126,21 @@ pub enum FsOp {
         path: String,
         /// So many bytes are there already: those of the part that was summed; 0: none.
         from: u64,
-        /// Copies from that file will follow; if it can't be opened or read then, the failure is `Changed`.
+        /// After a part, copies from that file will follow; if it can't be opened or read then, the failure is `Changed`.
         basis: bool,
+    },
+    /// Instead of that, where copies from that file will follow: as long as it is copied from its begin on, nothing
+    /// needs to be written. If it can't be opened or read, then or later, the failure is `Changed`. → `Done`
+    Keep {
+        /// The file that may turn out to be what it should be.
+        path: String,
+    },
+    /// After `Keep`: it is another file after all. Makes the temporary file, still without what was kept. → `Done`
+    Fork,
+    /// After `Fork`: a piece of the basis, hashed before, into the temporary file. → `Done`
+    Recopy {
+        /// How many bytes, at most [`MAX_RECOPY`].
+        len: u32,
     },
     /// Append to the temporary file. → `Done`
     Write {
@@ -123,12 +156,15 @@ pub enum FsOp {
     },
     /// BLAKE3 of all that was appended. → `Hash`
     Hash,
-    /// Set attributes of the temporary file and rename it to its place. → `Done`
+    /// Set attributes of the temporary file and rename it to its place; after `Keep`, of the file itself. → `Done`,
+    /// or `Unchanged` if it was kept
     Commit {
         /// Permission bits.
         mode: u32,
-        /// Modification time.
-        mtime: Mtime,
+        /// They are set even where the file had others; else only what the umask leaves, of a new file.
+        perms: bool,
+        /// Modification time; none: now.
+        mtime: Option<Mtime>,
     },
     /// Remove the temporary file. → `Done`
     Discard,
@@ -139,6 +175,8 @@ pub enum FsOp {
 pub enum FsReply {
     /// It is done.
     Done,
+    /// It is done, and took the place of something.
+    Replaced,
     /// There was nothing to do.
     Unchanged,
     /// Entries of the tree.
@@ -149,6 +187,15 @@ pub enum FsReply {
         faults: Vec<(String, FsError)>,
         /// There are no more.
         last: bool,
+    },
+    /// What was removed.
+    Pruned {
+        /// Paths, what lay in a directory before it.
+        removed: Vec<Gone>,
+        /// What could not be.
+        faults: Vec<(String, FsError)>,
+        /// Some is left: ask again.
+        more: bool,
     },
     /// What lies there, if anything.
     Stat(Option<Meta>),
@@ -210,6 +257,38 @@ pub struct Entry {
     pub meta: Meta,
     /// For a symlink: where it points to; else empty.
     pub target: String,
+    /// Of a file with several names, where that is asked for: what all of them have in common.
+    pub inode: Option<(u64, u64)>,
+}
+
+/// What of a tree counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// What lies below directories, too.
+    pub recurse: bool,
+    /// Symlinks, too.
+    pub links: bool,
+    /// Tell which names are one file.
+    pub hard_links: bool,
+    /// Change nothing; answer as if it were changed.
+    pub dry_run: bool,
+    /// What is left out, in the syntax of `.gitignore`; later lines count more, `!` takes back.
+    pub rules: Vec<String>,
+}
+
+impl Default for Pick {
+    fn default() -> Pick {
+        Pick { recurse: true, links: true, hard_links: false, dry_run: false, rules: Vec::new() }
+    }
+}
+
+/// Something that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Where it was.
+    pub path: String,
+    /// It was a directory.
+    pub dir: bool,
 }
 
 /// Why the file system could not.

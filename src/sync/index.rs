@@ -38,6 +38,9 @@ struct Tables {
     by_both: Vec<u32>,
 }
 
+/// Sums for which there is room at once.
+const FIRST: usize = 64 * 1024;
+
 impl Index {
     /// Of a basis cut as `layout` says, whose sums are to come: all bits of the strong ones.
     pub fn new(layout: Layout, strong: Strong) -> Index {
@@ -46,7 +49,8 @@ impl Index {
 
     /// As [`Index::new`], with strong sums of which only this many bytes are known.
     pub fn truncated(layout: Layout, strong: Strong, strong_len: u8) -> Index {
-        let count = layout.count() as usize;
+        // The peer says how many will come; memory is taken as they do.
+        let count = (layout.count() as usize).min(FIRST);
         Index {
             layout,
             strong,

@@ -46,9 +46,12 @@ pub mod explain;
 mod filter;
 pub mod fs;
 pub mod index;
+mod last;
+mod limits;
 #[cfg(test)]
 mod noise;
 mod output;
+mod pack;
 mod patch;
 mod receiver;
 pub mod rolling;
@@ -56,10 +59,13 @@ mod sender;
 mod session;
 pub mod signature;
 pub mod wire;
+mod wish;
 
 pub use error::{PeerFault, SyncError};
-pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime};
+pub use fs::{Entry, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Gone, Kind, Meta, Mtime, Pick};
+pub use limits::Limits;
 pub use session::{Config, Mode, Session, SessionEvent, Stats, safe_path, safe_target};
+pub use wish::{Change, Compress, Flags};
 
 /// Version of the wire format; both ends must have the same.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;

@@ -1,5 +1,6 @@
 //! Frames waiting to be written, and what each is about.
 
+use super::pack;
 use super::signature::BlockSum;
 use super::wire::{self, Frame};
 use crate::model::Phase;
@@ -11,6 +12,9 @@ pub(super) type About = (Phase, Option<u32>, Option<u32>);
 /// No more work is begun that fills the queue beyond this, bytes.
 pub(super) const HIGH: usize = 1 << 20;
 
+/// Less than this is not compressed, bytes.
+const WORTH_PACKING: usize = 512;
+
 #[derive(Debug, Default)]
 pub(super) struct Output {
     buf: Vec<u8>,
@@ -20,11 +24,17 @@ pub(super) struct Output {
     offset: u64,
     /// Stream offset behind each stretch of one topic.
     marks: VecDeque<(u64, About)>,
+    /// A frame begins here, or, once they are looked for, at the first begin behind `head`.
+    edge: usize,
+    /// Up to here in `buf` it is compressed.
+    packed: usize,
 }
 
 impl Output {
+    /// Bytes that are no frame, before all frames.
     pub(super) fn raw(&mut self, bytes: &[u8], about: About) {
         self.buf.extend_from_slice(bytes);
+        self.edge = self.buf.len();
         self.mark(about);
     }
 
@@ -55,7 +65,9 @@ impl Output {
     }
 
     pub(super) fn peek(&self, max: usize) -> &[u8] {
-        let rest = self.buf.get(self.head..).unwrap_or_default();
+        // What was compressed goes alone: what follows it may be compressed next.
+        let end = if self.head < self.packed { self.packed } else { self.buf.len() };
+        let rest = self.buf.get(self.head..end).unwrap_or_default();
         &rest[..rest.len().min(max)]
     }
 
@@ -74,18 +86,92 @@ impl Output {
         }
         if self.head == self.buf.len() {
             self.buf.clear();
-            self.head = 0;
+            (self.head, self.edge, self.packed) = (0, 0, 0);
         } else if self.head >= HIGH / 2 {
+            self.find_edge();
             self.buf.drain(..self.head);
+            self.edge -= self.head;
+            self.packed = self.packed.saturating_sub(self.head);
             self.head = 0;
         }
         n
     }
+
+    /// Finds the first begin of a frame that is not written yet.
+    fn find_edge(&mut self) {
+        while self.edge < self.head {
+            let header = self.buf.get(self.edge + 1..).and_then(|rest| rest.first_chunk::<4>());
+            let len = header.map_or(0, |len| u32::from_le_bytes(*len) as usize);
+            self.edge += wire::HEADER + len;
+        }
+    }
+
+    /// Compresses the next whole frames, where they are worth it and nothing of them is written. From how many
+    /// bytes to how many.
+    pub(super) fn pack(&mut self) -> Option<(usize, usize)> {
+        self.find_edge();
+        let rest = self.buf.get(self.edge..)?;
+        let len = wire::whole(rest, wire::MAX_PACKED);
+        if self.edge != self.head || self.head < self.packed || len < WORTH_PACKING {
+            return None;
+        }
+        let frames = rest.get(..len)?;
+        let Some(packed) = pack::pack(frames) else { return Some((len, len)) };
+        let mut frame = Vec::with_capacity(packed.len() + wire::HEADER);
+        Frame::Packed(&packed).encode(&mut frame);
+        let saved = len.checked_sub(frame.len()).filter(|s| *s > 0)?;
+        let size = frame.len();
+        // The new frame ends where the old ones did; what lies before `head` is not looked at any more.
+        self.buf.get_mut(self.edge + saved..self.edge + len)?.copy_from_slice(&frame);
+        self.head += saved;
+        self.edge = self.head;
+        self.packed = self.head + size;
+        self.offset += saved as u64;
+        while self.marks.front().is_some_and(|m| m.0 <= self.offset) {
+            self.marks.pop_front();
+        }
+        Some((len, size))
+    }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_frames_are_packed_and_nothing_of_one_that_has_begun() {
+        let mut o = Output::default();
+        let about = (Phase::Data, Some(1), None);
+        o.raw(b"preamble", about);
+        for i in 0..200u8 {
+            o.frame(&Frame::Literal(&[i; 1000]), about);
+        }
+        let plain = o.peek(usize::MAX).to_vec();
+        assert_eq!(o.pack(), None, "the preamble is no frame");
+        o.consume(8 + 3);
+        assert_eq!(o.pack(), None, "in the middle of one");
+        o.consume(1002);
+        let (mut got, mut packed) = (Vec::new(), 0);
+        while o.pending() > 0 {
+            if let Some((from, to)) = o.pack() {
+                assert!(to < from / 10 && from <= wire::MAX_PACKED);
+                packed += 1;
+            }
+            let bytes = o.peek(10_000).to_vec();
+            match wire::decode(&bytes).unwrap() {
+                Some((Frame::Packed(p), n)) => {
+                    got.extend(pack::unpack(p).unwrap());
+                    o.consume(n);
+                }
+                _ => {
+                    got.extend(&bytes);
+                    o.consume(bytes.len());
+                }
+            }
+        }
+        assert_eq!((packed, &got[..]), (2, &plain[8 + 1005..]));
+    }
 
     #[test]
     fn bytes_keep_their_topic_until_they_are_written() {

@@ -2,17 +2,21 @@
 //!
 //! ```text
 //!  frame() ─ checked against the request ─► queue ─► ask() ─► OpenTemp (Write | Copy)… Hash Commit
-//!                                                               └─ any failure ─► Discard
+//!                                                        │      └─ any failure ─► Discard
+//!                                    with a basis └─► Keep Copy… Hash Commit          it is the same: no byte is written
+//!                                                          └─► Fork Recopy… (Write | Copy)… Hash Commit
 //! ```
 //! What fails here fails for one file; its remaining frames are swallowed.
 
 use super::error::{PeerFault, SyncError};
-use super::fs::{FsError, FsErrorKind, FsOp, FsReply, Kind, MAX_WORK, Meta};
+use super::fs::{FsError, FsErrorKind, FsOp, FsReply, Kind, MAX_RECOPY, MAX_WORK, Meta};
+use super::limits::Limits;
 use super::output::About;
 use super::receiver::Asked;
 use super::session::{Ask, Core, SessionEvent};
 use super::signature::{Layout, default_block_size};
 use super::wire::{self, Frame};
+use super::wish::Flags;
 use crate::model::Phase;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,6 +30,10 @@ const STEP: usize = 64;
 pub(super) enum Outcome {
     /// It is in place.
     Done,
+    /// It was in place before.
+    Kept,
+    /// It would become another file.
+    Differs,
     /// The result is wrong.
     Wrong,
     /// The basis is not what it was.
@@ -38,7 +46,7 @@ pub(super) enum Outcome {
 
 #[derive(Debug)]
 enum Step {
-    Begin { file: u32, meta: Meta, basis: bool, block: u32, from: u64 },
+    Begin { file: u32, meta: Meta, basis: Option<u64>, block: u32, from: u64 },
     Write(Vec<u8>),
     Copy { from: u64, len: u64 },
     End { hash: [u8; 32] },
@@ -61,9 +69,15 @@ struct Current {
     file: u32,
     meta: Meta,
     block: u32,
+    /// Length of the basis.
+    basis: u64,
     written: u64,
-    /// There is a temporary file.
+    /// The disk has something open for it.
     temp: bool,
+    /// So much of the basis is the file so far, and nothing is written.
+    kept: Option<u64>,
+    /// Bytes of the basis that are hashed and have to be copied yet.
+    recopy: u64,
     /// All of its frames are dealt with.
     ended: bool,
     /// Its hash is right.
@@ -76,6 +90,8 @@ struct Current {
 #[derive(Debug)]
 enum Doing {
     OpenTemp { from: u64 },
+    Fork,
+    Recopy(u64),
     Append { len: u64, copied: bool },
     Hash([u8; 32]),
     Commit,
@@ -84,6 +100,10 @@ enum Doing {
 
 #[derive(Debug, Default)]
 pub(super) struct Patch {
+    flags: Flags,
+    limits: Limits,
+    /// Bytes of all files that began.
+    bytes: u64,
     arriving: Option<Arriving>,
     queue: VecDeque<Step>,
     queued: usize,
@@ -93,6 +113,10 @@ pub(super) struct Patch {
 }
 
 impl Patch {
+    pub(super) fn new(flags: Flags, limits: Limits) -> Patch {
+        Patch { flags, limits, ..Patch::default() }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.queued < QUEUE_HIGH
     }
@@ -145,10 +169,17 @@ impl Patch {
                     let range = "what is there of it, or 0";
                     return Err(wire::out_of_range("beginning of a file", from, range).into());
                 }
+                // It may have grown since the list was made.
+                if meta.size > self.limits.file {
+                    let range = "at most what this side takes";
+                    return Err(wire::out_of_range("size of a file that begins", meta.size, range).into());
+                }
+                self.bytes = self.bytes.saturating_add(meta.size);
+                self.limits.check(0, self.bytes)?;
                 a.begun = true;
                 let block = a.basis.map_or_else(|| default_block_size(meta.size), |l| l.size);
                 self.arriving = Some(Arriving { file, basis: a.basis, size: meta.size, got: from, block });
-                let basis = a.basis.is_some();
+                let basis = a.basis.map(|l| l.len);
                 core.events.push_back(SessionEvent::Started { file });
                 self.push(Step::Begin { file, meta, basis, block, from });
             }
@@ -234,7 +265,32 @@ impl Patch {
             if c.verified {
                 c.verified = false;
                 self.doing = Some(Doing::Commit);
-                return Some(Ask { about, op: FsOp::Commit { mode: c.meta.mode, mtime: c.meta.mtime } });
+                let (mode, perms) = (c.meta.mode, self.flags.perms);
+                let mtime = self.flags.times.then_some(c.meta.mtime);
+                return Some(Ask { about, op: FsOp::Commit { mode, perms, mtime } });
+            }
+            let about = (Phase::Patch, Some(c.file), Some(0));
+            if c.recopy > 0 {
+                let len = c.recopy.min(u64::from(MAX_RECOPY));
+                self.doing = Some(Doing::Recopy(len));
+                return Some(Ask { about, op: FsOp::Recopy { len: len as u32 } });
+            }
+            if let (Some(kept), Some(step)) = (c.kept, self.queue.front()) {
+                let goes_on = match step {
+                    Step::Copy { from, .. } => *from == kept,
+                    Step::End { .. } => kept == c.basis,
+                    _ => false,
+                };
+                if !goes_on && self.flags.dry_run {
+                    c.spoiled = Some(Outcome::Differs);
+                    c.temp = false;
+                    self.doing = Some(Doing::Discard);
+                    return Some(Ask { about, op: FsOp::Discard });
+                }
+                if !goes_on {
+                    self.doing = Some(Doing::Fork);
+                    return Some(Ask { about, op: FsOp::Fork });
+                }
             }
         }
         let step = self.queue.pop_front()?;
@@ -246,13 +302,19 @@ impl Patch {
                 meta,
                 block,
                 written: 0,
+                basis: basis.unwrap_or_default(),
+                kept: basis.filter(|_| from == 0).map(|_| 0),
+                recopy: 0,
                 temp: false,
                 ended: false,
                 verified: false,
                 spoiled: None,
             });
             self.doing = Some(Doing::OpenTemp { from });
-            let op = FsOp::OpenTemp { path, from, basis };
+            let op = match basis {
+                Some(_) if from == 0 => FsOp::Keep { path },
+                basis => FsOp::OpenTemp { path, from, basis: basis.is_some() },
+            };
             return Some(Ask { about: (Phase::Patch, Some(file), None), op });
         }
         let c = self.current.as_mut()?;
@@ -291,8 +353,11 @@ impl Patch {
                 c.written = from;
                 core.stats.matched += from;
             }
+            (Doing::Fork, FsReply::Done) => c.recopy = c.kept.take().unwrap_or_default(),
+            (Doing::Recopy(len), FsReply::Done) => c.recopy = c.recopy.saturating_sub(len),
             (Doing::Append { len, copied }, FsReply::Done) => {
                 c.written += len;
+                c.kept = c.kept.map(|kept| kept + len);
                 if copied {
                     core.stats.matched += len;
                 } else {
@@ -306,10 +371,11 @@ impl Patch {
                     c.spoiled = Some(Outcome::Wrong);
                 }
             }
-            (Doing::Commit, FsReply::Done) => {
+            (Doing::Commit, reply @ (FsReply::Done | FsReply::Unchanged)) => {
                 let file = c.file;
                 self.current = None;
-                self.outcomes.push_back((file, Outcome::Done));
+                let outcome = if reply == FsReply::Done { Outcome::Done } else { Outcome::Kept };
+                self.outcomes.push_back((file, outcome));
             }
             (Doing::Discard, FsReply::Done | FsReply::Failed(_)) => {}
             (_, FsReply::Failed(e)) => {

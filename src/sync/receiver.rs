@@ -6,16 +6,17 @@
 
 use super::error::{PeerFault, SyncError};
 use super::fs::{FsError, FsOp, FsReply, Kind, MAX_WORK, Meta};
+use super::last::Last;
+use super::limits::Limits;
 use super::output::About;
 use super::patch::{Outcome, Patch};
 use super::session::{Ask, Config, Core, SessionEvent, safe_path, safe_target};
 use super::signature::{BlockSum, Layout, STRONG_LEN, Strong, block_size};
 use super::wire::{self, Frame, Have};
+use super::wish::{Change, Flags};
 use crate::model::Phase;
 use std::collections::BTreeMap;
 
-/// Most entries of a list.
-const MAX_ENTRIES: usize = 1 << 20;
 /// Most bytes of names in a list.
 const MAX_NAMES: usize = 128 << 20;
 /// Files asked for and not yet complete.
@@ -34,6 +35,8 @@ pub(super) struct Asked {
     pub(super) begun: bool,
     /// Bytes that are there already.
     pub(super) have: u64,
+    /// How what lies there differs.
+    pub(super) change: Change,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +45,12 @@ enum Prepare {
     Dir(u32),
     Link(u32),
     Stat(u32),
-    Attr(u32),
+    Attr(u32, Change),
     /// A part that a run left which was cut; then the basis, if there is one.
-    Part(u32, bool),
+    Part(u32, bool, Change),
     /// Sums of that part up to this offset, and its length.
-    PartSums(u32, bool, u64, u64),
-    Basis(u32, Strong),
+    PartSums(u32, bool, Change, u64, u64),
+    Basis(u32, Strong, Change),
     /// Signature up to this offset.
     Sums(u32, Strong, Layout, u64),
 }
@@ -57,14 +60,16 @@ enum Prepare {
 enum Lane {
     Prepare,
     Rebuild,
-    Dirs,
+    /// Once all files are in place.
+    Last,
 }
 
 #[derive(Debug)]
 pub(super) struct Receiver {
+    limits: Limits,
     block_size: Option<u32>,
     seed: u64,
-    whole_file: bool,
+    flags: Flags,
     entered: bool,
     list_ended: bool,
     names: usize,
@@ -78,10 +83,9 @@ pub(super) struct Receiver {
     turn: Lane,
     asked: BTreeMap<u32, Asked>,
     /// Files that did not verify and wait for a signature with safer sums.
-    redo: Vec<u32>,
+    redo: Vec<(u32, Change)>,
     patch: Patch,
-    /// Directories whose attributes are set in the end, parents first.
-    dirs: Vec<u32>,
+    last: Last,
     finish_sent: bool,
     finished: bool,
 }
@@ -89,9 +93,10 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) fn new(config: &Config) -> Receiver {
         Receiver {
+            limits: config.limits,
             block_size: config.block_size,
             seed: config.seed,
-            whole_file: config.whole_file,
+            flags: config.flags,
             entered: false,
             list_ended: false,
             names: 0,
@@ -103,8 +108,8 @@ impl Receiver {
             turn: Lane::Rebuild,
             asked: BTreeMap::new(),
             redo: Vec::new(),
-            patch: Patch::default(),
-            dirs: Vec::new(),
+            patch: Patch::new(config.flags, config.limits),
+            last: Last::new(config.flags),
             finish_sent: false,
             finished: false,
         }
@@ -139,14 +144,17 @@ impl Receiver {
     pub(super) fn frame(&mut self, core: &mut Core, frame: Frame<'_>) -> Result<(), SyncError> {
         let name = frame.name();
         match frame {
-            Frame::Entry { path, meta, target } if !self.list_ended => {
-                self.entry(core, path, meta, target)?;
+            Frame::Entry { path, meta, same_as, target } if !self.list_ended => {
+                self.entry(core, path, meta, same_as, target)?;
             }
             Frame::ListFault { path, reason } if !self.list_ended => {
                 self.faults += 1;
-                if self.faults > MAX_ENTRIES {
+                self.limits.check(self.faults, 0)?;
+                self.names += path.len();
+                if self.names > MAX_NAMES {
                     return Err(PeerFault::TooMany("list entries").into());
                 }
+                self.last.spare(path);
                 core.failed(path, reason);
             }
             Frame::ListEnd { entries } if !self.list_ended => {
@@ -168,30 +176,46 @@ impl Receiver {
         Ok(())
     }
 
-    fn entry(&mut self, core: &mut Core, path: &str, meta: Meta, target: &str) -> Result<(), SyncError> {
+    fn entry(
+        &mut self,
+        core: &mut Core,
+        path: &str,
+        meta: Meta,
+        same_as: Option<u32>,
+        target: &str,
+    ) -> Result<(), SyncError> {
         self.names += path.len() + target.len();
-        if core.names.len() >= MAX_ENTRIES || self.names > MAX_NAMES {
+        if self.names > MAX_NAMES {
             return Err(PeerFault::TooMany("list entries").into());
         }
         if !safe_path(path) {
             return Err(PeerFault::Path(path.chars().take(80).collect()).into());
         }
-        core.add(path, meta, target);
-        Ok(())
+        if let Some(first) = same_as {
+            let there =
+                core.items.get(first as usize).filter(|i| i.meta.kind == Kind::File && i.same_as.is_none());
+            if there.is_none() || meta.kind != Kind::File {
+                let range = "an earlier file of the list";
+                return Err(wire::out_of_range("first name of a file", u64::from(first), range).into());
+            }
+        }
+        core.add(path, meta, same_as, target);
+        Ok(self.limits.check(core.names.len(), core.stats.bytes)?)
     }
 
     pub(super) fn ask(&mut self, core: &mut Core) -> Option<Ask> {
         let first = self.turn;
         let order = if first == Lane::Rebuild {
-            [Lane::Rebuild, Lane::Prepare, Lane::Dirs]
+            [Lane::Rebuild, Lane::Prepare, Lane::Last]
         } else {
-            [Lane::Prepare, Lane::Rebuild, Lane::Dirs]
+            [Lane::Prepare, Lane::Rebuild, Lane::Last]
         };
         for lane in order {
             let ask = match lane {
                 Lane::Rebuild => self.patch.ask(core),
                 Lane::Prepare => self.ask_prepare(core),
-                Lane::Dirs => self.ask_dirs(core),
+                Lane::Last if self.files_in_place(core) => self.last.ask(core),
+                Lane::Last => None,
             };
             if ask.is_some() {
                 self.waiting = Some(lane);
@@ -199,6 +223,8 @@ impl Receiver {
                 return ask;
             }
         }
+        // What needed nothing from the disk may have been all that was left.
+        self.settle(core);
         None
     }
 
@@ -211,9 +237,8 @@ impl Receiver {
         self.patch.reply(core, reply)?;
         while let Some((file, outcome)) = self.patch.outcome() {
             if outcome == Outcome::Done {
-                self.asked.remove(&file);
-                core.stats.changed += 1;
-                core.events.push_back(SessionEvent::Done { file });
+                let change = self.asked.remove(&file).map_or_else(Change::default, |a| a.change);
+                core.done(file, Change { content: true, ..change });
             }
         }
         Ok(())
@@ -225,11 +250,7 @@ impl Receiver {
                 self.patch.reply(core, reply)?;
             }
             Some(Lane::Prepare) => self.prepared(core, reply)?,
-            Some(Lane::Dirs) => {
-                if let (Some(file), FsReply::Failed(e)) = (self.dirs.pop(), reply) {
-                    self.fail(core, file, &e);
-                }
-            }
+            Some(Lane::Last) => self.last.reply(core, reply)?,
             None => return Err(SyncError::Bug("a reply to a receiver that asked nothing")),
         }
         self.settle(core);
@@ -246,26 +267,14 @@ impl Receiver {
         while let Some((file, outcome)) = self.patch.outcome() {
             self.rebuilt(core, file, outcome);
         }
-        if !self.finish_sent
-            && self.entered
-            && self.prepared_all(core)
-            && self.asked.is_empty()
-            && self.patch.is_idle()
-            && self.dirs.is_empty()
-        {
+        if !self.finish_sent && self.entered && self.files_in_place(core) && self.last.is_done(core) {
             core.out.frame(&Frame::Finish(core.stats), (Phase::Done, None, None));
             self.finish_sent = true;
         }
     }
 
-    fn ask_dirs(&mut self, core: &Core) -> Option<Ask> {
-        if !self.prepared_all(core) || !self.asked.is_empty() || !self.patch.is_idle() {
-            return None;
-        }
-        let file = *self.dirs.last()?;
-        let meta = core.items.get(file as usize)?.meta;
-        let op = FsOp::SetAttr { path: core.name(file).to_owned(), mode: meta.mode, mtime: meta.mtime };
-        Some(Ask { about: (Phase::Rename, Some(file), None), op })
+    fn files_in_place(&self, core: &Core) -> bool {
+        self.prepared_all(core) && self.asked.is_empty() && self.patch.is_idle() && self.redo.is_empty()
     }
 
     fn ask_prepare(&mut self, core: &mut Core) -> Option<Ask> {
@@ -274,7 +283,7 @@ impl Receiver {
         }
         if matches!(self.prepare, Prepare::Idle) {
             self.prepare = match self.redo.pop() {
-                Some(file) => Prepare::Basis(file, Strong::Blake3(self.seed)),
+                Some((file, change)) => Prepare::Basis(file, Strong::Blake3(self.seed), change),
                 None => self.next_entry(core)?,
             };
         }
@@ -287,16 +296,16 @@ impl Receiver {
                 (Phase::Rename, f, None, FsOp::Symlink { path: path(f), target })
             }
             Prepare::Stat(f) => (Phase::List, f, None, FsOp::Stat { path: path(f) }),
-            Prepare::Attr(f) => {
-                let meta = core.items.get(f as usize)?.meta;
-                (Phase::Rename, f, None, FsOp::SetAttr { path: path(f), mode: meta.mode, mtime: meta.mtime })
+            Prepare::Attr(f, _) => {
+                let op = set_attr(path(f), core.items.get(f as usize)?.meta, self.flags);
+                (Phase::Rename, f, None, op)
             }
-            Prepare::Part(f, _) => (Phase::Signature, f, None, FsOp::FindPart { path: path(f) }),
-            Prepare::PartSums(f, _, at, len) => {
+            Prepare::Part(f, ..) => (Phase::Signature, f, None, FsOp::FindPart { path: path(f) }),
+            Prepare::PartSums(f, _, _, at, len) => {
                 let len = (len - at).min(u64::from(MAX_WORK)) as u32;
                 (Phase::Signature, f, None, FsOp::SumPart { len })
             }
-            Prepare::Basis(f, _) => (Phase::Signature, f, Some(0), FsOp::OpenBasis { path: path(f) }),
+            Prepare::Basis(f, ..) => (Phase::Signature, f, Some(0), FsOp::OpenBasis { path: path(f) }),
             Prepare::Sums(f, strong, layout, at) => {
                 let op = FsOp::Sums { offset: at, len: piece(layout, at), block_size: layout.size, strong };
                 (Phase::Signature, f, Some((at / u64::from(layout.size)) as u32), op)
@@ -311,7 +320,13 @@ impl Receiver {
             let file = self.next as u32;
             let item = core.items.get(self.next)?;
             self.next += 1;
+            if let Some(why) = self.limits.skips(core.name(file), item.meta) {
+                self.fail(core, file, &FsError::new(super::FsErrorKind::Unsupported, why));
+                self.settle(core);
+                continue;
+            }
             match item.meta.kind {
+                Kind::File if item.same_as.is_some() => self.last.links.push(file),
                 Kind::File => return Some(Prepare::Stat(file)),
                 Kind::Dir => return Some(Prepare::Dir(file)),
                 Kind::Symlink | Kind::Other => {
@@ -321,7 +336,6 @@ impl Receiver {
                     let message =
                         format!("skipped: a symlink that leads out of the tree, to {:?}", item.target);
                     self.fail(core, file, &FsError::new(super::FsErrorKind::Unsafe, message));
-                    self.settle(core);
                 }
             }
         }
@@ -330,43 +344,61 @@ impl Receiver {
     fn prepared(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {
         let state = std::mem::replace(&mut self.prepare, Prepare::Idle);
         match (state, reply) {
-            (Prepare::Dir(f), FsReply::Done | FsReply::Unchanged) => self.dirs.push(f),
-            (Prepare::Link(_) | Prepare::Attr(_), FsReply::Unchanged) => {}
-            (Prepare::Attr(_), FsReply::Done) => {}
-            (Prepare::Link(f), FsReply::Done) => self.done(core, f),
+            (Prepare::Dir(f), FsReply::Done) => {
+                self.last.dirs.push(f);
+                done(core, f, Change { new: true, ..Change::default() });
+            }
+            (Prepare::Dir(f), FsReply::Stat(Some(was))) => {
+                self.last.dirs.push(f);
+                let change =
+                    core.items.get(f as usize).map_or_else(Change::default, |i| self.differs(was, i.meta));
+                if change.any() {
+                    done(core, f, change);
+                }
+            }
+            (Prepare::Link(_), FsReply::Unchanged) => {}
+            (Prepare::Attr(f, change), FsReply::Done) => done(core, f, change),
+            (Prepare::Link(f), FsReply::Done) => {
+                done(core, f, Change { new: true, content: true, ..Change::default() });
+            }
+            (Prepare::Link(f), FsReply::Replaced) => {
+                done(core, f, Change { content: true, ..Change::default() })
+            }
             (Prepare::Stat(f), FsReply::Stat(there)) => self.quick_check(core, f, there),
-            (Prepare::Part(f, basis), FsReply::Part(len)) if len > 0 => {
+            (Prepare::Part(f, basis, change), FsReply::Part(len)) if len > 0 => {
                 let size = core.items.get(f as usize).map_or(0, |i| i.meta.size);
                 // What is longer than the file is no beginning of it.
                 if len <= size {
-                    self.prepare = Prepare::PartSums(f, basis, 0, len);
+                    self.prepare = Prepare::PartSums(f, basis, change, 0, len);
                 } else {
-                    self.want(core, f, basis);
+                    self.want(core, f, basis, change);
                 }
             }
-            (Prepare::PartSums(f, basis, at, len), FsReply::Hash(hash)) => {
+            (Prepare::PartSums(f, basis, change, at, len), FsReply::Hash(hash)) => {
                 let at = (at + u64::from(MAX_WORK)).min(len);
                 if at < len {
-                    self.prepare = Prepare::PartSums(f, basis, at, len);
+                    self.prepare = Prepare::PartSums(f, basis, change, at, len);
                 } else {
                     self.have = Have { len, hash };
-                    self.want(core, f, basis);
+                    self.want(core, f, basis, change);
                 }
             }
             // A part that can't be read is none.
-            (Prepare::Part(f, basis), FsReply::Part(_) | FsReply::Failed(_))
-            | (Prepare::PartSums(f, basis, ..), FsReply::Failed(_)) => self.want(core, f, basis),
-            (Prepare::Basis(f, strong), FsReply::Opened(meta)) => {
+            (Prepare::Part(f, basis, change), FsReply::Part(_) | FsReply::Failed(_))
+            | (Prepare::PartSums(f, basis, change, ..), FsReply::Failed(_)) => {
+                self.want(core, f, basis, change)
+            }
+            (Prepare::Basis(f, strong, change), FsReply::Opened(meta)) => {
                 let layout = Layout::new(meta.size, block_size(meta.size, self.block_size));
                 if layout.len == 0 {
-                    self.request(core, f, None);
+                    self.request(core, f, None, change);
                 } else {
-                    self.request(core, f, Some((layout, strong)));
+                    self.request(core, f, Some((layout, strong)), change);
                     self.prepare = Prepare::Sums(f, strong, layout, 0);
                 }
             }
             // A basis that can't be read is no basis.
-            (Prepare::Basis(f, _), FsReply::Failed(_)) => self.request(core, f, None),
+            (Prepare::Basis(f, _, change), FsReply::Failed(_)) => self.request(core, f, None, change),
             (Prepare::Sums(f, strong, layout, at), reply @ (FsReply::Sums(_) | FsReply::Failed(_))) => {
                 // It was promised; a basis that fails now is caught when the file is verified.
                 let sums = if let FsReply::Sums(sums) = reply { sums } else { Vec::new() };
@@ -375,7 +407,7 @@ impl Receiver {
                     if end < layout.len { Prepare::Sums(f, strong, layout, end) } else { Prepare::Idle };
             }
             (
-                Prepare::Dir(f) | Prepare::Link(f) | Prepare::Stat(f) | Prepare::Attr(f),
+                Prepare::Dir(f) | Prepare::Link(f) | Prepare::Stat(f) | Prepare::Attr(f, _),
                 FsReply::Failed(e),
             ) => self.fail(core, f, &e),
             _ => return Err(SyncError::Bug("a reply of the wrong kind")),
@@ -383,13 +415,31 @@ impl Receiver {
         Ok(())
     }
 
+    /// What of the attributes that count is not as it should be.
+    fn differs(&self, is: Meta, want: Meta) -> Change {
+        Change {
+            size: is.size != want.size,
+            time: self.flags.times && is.mtime != want.mtime,
+            perms: self.flags.perms && is.mode != want.mode,
+            ..Change::default()
+        }
+    }
+
     /// Same size and time: the same file. Else it is needed, as a delta if there is a basis.
     fn quick_check(&mut self, core: &mut Core, file: u32, there: Option<Meta>) {
         let Some(want) = core.items.get(file as usize).map(|i| i.meta) else { return };
+        let new = Change { new: true, ..Change::default() };
+        let change = there.filter(|m| m.kind == Kind::File).map_or(new, |m| self.differs(m, want));
+        let by_content = self.flags.checksum && want.size > 0;
         match there {
-            Some(m) if m.kind == Kind::File && m.size == want.size && m.mtime == want.mtime => {
-                if m.mode != want.mode {
-                    self.prepare = Prepare::Attr(file);
+            Some(m)
+                if m.kind == Kind::File
+                    && m.size == want.size
+                    && !by_content
+                    && (m.mtime == want.mtime || self.flags.checksum) =>
+            {
+                if change.any() {
+                    self.prepare = Prepare::Attr(file, change);
                 }
             }
             Some(m) if m.kind == Kind::Dir || m.kind == Kind::Other => {
@@ -397,33 +447,37 @@ impl Receiver {
                 let e = FsError::new(super::FsErrorKind::InTheWay, format!("{what} is in the way"));
                 self.fail(core, file, &e);
             }
+            Some(m) if by_content && m.kind == Kind::File && m.size == want.size => {
+                self.want(core, file, true, change);
+            }
+            _ if self.flags.dry_run => done(core, file, Change { content: true, ..change }),
             there => {
                 let basis = there.is_some_and(|m| m.kind == Kind::File && m.size > 0);
-                let basis = basis && want.size > 0 && !self.whole_file;
+                let basis = basis && want.size > 0 && !self.flags.whole_file;
                 match want.size > PART {
-                    true => self.prepare = Prepare::Part(file, basis),
-                    false => self.want(core, file, basis),
+                    true => self.prepare = Prepare::Part(file, basis, change),
+                    false => self.want(core, file, basis, change),
                 }
             }
         }
     }
 
     /// Asks for a file, with its basis or without.
-    fn want(&mut self, core: &mut Core, file: u32, basis: bool) {
+    fn want(&mut self, core: &mut Core, file: u32, basis: bool, change: Change) {
         match basis {
-            true => self.prepare = Prepare::Basis(file, Strong::Xxh3(self.seed)),
-            false => self.request(core, file, None),
+            true => self.prepare = Prepare::Basis(file, Strong::Xxh3(self.seed), change),
+            false => self.request(core, file, None, change),
         }
     }
 
-    fn request(&mut self, core: &mut Core, file: u32, basis: Option<(Layout, Strong)>) {
+    fn request(&mut self, core: &mut Core, file: u32, basis: Option<(Layout, Strong)>, change: Change) {
         let (layout, strong) = basis.unwrap_or((Layout::default(), Strong::Xxh3(0)));
         let about = (Phase::Signature, Some(file), None);
         let (block_size, len, strong_len) = (layout.size, layout.len, strong_len(layout, strong));
         let have = std::mem::take(&mut self.have);
         core.out.frame(&Frame::Request { file, block_size, len, strong, strong_len, have }, about);
         let basis = basis.map(|b| b.0);
-        self.asked.insert(file, Asked { basis, strong, begun: false, have: have.len });
+        self.asked.insert(file, Asked { basis, strong, begun: false, have: have.len, change });
     }
 
     /// Sends the sums of the piece at `at`; where it ends.
@@ -448,19 +502,31 @@ impl Receiver {
 
     fn rebuilt(&mut self, core: &mut Core, file: u32, outcome: Outcome) {
         let asked = self.asked.get(&file).copied();
+        let change = asked.map_or_else(Change::default, |a| a.change);
         match outcome {
-            Outcome::Done => {
+            Outcome::Done | Outcome::Differs => {
                 self.asked.remove(&file);
-                self.done(core, file);
+                done(core, file, Change { content: true, ..change });
+            }
+            Outcome::Kept => {
+                self.asked.remove(&file);
+                if change.any() {
+                    done(core, file, change);
+                }
+            }
+            Outcome::Wrong | Outcome::Changed if self.flags.dry_run => {
+                self.asked.remove(&file);
+                done(core, file, Change { content: true, ..change });
             }
             Outcome::Wrong | Outcome::Changed if asked.is_some_and(|a| a.basis.is_some() || a.have > 0) => {
                 core.stats.redone += 1;
                 core.events.push_back(SessionEvent::Redo { file });
                 // By chance or by malice one block passed for another: not with the safer sums.
                 if outcome == Outcome::Wrong && asked.is_some_and(|a| matches!(a.strong, Strong::Xxh3(_))) {
-                    self.redo.push(file);
+                    self.asked.remove(&file);
+                    self.redo.push((file, change));
                 } else {
-                    self.request(core, file, None);
+                    self.request(core, file, None, change);
                 }
             }
             Outcome::Wrong | Outcome::Changed => {
@@ -475,25 +541,38 @@ impl Receiver {
             }
             Outcome::SenderFailed(reason) => {
                 self.asked.remove(&file);
+                self.last.failed(core, file);
                 let path = core.name(file).to_owned();
                 core.failed(&path, &reason);
             }
         }
     }
 
-    fn done(&mut self, core: &mut Core, file: u32) {
-        core.stats.changed += 1;
-        core.out.frame(&Frame::Result { file, reason: "" }, (Phase::Rename, Some(file), None));
-        core.events.push_back(SessionEvent::Done { file });
-    }
-
-    /// One entry failed on this side.
     fn fail(&mut self, core: &mut Core, file: u32, e: &FsError) {
-        let reason = if e.message.is_empty() { "unknown error" } else { &e.message };
-        core.out.frame(&Frame::Result { file, reason }, (Phase::Rename, Some(file), None));
-        let path = core.name(file).to_owned();
-        core.failed(&path, reason);
+        self.last.failed(core, file);
+        fail(core, file, e);
     }
+}
+
+/// An entry is in place.
+pub(super) fn done(core: &mut Core, file: u32, change: Change) {
+    core.out.frame(&Frame::Result { file, change, reason: "" }, (Phase::Rename, Some(file), None));
+    core.done(file, change);
+}
+
+/// One entry failed on this side.
+pub(super) fn fail(core: &mut Core, file: u32, e: &FsError) {
+    let reason = if e.message.is_empty() { "unknown error" } else { &e.message };
+    let about = (Phase::Rename, Some(file), None);
+    core.out.frame(&Frame::Result { file, change: Change::default(), reason }, about);
+    let path = core.name(file).to_owned();
+    core.failed(&path, reason);
+}
+
+/// The attributes that count.
+pub(super) fn set_attr(path: String, meta: Meta, flags: Flags) -> FsOp {
+    let (mode, mtime) = (flags.perms.then_some(meta.mode), flags.times.then_some(meta.mtime));
+    FsOp::SetAttr { path, mode, mtime }
 }
 
 /// Bytes of each strong sum: all of the safer ones.

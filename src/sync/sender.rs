@@ -5,7 +5,7 @@ use super::error::{PeerFault, SyncError};
 use super::fs::{FsOp, FsReply, Kind, MAX_WORK, Meta};
 use super::index::Index;
 use super::output::About;
-use super::session::{Ask, Config, Core, SessionEvent};
+use super::session::{Ask, Config, Core, SessionEvent, safe_path};
 use super::signature::{Layout, default_block_size};
 use super::wire::{self, Frame, Have};
 use crate::model::Phase;
@@ -86,6 +86,7 @@ enum List {
 #[derive(Debug)]
 pub(super) struct Sender {
     full_search: bool,
+    delete: bool,
     list: List,
     queue: VecDeque<Job>,
     queued_sums: usize,
@@ -95,12 +96,15 @@ pub(super) struct Sender {
     attempts: HashMap<u32, u8>,
     results: usize,
     finished: bool,
+    /// The first entry of each file with several names.
+    first_names: HashMap<(u64, u64), u32>,
 }
 
 impl Sender {
     pub(super) fn new(config: &Config) -> Sender {
         Sender {
-            full_search: config.full_search,
+            full_search: config.flags.full_search,
+            delete: config.flags.delete,
             list: List::Open,
             queue: VecDeque::new(),
             queued_sums: 0,
@@ -109,6 +113,7 @@ impl Sender {
             attempts: HashMap::new(),
             results: 0,
             finished: false,
+            first_names: HashMap::new(),
         }
     }
 
@@ -149,20 +154,25 @@ impl Sender {
                 }
                 self.enqueue_complete();
             }
-            Frame::Result { file, reason } if !self.finished => {
+            Frame::Result { file, change, reason } if !self.finished => {
                 self.known_file(core, file, "file of a result")?;
                 self.results += 1;
-                // A directory may fail when it is made and when its attributes are set.
+                // A directory may be made, and fail when its attributes are set.
                 if self.results > 2 * core.items.len() {
                     return Err(PeerFault::TooMany("results").into());
                 }
                 if reason.is_empty() {
-                    core.stats.changed += 1;
-                    core.events.push_back(SessionEvent::Done { file });
+                    core.done(file, change);
                 } else {
                     let path = core.name(file).to_owned();
                     core.failed(&path, reason);
                 }
+            }
+            Frame::Gone { path, dir, reason } if !self.finished && self.delete => {
+                if path != "." && !safe_path(path) {
+                    return Err(PeerFault::Path(path.chars().take(80).collect()).into());
+                }
+                core.gone(path, dir, reason);
             }
             Frame::Finish(stats) if self.idle() => {
                 core.settle(stats);
@@ -326,8 +336,11 @@ impl Sender {
             _ => return Err(SyncError::Bug("a reply of the wrong kind")),
         };
         for e in entries {
-            core.out.frame(&Frame::Entry { path: &e.path, meta: e.meta, target: &e.target }, about);
-            core.add(&e.path, e.meta, &e.target);
+            let file = core.names.len() as u32;
+            let first = e.inode.map_or(file, |inode| *self.first_names.entry(inode).or_insert(file));
+            let same_as = (first != file).then_some(first);
+            core.out.frame(&Frame::Entry { path: &e.path, meta: e.meta, same_as, target: &e.target }, about);
+            core.add(&e.path, e.meta, same_as, &e.target);
         }
         for (path, e) in faults {
             core.out.frame(&Frame::ListFault { path: &path, reason: &e.message }, about);

@@ -3,14 +3,17 @@
 
 use super::PROTOCOL;
 use super::error::{PeerFault, SyncError};
-use super::fs::{FsError, FsOp, FsReply, FsRequest, Kind, Meta};
+use super::fs::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Pick};
+use super::limits::Limits;
 use super::output::{About, Output};
+use super::pack;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::signature::{MAX_BLOCK, MIN_BLOCK};
 use super::wire::{self, Frame};
-use crate::model::Phase;
+use super::wish::{Change, Compress, Flags};
 use crate::model::units::printable;
+use crate::model::{Phase, name};
 use std::collections::VecDeque;
 
 /// Input is not wanted while this much of it waits, bytes.
@@ -32,17 +35,32 @@ pub struct Config {
     pub block_size: Option<u32>,
     /// Random seed of the strong block hash. The receiver's counts; the peer learns it.
     pub seed: u64,
-    /// Send files whole, without a search for matches. The client's choice counts.
-    pub whole_file: bool,
-    /// Look for matches at every offset, also where none was found for long: finds all, takes longer where
-    /// there are none. The client's choice counts.
-    pub full_search: bool,
+    /// What is synced, and how. The client's choice counts.
+    pub flags: Flags,
+    /// What is left out, in the syntax of `.gitignore`. The client's choice counts.
+    pub rules: Vec<String>,
+    /// How much the peer may send, where this side receives.
+    pub limits: Limits,
+    /// A server that takes no files.
+    pub read_only: bool,
 }
 
 impl Config {
     /// Defaults with this random seed.
     pub fn new(seed: u64) -> Config {
-        Config { block_size: None, seed, whole_file: false, full_search: false }
+        Config {
+            block_size: None,
+            seed,
+            flags: Flags::default(),
+            rules: Vec::new(),
+            limits: Limits::default(),
+            read_only: false,
+        }
+    }
+
+    fn pick(&self) -> Pick {
+        let Flags { recurse, links, hard_links, dry_run, .. } = self.flags;
+        Pick { recurse, links, hard_links, dry_run, rules: self.rules.clone() }
     }
 }
 
@@ -61,10 +79,21 @@ pub enum SessionEvent {
         /// Index into [`Session::file_names`].
         file: u32,
     },
-    /// This file was changed or made and is in place.
+    /// This entry was changed or made and is in place; or would be, where nothing is to be changed.
     Done {
         /// Index into [`Session::file_names`].
         file: u32,
+        /// What it is.
+        kind: Kind,
+        /// How it differed.
+        change: Change,
+    },
+    /// This was removed, because the source does not have it; or would be.
+    Gone {
+        /// Its path.
+        path: String,
+        /// It is a directory.
+        dir: bool,
     },
     /// This file did not verify and is sent again.
     Redo {
@@ -89,6 +118,10 @@ pub struct Stats {
     pub files: u64,
     /// Files and symlinks changed or made.
     pub changed: u64,
+    /// Entries made where nothing of their kind lay.
+    pub created: u64,
+    /// Files, directories and others removed.
+    pub deleted: u64,
     /// Entries that failed or were skipped with a reason.
     pub failed: u64,
     /// Files sent again because they did not verify.
@@ -109,6 +142,8 @@ pub struct Stats {
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) meta: Meta,
+    /// It is another name of this earlier one.
+    pub(super) same_as: Option<u32>,
     pub(super) target: String,
 }
 
@@ -124,13 +159,13 @@ pub(super) struct Core {
 
 impl Core {
     /// Adds a line to the list; its index.
-    pub(super) fn add(&mut self, path: &str, meta: Meta, target: &str) -> u32 {
+    pub(super) fn add(&mut self, path: &str, meta: Meta, same_as: Option<u32>, target: &str) -> u32 {
         if meta.kind == Kind::File {
             self.stats.files += 1;
             self.stats.bytes = self.stats.bytes.saturating_add(meta.size);
         }
         self.names.push(path.to_owned());
-        self.items.push(Item { meta, target: target.to_owned() });
+        self.items.push(Item { meta, same_as, target: target.to_owned() });
         (self.names.len() - 1) as u32
     }
 
@@ -147,6 +182,24 @@ impl Core {
         self.stats.failed += 1;
         let (path, reason) = (printable(path), printable(reason));
         self.events.push_back(SessionEvent::Failed { path, reason });
+    }
+
+    /// Notes an entry that is in place now.
+    pub(super) fn done(&mut self, file: u32, change: Change) {
+        let kind = self.items.get(file as usize).map_or(Kind::Other, |i| i.meta.kind);
+        self.stats.changed += u64::from(kind != Kind::Dir && (change.content || change.link));
+        self.stats.created += u64::from(change.new);
+        self.events.push_back(SessionEvent::Done { file, kind, change });
+    }
+
+    /// Notes something that was removed, or could not be.
+    pub(super) fn gone(&mut self, path: &str, dir: bool, reason: &str) {
+        if reason.is_empty() {
+            self.stats.deleted += 1;
+            self.events.push_back(SessionEvent::Gone { path: path.to_owned(), dir });
+        } else {
+            self.failed(path, reason);
+        }
     }
 
     /// Takes the receiver's counts, which cover what only it can know.
@@ -190,6 +243,9 @@ pub struct Session {
     input: Vec<u8>,
     /// Bytes at the front of `input` that are dealt with.
     taken: usize,
+    /// What came compressed, and how much of it is dealt with.
+    unpacked: Vec<u8>,
+    used: usize,
     next_id: u64,
     /// The request that is out.
     out_id: Option<u64>,
@@ -205,9 +261,9 @@ impl Session {
         let hello = Frame::Hello {
             mode,
             block_size: s.config.block_size.unwrap_or(0),
-            whole_file: s.config.whole_file,
-            full_search: s.config.full_search,
+            flags: s.config.flags,
             path: remote_path,
+            rules: &s.config.rules.join("\n"),
         };
         s.core.out.frame(&hello, (Phase::Handshake, None, None));
         s.begin(mode == Mode::Push, String::new());
@@ -231,6 +287,8 @@ impl Session {
             greeted: false,
             input: Vec::new(),
             taken: 0,
+            unpacked: Vec::new(),
+            used: 0,
             next_id: 1,
             out_id: None,
             last: (Phase::Handshake, None, None),
@@ -281,7 +339,8 @@ impl Session {
         let ask = match std::mem::replace(&mut self.entering, Entering::No) {
             Entering::Wanted { path, create } => {
                 self.entering = Entering::Asked { path: path.clone() };
-                Some(Ask { about: (Phase::Handshake, None, None), op: FsOp::Enter { path, create } })
+                let op = FsOp::Enter { path, create, pick: self.config.pick() };
+                Some(Ask { about: (Phase::Handshake, None, None), op })
             }
             Entering::Inside => {
                 self.entering = Entering::Inside;
@@ -365,6 +424,17 @@ impl Session {
         self.core.stats.wire_out += self.core.out.consume(n) as u64;
     }
 
+    /// Compresses what is to be written next, where that makes it smaller: from how many bytes to how many. None:
+    /// there is nothing that could be.
+    pub fn pack(&mut self) -> Option<(usize, usize)> {
+        self.core.out.pack()
+    }
+
+    /// Whether to compress, as the client wants it.
+    pub fn compress(&self) -> Compress {
+        self.config.flags.compress
+    }
+
     /// What happened since the last call.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.core.events.pop_front()
@@ -441,8 +511,8 @@ impl Session {
                 break;
             }
             match self.parse_one() {
-                Ok(0) => break,
-                Ok(n) => self.taken += n,
+                Ok(None) => break,
+                Ok(Some(n)) => self.taken += n,
                 Err(e) => return self.fail(e),
             }
         }
@@ -456,28 +526,43 @@ impl Session {
         Ok(())
     }
 
-    /// The bytes of one frame, 0 where none is complete.
-    fn parse_one(&mut self) -> Result<usize, SyncError> {
-        let bytes = self.input.get(self.taken..).unwrap_or_default();
+    /// Deals with one frame; how many bytes of the input that takes. None: none is complete.
+    fn parse_one(&mut self) -> Result<Option<usize>, SyncError> {
+        let packed = self.used < self.unpacked.len();
+        let bytes = match packed {
+            true => self.unpacked.get(self.used..).unwrap_or_default(),
+            false => self.input.get(self.taken..).unwrap_or_default(),
+        };
         if !self.greeted {
             self.greeted = wire::check_preamble(bytes, PROTOCOL)?;
-            return Ok(if self.greeted { wire::PREAMBLE } else { 0 });
+            return Ok(self.greeted.then_some(wire::PREAMBLE));
         }
-        let Some((frame, n)) = wire::decode(bytes)? else { return Ok(0) };
+        let Some((frame, n)) = wire::decode(bytes)? else {
+            return if packed { Err(PeerFault::Malformed("packed").into()) } else { Ok(None) };
+        };
         match (&mut self.role, frame) {
+            (_, Frame::Packed(_)) if packed => return Err(PeerFault::Malformed("packed").into()),
+            (_, Frame::Packed(bytes)) => {
+                self.unpacked = pack::unpack(bytes)?;
+                self.used = 0;
+                return Ok(Some(n));
+            }
             (_, Frame::Abort { reason }) => return Err(SyncError::PeerAborted(printable(reason))),
             (Role::Sender(s), f) => s.frame(&mut self.core, f)?,
             (Role::Receiver(r), f) => r.frame(&mut self.core, f)?,
-            (Role::Unknown, Frame::Hello { mode, block_size, whole_file, full_search, path }) => {
+            (Role::Unknown, Frame::Hello { mode, block_size, flags, path, rules }) => {
+                let refuse = |kind, why: &str| {
+                    Err(SyncError::Root { path: path.to_owned(), error: FsError::new(kind, why) })
+                };
                 if !path.is_empty() && !safe_path(path) {
-                    return Err(SyncError::Root {
-                        path: path.to_owned(),
-                        error: FsError::new(super::FsErrorKind::Unsafe, "it leads out of the exported tree"),
-                    });
+                    return refuse(FsErrorKind::Unsafe, "it leads out of the exported tree");
+                }
+                if mode == Mode::Push && self.config.read_only {
+                    return refuse(FsErrorKind::Denied, "it is served read-only; nothing can be pushed");
                 }
                 self.config.block_size = (block_size != 0).then_some(block_size);
-                self.config.whole_file = whole_file;
-                self.config.full_search = full_search;
+                self.config.flags = flags;
+                self.config.rules = rules.lines().map(str::to_owned).collect();
                 let path = path.to_owned();
                 self.begin(mode == Mode::Pull, path);
             }
@@ -485,7 +570,11 @@ impl Session {
                 return Err(PeerFault::Unexpected { frame: f.name(), during: "handshake" }.into());
             }
         }
-        Ok(n)
+        if packed {
+            self.used += n;
+            return Ok(Some(0));
+        }
+        Ok(Some(n))
     }
 }
 
@@ -493,7 +582,7 @@ impl Session {
 pub fn safe_path(path: &str) -> bool {
     path.len() <= wire::MAX_PATH
         && !path.contains('\0')
-        && path.split('/').all(|c| !c.is_empty() && c != "." && c != ".." && c.len() <= 255)
+        && path.split('/').all(|c| !c.is_empty() && c != "." && c != ".." && name::to_bytes(c).len() <= 255)
 }
 
 /// Whether a symlink at `path` that points to `target` stays below the root, also where a component of

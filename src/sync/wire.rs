@@ -9,7 +9,7 @@
 //!  sender ─ Entry… ListFault… ListEnd ─► receiver
 //!  sender ◄─ Request [Sums…] … ───────── receiver      many in flight; Sums belong to the last Request
 //!  sender ─ Begin (Literal | Copy)… End, or Failed ─► receiver, one file after the other
-//!  sender ◄─ Result … ────────────────── receiver
+//!  sender ◄─ Result … Gone … ─────────── receiver
 //!  sender ◄─ Finish ──────────────────── receiver
 //!  sender ─ Goodbye ─► receiver
 //!  either ─ Abort
@@ -19,6 +19,7 @@ use super::error::{PeerFault, SyncError};
 use super::fs::{Kind, Meta, Mtime};
 use super::session::{Mode, Stats};
 use super::signature::{BlockSum, MAX_BLOCK, MAX_BLOCKS, MIN_BLOCK, STRONG_LEN, Strong};
+use super::wish::{Change, Flags};
 
 const MAGIC: &[u8; 6] = b"syncsc";
 /// Length of the preamble.
@@ -27,10 +28,14 @@ pub const PREAMBLE: usize = 8;
 pub const HEADER: usize = 5;
 /// Longest path or symlink target, bytes.
 pub const MAX_PATH: usize = 4095;
+/// Longest set of rules, bytes.
+pub const MAX_RULES: usize = 32 * 1024;
 /// Longest reason, bytes; longer ones are cut by the sender.
 pub const MAX_REASON: usize = 1024;
 /// Longest literal, bytes.
 pub const MAX_LITERAL: usize = 64 * 1024;
+/// Most bytes that are packed into one frame.
+pub const MAX_PACKED: usize = 128 * 1024;
 /// Most sums in one frame.
 pub const MAX_SUMS: usize = 2048;
 /// Most bytes of one sum.
@@ -45,12 +50,12 @@ pub enum Frame<'a> {
         mode: Mode,
         /// 0: the default.
         block_size: u32,
-        /// No search for matches.
-        whole_file: bool,
-        /// A search at every offset.
-        full_search: bool,
+        /// See [`Flags`].
+        flags: Flags,
         /// Below the server's root.
         path: &'a str,
+        /// What is left out, one rule a line.
+        rules: &'a str,
     },
     /// One line of the list.
     Entry {
@@ -58,6 +63,8 @@ pub enum Frame<'a> {
         path: &'a str,
         /// What.
         meta: Meta,
+        /// It is another name of this earlier entry.
+        same_as: Option<u32>,
         /// Of a symlink.
         target: &'a str,
     },
@@ -122,10 +129,21 @@ pub enum Frame<'a> {
         /// Why.
         reason: &'a str,
     },
-    /// What came of a file, from the receiver; an empty reason: it is in place.
+    /// What came of an entry, from the receiver; an empty reason: it is in place.
     Result {
         /// Which.
         file: u32,
+        /// How it differed.
+        change: Change,
+        /// Why not.
+        reason: &'a str,
+    },
+    /// Something that was not in the list is removed at the receiver; or, with a reason, could not be.
+    Gone {
+        /// Where.
+        path: &'a str,
+        /// It is a directory.
+        dir: bool,
         /// Why not.
         reason: &'a str,
     },
@@ -133,6 +151,8 @@ pub enum Frame<'a> {
     Finish(Stats),
     /// The sender has nothing left to say.
     Goodbye,
+    /// Whole frames, compressed.
+    Packed(&'a [u8]),
     /// This end gives up.
     Abort {
         /// Why.
@@ -169,10 +189,10 @@ impl<'a> Sums<'a> {
 }
 
 /// Name and largest payload of each frame type, by number.
-const TYPES: [(&str, usize); 16] = [
+const TYPES: [(&str, usize); 18] = [
     ("", 0),
-    ("hello", 8 + 2 + MAX_PATH),
-    ("entry", 32 + 4 + 2 * MAX_PATH),
+    ("hello", 12 + 4 + MAX_PATH + MAX_RULES),
+    ("entry", 32 + 4 + 4 + 2 * MAX_PATH),
     ("list-fault", 4 + MAX_PATH + MAX_REASON),
     ("list-end", 4),
     ("request", 28 + 40),
@@ -182,10 +202,12 @@ const TYPES: [(&str, usize); 16] = [
     ("copy", 8),
     ("end", 40),
     ("failed", 4 + 2 + MAX_REASON),
-    ("result", 4 + 2 + MAX_REASON),
-    ("finish", 56),
+    ("result", 5 + 2 + MAX_REASON),
+    ("finish", 72),
     ("goodbye", 0),
     ("abort", 2 + MAX_REASON),
+    ("gone", 1 + 4 + MAX_PATH + MAX_REASON),
+    ("packed", MAX_PACKED),
 ];
 
 impl Frame<'_> {
@@ -206,6 +228,8 @@ impl Frame<'_> {
             Frame::Finish(_) => 13,
             Frame::Goodbye => 14,
             Frame::Abort { .. } => 15,
+            Frame::Gone { .. } => 16,
+            Frame::Packed(_) => 17,
         }
     }
 
@@ -219,14 +243,16 @@ impl Frame<'_> {
         let start = out.len();
         out.extend_from_slice(&[self.number(), 0, 0, 0, 0]);
         match self {
-            Frame::Hello { mode, block_size, whole_file, full_search, path } => {
-                out.push(u8::from(*mode == Mode::Push));
-                out.extend_from_slice(&[u8::from(*whole_file), u8::from(*full_search), 0]);
+            Frame::Hello { mode, block_size, flags, path, rules } => {
+                out.extend_from_slice(&[u8::from(*mode == Mode::Push), 0, 0, 0]);
                 out.extend_from_slice(&block_size.to_le_bytes());
+                out.extend_from_slice(&flags.bits().to_le_bytes());
                 put_str(out, path, MAX_PATH);
+                put_str(out, rules, MAX_RULES);
             }
-            Frame::Entry { path, meta, target } => {
+            Frame::Entry { path, meta, same_as, target } => {
                 put_meta(out, meta);
+                out.extend_from_slice(&same_as.map_or(u32::MAX, |f| f).to_le_bytes());
                 put_str(out, path, MAX_PATH);
                 put_str(out, target, MAX_PATH);
             }
@@ -251,7 +277,7 @@ impl Frame<'_> {
                 put_meta(out, meta);
                 out.extend_from_slice(&from.to_le_bytes());
             }
-            Frame::Literal(l) => out.extend_from_slice(l),
+            Frame::Literal(bytes) | Frame::Packed(bytes) => out.extend_from_slice(bytes),
             Frame::Copy { first, count } => {
                 out.extend_from_slice(&first.to_le_bytes());
                 out.extend_from_slice(&count.to_le_bytes());
@@ -260,12 +286,25 @@ impl Frame<'_> {
                 out.extend_from_slice(&len.to_le_bytes());
                 out.extend_from_slice(hash);
             }
-            Frame::Failed { file, reason } | Frame::Result { file, reason } => {
+            Frame::Failed { file, reason } => {
                 out.extend_from_slice(&file.to_le_bytes());
                 put_str(out, reason, MAX_REASON);
             }
+            Frame::Result { file, change, reason } => {
+                out.extend_from_slice(&file.to_le_bytes());
+                out.push(change.bits());
+                put_str(out, reason, MAX_REASON);
+            }
+            Frame::Gone { path, dir, reason } => {
+                out.push(u8::from(*dir));
+                put_str(out, path, MAX_PATH);
+                put_str(out, reason, MAX_REASON);
+            }
             Frame::Finish(s) => {
-                for v in [s.files, s.changed, s.failed, s.redone, s.bytes, s.matched, s.literal] {
+                let Stats {
+                    files, changed, created, deleted, failed, redone, bytes, matched, literal, ..
+                } = *s;
+                for v in [files, changed, created, deleted, failed, redone, bytes, matched, literal] {
                     out.extend_from_slice(&v.to_le_bytes());
                 }
             }
@@ -310,6 +349,19 @@ pub fn check_preamble(bytes: &[u8], ours: u16) -> Result<bool, SyncError> {
     }
 }
 
+/// How far whole frames reach from the begin on, at most `max` bytes. These are frames of ours.
+pub fn whole(bytes: &[u8], max: usize) -> usize {
+    let mut end = 0;
+    while let Some(&[_, a, b, c, d]) = bytes.get(end..).and_then(|rest| rest.first_chunk::<HEADER>()) {
+        let next = end + HEADER + u32::from_le_bytes([a, b, c, d]) as usize;
+        if next > bytes.len().min(max) {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
 /// The first frame and the bytes it takes; none: not all of it is there yet.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let Some((&kind, rest)) = bytes.split_first() else { return Ok(None) };
@@ -325,6 +377,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let frame = match kind {
         6 if len > 0 => Some(Frame::Sums(Sums(r.all()))),
         8 if len > 0 => Some(Frame::Literal(r.all())),
+        17 if len > 0 => Some(Frame::Packed(r.all())),
         _ => fields(kind, &mut r)?,
     };
     match frame {
@@ -336,9 +389,12 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
 fn fields<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Option<Frame<'a>>, PeerFault> {
     let frame = match kind {
         1 => r.hello()?,
-        2 => match r.meta()? {
-            Some(meta) => r.str().zip(r.str()).map(|(path, target)| Frame::Entry { path, meta, target }),
-            None => None,
+        2 => match (r.meta()?, r.u32()) {
+            (Some(meta), Some(same)) => {
+                let same_as = (same != u32::MAX).then_some(same);
+                r.str().zip(r.str()).map(|(path, target)| Frame::Entry { path, meta, same_as, target })
+            }
+            _ => None,
         },
         3 => r.str().zip(r.str()).map(|(path, reason)| Frame::ListFault { path, reason }),
         4 => r.u32().map(|entries| Frame::ListEnd { entries }),
@@ -355,10 +411,21 @@ fn fields<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Option<Frame<'a>>, PeerFau
         9 => r.u32().zip(r.u32()).map(|(first, count)| Frame::Copy { first, count }),
         10 => r.u64().zip(r.array()).map(|(len, hash)| Frame::End { len, hash }),
         11 => r.u32().zip(r.str()).map(|(file, reason)| Frame::Failed { file, reason }),
-        12 => r.u32().zip(r.str()).map(|(file, reason)| Frame::Result { file, reason }),
+        12 => match r.u32().zip(r.u8()) {
+            Some((file, bits)) => {
+                let change = Change::from_bits(bits)
+                    .ok_or_else(|| out_of_range("kind of change", u64::from(bits), "0 to 63"))?;
+                r.str().map(|reason| Frame::Result { file, change, reason })
+            }
+            None => None,
+        },
         13 => r.stats().map(Frame::Finish),
         14 => Some(Frame::Goodbye),
         15 => r.str().map(|reason| Frame::Abort { reason }),
+        16 => match (r.u8(), r.str().zip(r.str())) {
+            (Some(dir @ 0..=1), Some((path, reason))) => Some(Frame::Gone { path, dir: dir == 1, reason }),
+            _ => None,
+        },
         _ => None,
     };
     Ok(frame)
@@ -425,8 +492,9 @@ impl<'a> Reader<'a> {
     }
 
     fn hello(&mut self) -> Result<Option<Frame<'a>>, PeerFault> {
-        let Some([mode, whole, full, pad]) = self.array() else { return Ok(None) };
-        let Some((block_size, path)) = self.u32().zip(self.str()) else { return Ok(None) };
+        let Some([mode, 0, 0, 0]) = self.array() else { return Ok(None) };
+        let Some((block_size, bits)) = self.u32().zip(self.u32()) else { return Ok(None) };
+        let Some((path, rules)) = self.str().zip(self.str()) else { return Ok(None) };
         let mode = match mode {
             0 => Mode::Pull,
             1 => Mode::Push,
@@ -435,9 +503,10 @@ impl<'a> Reader<'a> {
         if block_size != 0 {
             check_block_size(block_size)?;
         }
-        let ok = whole <= 1 && full <= 1 && pad == 0;
-        let (whole_file, full_search) = (whole == 1, full == 1);
-        Ok(ok.then_some(Frame::Hello { mode, block_size, whole_file, full_search, path }))
+        let flags = Flags::from_bits(bits).ok_or_else(|| {
+            out_of_range("wishes for the sync", u64::from(bits), "those that this version knows")
+        })?;
+        Ok(Some(Frame::Hello { mode, block_size, flags, path, rules }))
     }
 
     fn request(&mut self) -> Result<Option<Frame<'a>>, PeerFault> {
@@ -470,12 +539,24 @@ impl<'a> Reader<'a> {
     }
 
     fn stats(&mut self) -> Option<Stats> {
-        let mut v = [0u64; 7];
+        let mut v = [0u64; 9];
         for x in &mut v {
             *x = self.u64()?;
         }
-        let [files, changed, failed, redone, bytes, matched, literal] = v;
-        Some(Stats { files, changed, failed, redone, bytes, matched, literal, ..Stats::default() })
+        let [files, changed, created, deleted, failed, redone, bytes, matched, literal] = v;
+        let stats = Stats {
+            files,
+            changed,
+            created,
+            deleted,
+            failed,
+            redone,
+            bytes,
+            matched,
+            literal,
+            ..Stats::default()
+        };
+        Some(stats)
     }
 }
 
@@ -538,12 +619,17 @@ mod tests {
             Frame::Hello {
                 mode: Mode::Push,
                 block_size: 4096,
-                whole_file: true,
-                full_search: false,
+                flags: Flags { delete: true, whole_file: true, ..Flags::default() },
                 path: "a/b c",
+                rules: "*.o\n!keep.o",
             },
-            Frame::Entry { path: "dir/ünï.txt", meta, target: "" },
-            Frame::Entry { path: "l", meta: Meta { kind: Kind::Symlink, ..meta }, target: "../x" },
+            Frame::Entry { path: "dir/ünï.txt", meta, same_as: Some(0), target: "" },
+            Frame::Entry {
+                path: "l",
+                meta: Meta { kind: Kind::Symlink, ..meta },
+                same_as: None,
+                target: "../x",
+            },
             Frame::ListFault { path: "p", reason: "permission denied" },
             Frame::ListEnd { entries: 7 },
             Frame::Request {
@@ -568,9 +654,15 @@ mod tests {
             Frame::Copy { first: 1, count: u32::MAX },
             Frame::End { len: 3, hash: [9; 32] },
             Frame::Failed { file: 1, reason: "gone" },
-            Frame::Result { file: 1, reason: "" },
+            Frame::Result {
+                file: 1,
+                change: Change { size: true, time: true, ..Change::default() },
+                reason: "",
+            },
+            Frame::Gone { path: "old/file", dir: false, reason: "" },
             Frame::Finish(Stats { files: 1, literal: 2, ..Stats::default() }),
             Frame::Goodbye,
+            Frame::Packed(&[9; 30]),
             Frame::Abort { reason: "why" },
         ]
     }
@@ -592,12 +684,13 @@ mod tests {
         for f in frames() {
             let mut bytes = Vec::new();
             f.encode(&mut bytes);
-            bytes.extend_from_slice(&[0; 70_000]);
+            bytes.extend_from_slice(&[0; 140_000]);
             let len = u32::from_le_bytes(bytes[1..5].try_into().unwrap());
-            for wrong in [len + 1, len.wrapping_sub(1), u32::MAX, 65_537] {
+            for wrong in [len + 1, len.wrapping_sub(1), u32::MAX, 131_073] {
                 // These two are as long as they are; whether sums are whole is for the request to say.
                 let any = match f {
                     Frame::Literal(_) => 65_537,
+                    Frame::Packed(_) => 131_073,
                     Frame::Sums(_) => 24_577,
                     _ => 0,
                 };
@@ -655,7 +748,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_is_an_error_or_a_frame_never_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..17, len in 0u32..80) {
+        fn garbage_is_an_error_or_a_frame_never_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..19, len in 0u32..80) {
             let _ = decode(&bytes);
             if bytes.len() >= 5 {
                 bytes[0] = kind;

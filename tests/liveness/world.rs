@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -81,6 +82,11 @@ impl World {
     pub fn start(&self, side: Side, program: &str, args: &[&str]) -> Running {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Beyond loopback nobody serves without one.
+        let secret = self.path("secret");
+        fs::write(&secret, "thirty-two bytes that nobody has").expect("a secret");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("a secret of one's own");
+        command.env("SYNCSCOPE_SECRET_FILE", secret);
         let mut child = self.lab.spawn_command(side, command).expect("a program that starts");
         let said = Said::follow(child.stderr.take().expect("a pipe"));
         Running { child, said }

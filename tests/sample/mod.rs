@@ -640,6 +640,8 @@ fn frame_of_report(flow: FlowId) -> Report {
             sync: Some(SyncStats {
                 files: 64,
                 changed: 9,
+                created: 0,
+                deleted: 0,
                 failed: 0,
                 bytes: 25_165_824,
                 matched: 22_544_384,

@@ -7,14 +7,15 @@ use std::fs;
 use syncscope::sync::signature::{Strong, sums};
 use syncscope::sync::wire::{Frame, Have, preamble};
 use syncscope::sync::{
-    Config, Entry, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, PeerFault, Session, SyncError,
+    Change, Config, Entry, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, PeerFault, Pick, Session,
+    SyncError,
 };
 
 const FILE: Meta = Meta { kind: Kind::File, size: 5000, mode: 0o644, mtime: Mtime { secs: 1, nanos: 0 } };
 
 /// A disk made of answers: a tree of two files, of which one has a basis.
 fn answers(r: &FsRequest) -> FsReply {
-    let entry = |path: &str| Entry { path: path.to_owned(), meta: FILE, target: String::new() };
+    let entry = |path: &str| Entry { path: path.to_owned(), meta: FILE, target: String::new(), inode: None };
     match &r.op {
         FsOp::List => FsReply::Listed { entries: vec![entry("a"), entry("b")], faults: vec![], last: true },
         FsOp::Stat { path } if path == "a" => FsReply::Stat(None),
@@ -134,8 +135,8 @@ fn out_of_range(e: &SyncError, want: &str) {
 
 #[test]
 fn numbers_that_point_nowhere_are_refused() {
-    let entry = Frame::Entry { path: "a", meta: FILE, target: "" };
-    let dir = Frame::Entry { path: "d", meta: Meta { kind: Kind::Dir, ..FILE }, target: "" };
+    let entry = Frame::Entry { path: "a", meta: FILE, same_as: None, target: "" };
+    let dir = Frame::Entry { path: "d", meta: Meta { kind: Kind::Dir, ..FILE }, same_as: None, target: "" };
     let end = Frame::ListEnd { entries: 1 };
     let begin = Frame::Begin { file: 0, meta: FILE, from: 0 };
     out_of_range(&receiver_says(&[entry, Frame::ListEnd { entries: 2 }]), "length of the list");
@@ -182,7 +183,10 @@ fn numbers_that_point_nowhere_are_refused() {
         have: Have::default(),
     };
     out_of_range(&sender_says(&[whole(2)]), "requested file");
-    out_of_range(&sender_says(&[Frame::Result { file: 9, reason: "" }]), "file of a result");
+    out_of_range(
+        &sender_says(&[Frame::Result { file: 9, change: Change::default(), reason: "" }]),
+        "file of a result",
+    );
     let delta = |block_size, len| Frame::Request {
         file: 0,
         block_size,
@@ -218,7 +222,7 @@ fn numbers_that_point_nowhere_are_refused() {
     unexpected(sender_says(&[delta(700, 1000), whole(1)]), "request");
     let e = sender_says(&[whole(1), whole(1), whole(1), whole(1)]);
     assert_eq!(e, PeerFault::TooMany("requests for one file").into());
-    let results = vec![Frame::Result { file: 0, reason: "no" }; 5];
+    let results = vec![Frame::Result { file: 0, change: Change::default(), reason: "no" }; 5];
     assert_eq!(sender_says(&results), PeerFault::TooMany("results").into());
 }
 
@@ -226,8 +230,8 @@ fn numbers_that_point_nowhere_are_refused() {
 fn asked() -> Session {
     let mut s = Session::client(Mode::Pull, "", Config::new(1));
     let list = [
-        Frame::Entry { path: "a", meta: FILE, target: "" },
-        Frame::Entry { path: "b", meta: FILE, target: "" },
+        Frame::Entry { path: "a", meta: FILE, same_as: None, target: "" },
+        Frame::Entry { path: "b", meta: FILE, same_as: None, target: "" },
         Frame::ListEnd { entries: 2 },
     ];
     s.handle_input(&bytes(&list)).unwrap();
@@ -261,7 +265,8 @@ fn data_that_does_not_fit_its_request_is_refused() {
 fn names_that_lead_out_of_the_tree_end_the_session() {
     let (dir, _, dest) = dirs();
     for path in ["../x", "/etc/x", "a/../../x", "", ".", "a//b", "a/./b", "nul\0", &"x".repeat(256)] {
-        let frames = [Frame::Entry { path, meta: FILE, target: "" }, Frame::ListEnd { entries: 1 }];
+        let frames =
+            [Frame::Entry { path, meta: FILE, same_as: None, target: "" }, Frame::ListEnd { entries: 1 }];
         let e = receiver_says(&frames);
         assert!(matches!(&e, SyncError::Peer(PeerFault::Path(_))), "{path:?}: {e}");
     }
@@ -270,7 +275,7 @@ fn names_that_lead_out_of_the_tree_end_the_session() {
     let mut execute =
         |op| disk.execute(FsRequest { id: 1, phase: Default::default(), file: None, block: None, op });
     let create = true;
-    assert_eq!(execute(FsOp::Enter { path: String::new(), create }), FsReply::Done);
+    assert_eq!(execute(FsOp::Enter { path: String::new(), create, pick: Pick::default() }), FsReply::Done);
     put(dir.path().join("secret"), b"secret", 0);
     for path in ["../secret", "/etc/passwd", "x/../../secret", "..", "a\0b"] {
         let path = path.to_owned();
@@ -278,11 +283,15 @@ fn names_that_lead_out_of_the_tree_end_the_session() {
             FsOp::OpenSource { path: path.clone() },
             FsOp::OpenBasis { path: path.clone() },
             FsOp::OpenTemp { path: path.clone(), from: 0, basis: false },
+            FsOp::Keep { path: path.clone() },
+            FsOp::HardLink { path: path.clone(), to: "x".to_owned() },
+            FsOp::HardLink { path: "x".to_owned(), to: path.clone() },
+            FsOp::Prune { path: path.clone(), keep: Default::default() },
             FsOp::MakeDir { path: path.clone() },
             FsOp::Stat { path: path.clone() },
             FsOp::Symlink { path: path.clone(), target: "x".to_owned() },
-            FsOp::SetAttr { path: path.clone(), mode: 0o777, mtime: Mtime::default() },
-            FsOp::Enter { path: path.clone(), create },
+            FsOp::SetAttr { path: path.clone(), mode: Some(0o777), mtime: Some(Mtime::default()) },
+            FsOp::Enter { path: path.clone(), create, pick: Pick::default() },
         ] {
             let said = format!("{op:?}");
             assert!(matches!(execute(op), FsReply::Failed(_)), "{said}");
@@ -320,7 +329,7 @@ fn a_flood_is_not_wanted_before_the_disk_has_kept_up() {
     let mut s = Session::client(Mode::Push, "", Config::new(1));
     let list = FsReply::Listed {
         entries: (0..500)
-            .map(|i| Entry { path: format!("{i}"), meta: FILE, target: String::new() })
+            .map(|i| Entry { path: format!("{i}"), meta: FILE, target: String::new(), inode: None })
             .collect(),
         faults: vec![],
         last: true,
@@ -414,6 +423,7 @@ fn thirty_thousand_failures_do_not_stop_the_flow() {
                 let entries = (0..1000).map(|i| Entry {
                     path: format!("{listed}/{i}"),
                     meta: FILE,
+                    inode: None,
                     target: String::new(),
                 });
                 FsReply::Listed { entries: entries.collect(), faults: vec![], last: listed == 30 }

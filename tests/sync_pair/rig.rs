@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use syncscope::drive::files::Disk;
-use syncscope::sync::{Config, FsReply, FsRequest, Mode, Session, SessionEvent, Stats, SyncError};
+use syncscope::sync::{Compress, Config, FsReply, FsRequest, Mode, Session, SessionEvent, Stats, SyncError};
 
 /// May answer a request in the disk's place, or do something to the disk before it does.
 pub type Hook<'a> = Box<dyn FnMut(&FsRequest) -> Option<FsReply> + 'a>;
@@ -59,6 +59,9 @@ impl<'a> End<'a> {
     }
 
     pub fn write_to(&mut self, inbox: &mut VecDeque<u8>, most: usize, pipe: usize) -> bool {
+        if self.session.compress() == Compress::Always {
+            self.session.pack();
+        }
         let out = self.session.poll_output(most.min(pipe.saturating_sub(inbox.len())));
         inbox.extend(out);
         self.written.extend(out);
@@ -191,7 +194,10 @@ pub fn picture(root: &Path) -> Vec<(String, u32, Vec<u8>, i128)> {
                 let data = if m.is_file() { fs::read(e.path()).unwrap() } else { Vec::new() };
                 (data, i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()))
             };
-            let rel = e.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            use std::os::unix::ffi::OsStrExt;
+            let rel = syncscope::model::name::from_bytes(
+                e.path().strip_prefix(root).unwrap().as_os_str().as_bytes(),
+            );
             (rel, m.mode(), data, mtime)
         })
         .collect()
@@ -219,6 +225,6 @@ pub fn put(path: impl AsRef<Path>, data: &[u8], age: u64) {
 pub fn assert_clean(root: &Path) {
     for e in walkdir::WalkDir::new(root) {
         let e = e.unwrap();
-        assert!(!e.file_name().to_str().unwrap().starts_with(".syncscope"), "left: {}", e.path().display());
+        assert!(!e.file_name().as_encoded_bytes().starts_with(b".syncscope"), "left: {}", e.path().display());
     }
 }

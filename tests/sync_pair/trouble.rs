@@ -45,7 +45,7 @@ fn a_file_that_vanishes_fails_alone() {
 fn a_full_disk_or_a_forbidden_place_fails_one_file_and_leaves_nothing() {
     type Case = (&'static str, fn(&FsOp) -> bool);
     let cases: [Case; 5] = [
-        ("temporary", |op| matches!(op, FsOp::OpenTemp { path, .. } if path == "b")),
+        ("temporary", |op| matches!(op, FsOp::Keep { path } if path == "b")),
         ("write", |op| matches!(op, FsOp::Write { data } if data.len() > 30_000)),
         ("copy", |op| matches!(op, FsOp::Copy { .. })),
         ("commit", |op| matches!(op, FsOp::Commit { mode: 0o640, .. })),
@@ -90,7 +90,7 @@ fn a_basis_that_changes_under_our_hands_is_noticed_and_the_file_sent_whole() {
             let place = dest.join("f");
             let receiver = if mode == Mode::Pull { &mut c } else { &mut s };
             receiver.hook = Box::new(move |r| {
-                if matches!(r.op, FsOp::OpenTemp { basis: true, .. }) {
+                if matches!(r.op, FsOp::Keep { .. }) {
                     match how {
                         0 => put(&place, &noise(77, 900_000), 3),
                         1 => put(&place, &old[..400_000], 3),
@@ -210,8 +210,6 @@ fn things_in_the_way_and_things_that_are_no_files_are_reported() {
         let fifo = source.join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         std::os::unix::fs::symlink("ok", source.join("link")).unwrap();
-        use std::os::unix::ffi::OsStrExt;
-        fs::write(source.join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"x").unwrap();
 
         fs::create_dir(dest.join("file")).unwrap();
         put(dest.join("dir"), b"a file", 0);
@@ -229,7 +227,6 @@ fn things_in_the_way_and_things_that_are_no_files_are_reported() {
             text,
             [
                 "absolute: skipped: a symlink that leads out of the tree, to \"/etc\"",
-                "bad\u{fffd}: skipped: its name is not UTF-8",
                 "dir: something that is no directory is in the way",
                 "dir/inside: \"dir\" in its path is a symlink or a file, and is not followed",
                 "dir/upwards: skipped: a symlink that leads out of the tree, to \"../../outside\"",
@@ -238,7 +235,7 @@ fn things_in_the_way_and_things_that_are_no_files_are_reported() {
                 "link: something else is in the way",
             ]
         );
-        assert_eq!((stats.changed, stats.failed), (2, 8));
+        assert_eq!((stats.changed, stats.failed), (2, 7));
         assert_eq!(fs::read(dest.join("ok")).unwrap(), b"ok");
         assert_eq!(fs::read(dest.join("replaced")).unwrap(), b"r");
         assert_eq!(fs::read(dir.path().join("elsewhere")).unwrap(), b"untouched");
