@@ -454,6 +454,22 @@ impl Observer for Words {
 }
 
 #[test]
+fn a_program_that_is_stopped_is_told_from_a_host_that_is_gone() {
+    let t = Trees::new(&small_tree());
+    let (server, addr) = serve_process(&t.source());
+    let pid = nix::unistd::Pid::from_raw(server.0.id() as i32);
+    let o = SyncOptions { bwlimit: Some(3 << 20), timeout: Duration::from_secs(1), ..pull(addr, &t) };
+    let stop = || nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let r = run_sync(&o, &AtomicBool::new(false), &mut After::new(1 << 20, stop)).unwrap();
+    let RunEnd::TimedOut(words) = &r.end else { panic!("{:?}", r.end) };
+    assert!(words.contains("no sign of life from the peer for"), "{words}");
+    assert!(
+        words.contains("the host and the path are alive: the program there is stopped or hangs"),
+        "{words}"
+    );
+}
+
+#[test]
 fn strangers_are_refused_and_cost_nothing() {
     let t = Trees::new(&small_tree());
     let options = ServeOptions { handshake: Duration::from_millis(400), ..ServeOptions::default() };
