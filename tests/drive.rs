@@ -435,7 +435,11 @@ fn a_peer_that_is_busy_for_ten_time_outs_is_never_called_dead() {
         assert_eq!(look(&t.basis()), look(&t.source()));
         if side == Side::Server {
             let last = words.0.last().expect("what the peer is busy with is shown");
-            assert!(last.starts_with("its program is at `busy` (at step") && last.contains("for "), "{last}");
+            assert!(
+                last.starts_with("the peer is busy: its program is at `busy` (at step")
+                    && last.contains("for "),
+                "{last}"
+            );
         }
     }
 }
@@ -447,6 +451,22 @@ impl Observer for Words {
     fn progress(&mut self, p: &Progress) {
         self.0.extend(p.peer.clone());
     }
+}
+
+#[test]
+fn a_program_that_is_stopped_is_told_from_a_host_that_is_gone() {
+    let t = Trees::new(&small_tree());
+    let (server, addr) = serve_process(&t.source());
+    let pid = nix::unistd::Pid::from_raw(server.0.id() as i32);
+    let o = SyncOptions { bwlimit: Some(3 << 20), timeout: Duration::from_secs(1), ..pull(addr, &t) };
+    let stop = || nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let r = run_sync(&o, &AtomicBool::new(false), &mut After::new(1 << 20, stop)).unwrap();
+    let RunEnd::TimedOut(words) = &r.end else { panic!("{:?}", r.end) };
+    assert!(words.contains("no sign of life from the peer for"), "{words}");
+    assert!(
+        words.contains("the host and the path are alive: the program there is stopped or hangs"),
+        "{words}"
+    );
 }
 
 #[test]

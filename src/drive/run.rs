@@ -65,7 +65,7 @@ pub struct Progress {
     pub files: u32,
     /// Bytes of files that are sent or taken from a basis, and of all files.
     pub moved: (u64, u64),
-    /// What the peer is busy with, where it says so and does not get on.
+    /// What the peer is busy with, or how long nothing is heard of it; none: it gets on.
     pub peer: Option<String>,
 }
 
@@ -269,7 +269,16 @@ impl Pulse {
         let tcp = self.control.as_ref().and_then(|c| {
             let queue = |n: Option<u32>| n.unwrap_or(0);
             let (unread, unacked) = (queue(tcp_info::unread(c)), queue(tcp_info::unacknowledged(c)));
-            Some(tcp_info::in_words(&tcp_info::read(c, now).ok()?, unread, unacked))
+            let info = tcp_info::read(c, now).ok()?;
+            // The last question arrived there, or it would still be in the queue.
+            if info.is_open() && unacked == 0 {
+                return Some(
+                    "but its TCP has acknowledged the question, so the host and the path are alive: \
+                     the program there is stopped or hangs"
+                        .to_owned(),
+                );
+            }
+            Some(tcp_info::in_words(&info, unread, unacked))
         });
         let tcp = tcp.map_or_else(String::new, |words| format!(": {words}"));
         format!("the control connection beside it has not been answered for {ago} either{tcp}")

@@ -29,6 +29,13 @@ pub struct TcpInfo {
     pub last_ack_recv: Ns,
 }
 
+impl TcpInfo {
+    /// Established, and not closed by this end.
+    pub fn is_open(&self) -> bool {
+        matches!(self.sample.state, TCP_ESTABLISHED | TCP_CLOSE_WAIT)
+    }
+}
+
 /// Asks the kernel.
 pub fn read(socket: &impl AsFd, now: Ts) -> io::Result<TcpInfo> {
     let mut buf = [0u8; 512];
@@ -136,7 +143,7 @@ fn queue(socket: &impl AsFd, request: libc::Ioctl) -> Option<u32> {
 /// are the lengths of its two queues, bytes.
 pub fn in_words(info: &TcpInfo, unread: u32, unacknowledged: u32) -> String {
     let s = &info.sample;
-    if s.state != TCP_ESTABLISHED && s.state != TCP_CLOSE_WAIT {
+    if !info.is_open() {
         return format!("the connection is no longer open (state {})", state_name(s.state));
     }
     let last_ack = info.last_ack_recv;
