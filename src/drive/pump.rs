@@ -36,7 +36,7 @@ const NOTABLE: Ns = Ns::from_micros(100);
 const STANDS: Ns = Ns::from_secs(2);
 const NAP: Ns = Ns::from_millis(50);
 /// While there is work, less than this much output waits for company …
-const WORTH_A_WRITE: usize = 32 * 1024;
+const WORTH_A_WRITE: usize = CHUNK;
 /// … but not longer than this, and nothing that arrived waits longer to be read.
 const SOON: Ns = Ns::from_micros(500);
 
