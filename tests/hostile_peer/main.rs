@@ -3,7 +3,7 @@
 //!
 //! | CVE | rsync's feature | here |
 //! | --- | --- | --- |
-//! | 2026-43618 | counters of compressed tokens | no such tokens; a run of blocks has the same danger and is tested |
+//! | 2026-43618 | counters of compressed tokens | what is packed has a bound; a run of blocks has the same danger and is tested |
 //! | 2026-53783 | rrsync | a module is the restriction, kept by the kernel |
 //! | 2026-53786, -53803 | merge files, log, lock and batch files named by a peer or in the tree | none is |
 //! | 2026-53788, -53798, -53799 | name converter, ACLs, extended attributes | neither owners nor attributes are kept |

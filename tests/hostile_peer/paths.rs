@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use syncscope::drive::files::Disk;
 use syncscope::sync::{
-    Config, Entry, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, Pick, Session, SyncError,
+    Config, Entry, Flags, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, Pick, Session,
+    SyncError,
 };
 
 const FILE: Meta = Meta { kind: Kind::File, size: 4, mode: 0o644, mtime: Mtime { secs: 1, nanos: 0 } };
@@ -29,7 +30,9 @@ impl Scene {
             put(root.join("d/sub/changed"), &noise(old, 9000), 10 * old);
             put(root.join("d/sub/touched"), b"same", 10 * old);
             fs::create_dir_all(root.join("d/sub/e")).unwrap();
+            put(root.join("d/sub/extra"), b"extra", 10 * old);
         }
+        fs::remove_file(source.join("d/sub/extra")).unwrap();
         put(source.join("d/sub/new"), &noise(7, 3000), 0);
         put(source.join("d/sub/e/deep/new"), b"new", 0);
         symlink("changed", source.join("d/sub/link")).unwrap();
@@ -48,12 +51,16 @@ fn swap(folder: &Path, outside: &Path) {
 
 /// Swaps `folder` before each request of one end in turn; nothing outside may change or be read.
 fn raced(receiver: bool, folder: &str, only: fn(&FsOp) -> bool) -> usize {
+    raced_with(&Config::new(1), receiver, folder, only)
+}
+
+fn raced_with(config: &Config, receiver: bool, folder: &str, only: fn(&FsOp) -> bool) -> usize {
     let mut hits = 0;
     for nth in 0.. {
         let s = Scene::new();
         let before = picture(&s.outside);
         let secret = fs::read(s.outside.join("d/sub/changed")).unwrap();
-        let (mut c, mut end) = pair(Mode::Push, &s.source, &s.dest, &Config::new(1));
+        let (mut c, mut end) = pair(Mode::Push, &s.source, &s.dest, config);
         let (root, side): (_, &mut End<'_>) =
             if receiver { (&s.dest, &mut end) } else { (&s.source, &mut c) };
         let (at, to) = (root.join(folder), s.outside.join(folder));
@@ -296,6 +303,27 @@ fn cve_2026_53784_a_module_is_the_folder_that_was_opened_at_the_start() {
     assert_eq!(ask(FsOp::Enter { path: String::new(), create: false, pick: Pick::default() }), FsReply::Done);
     let FsReply::Listed { entries, .. } = ask(FsOp::List) else { panic!("no list") };
     assert!(entries.iter().any(|e| e.path == "zz"), "{entries:?}");
+}
+
+/// A sender made the receiver delete where it was not asked to.
+#[test]
+fn cve_2026_53789_only_the_user_decides_that_something_is_deleted_and_only_in_the_tree() {
+    for delete in [false, true] {
+        let (dir, source, dest) = dirs();
+        put(dest.join("old/f"), b"old", 0);
+        put(dir.path().join("outside/f"), b"kept", 0);
+        symlink(dir.path().join("outside"), dest.join("out")).unwrap();
+        let flags = Flags { delete, ..Flags::default() };
+        let config = Config { flags, ..Config::new(1) };
+        let (mut c, mut s) = pair(Mode::Pull, &source, &dest, &config);
+        run(&mut c, &mut s).unwrap();
+        assert_eq!(picture(&dest).is_empty(), delete);
+        assert_eq!(fs::read(dir.path().join("outside/f")).unwrap(), b"kept");
+    }
+    let flags = Flags { delete: true, ..Flags::default() };
+    let config = Config { flags, ..Config::new(1) };
+    assert!(raced_with(&config, true, "d", |op| matches!(op, FsOp::Prune { .. })) > 3);
+    assert!(raced_with(&config, true, "d/sub", |op| matches!(op, FsOp::Prune { .. })) > 3);
 }
 
 /// A folder for parts of files was a planted link.
