@@ -19,6 +19,7 @@ mod logs;
 mod offline;
 mod output;
 pub mod reading;
+mod retry;
 pub mod score;
 mod serve;
 mod sync;

@@ -99,7 +99,7 @@ pub struct Tick<'a> {
     pub position: Position,
     /// File names so far.
     pub files: &'a [String],
-    /// What the peer is busy with, where it says so and does not get on.
+    /// What the peer is busy with, or how long nothing is heard of it; none: it gets on.
     pub peer: Option<String>,
 }
 
@@ -504,7 +504,10 @@ impl<'a, 'r> Pump<'a, 'r> {
             written: self.beat.written,
             position: self.engine.reading(),
             files: self.engine.files(),
-            peer: heard.filter(|h| now - h.since >= STANDS).map(|h| h.in_words(now)),
+            peer: heard.filter(|h| now - h.since >= STANDS).map(|h| match now - h.at {
+                ago if ago >= STANDS => format!("nothing is heard of the peer for {ago}"),
+                _ => format!("the peer is busy: {}", h.in_words(now)),
+            }),
         };
         (self.options.tick)(tick);
         let dead = self.watch.look(now, self.facts(info), heard)?;

@@ -56,7 +56,7 @@ pub struct Progress {
     pub file: Option<(u32, String)>,
     /// Files known so far.
     pub files: u32,
-    /// What the peer is busy with, where it says so and does not get on.
+    /// What the peer is busy with, or how long nothing is heard of it; none: it gets on.
     pub peer: Option<String>,
 }
 

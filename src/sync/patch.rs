@@ -26,6 +26,8 @@ const STEP: usize = 64;
 pub(super) enum Outcome {
     /// It is in place.
     Done,
+    /// It is in place, and is what was read of a source that changed meanwhile.
+    Torn,
     /// The result is wrong.
     Wrong,
     /// The basis is not what it was.
@@ -41,7 +43,7 @@ enum Step {
     Begin { file: u32, meta: Meta, basis: bool, block: u32, from: u64 },
     Write(Vec<u8>),
     Copy { from: u64, len: u64 },
-    End { hash: [u8; 32] },
+    End { hash: [u8; 32], torn: bool },
     Failed { file: u32, reason: String },
 }
 
@@ -68,6 +70,8 @@ struct Current {
     ended: bool,
     /// Its hash is right.
     verified: bool,
+    /// The source changed while it was read.
+    torn: bool,
     /// It will not be kept, and why.
     spoiled: Option<Outcome>,
 }
@@ -164,12 +168,12 @@ impl Patch {
                 a.grow(len)?;
                 self.push(Step::Copy { from, len });
             }
-            (Frame::End { len, hash }, Some(a)) => {
+            (Frame::End { len, hash, torn }, Some(a)) => {
                 if len != a.got {
                     return Err(wire::out_of_range("length of a file", len, "what was sent of it").into());
                 }
                 self.arriving = None;
-                self.push(Step::End { hash });
+                self.push(Step::End { hash, torn });
             }
             (Frame::Failed { file, reason }, arriving) => {
                 let begun = arriving.as_ref().map(|a| a.file);
@@ -249,6 +253,7 @@ impl Patch {
                 temp: false,
                 ended: false,
                 verified: false,
+                torn: false,
                 spoiled: None,
             });
             self.doing = Some(Doing::OpenTemp { from });
@@ -270,8 +275,8 @@ impl Patch {
                 }
                 (Doing::Append { len: n, copied: true }, about, FsOp::Copy { from, len: n as u32 })
             }
-            Step::End { hash } => {
-                c.ended = true;
+            Step::End { hash, torn } => {
+                (c.ended, c.torn) = (true, torn);
                 (Doing::Hash(hash), (Phase::Verify, Some(c.file), None), FsOp::Hash)
             }
             // Dealt with in `advance` and above.
@@ -307,9 +312,9 @@ impl Patch {
                 }
             }
             (Doing::Commit, FsReply::Done) => {
-                let file = c.file;
+                let (file, torn) = (c.file, c.torn);
                 self.current = None;
-                self.outcomes.push_back((file, Outcome::Done));
+                self.outcomes.push_back((file, if torn { Outcome::Torn } else { Outcome::Done }));
             }
             (Doing::Discard, FsReply::Done | FsReply::Failed(_)) => {}
             (_, FsReply::Failed(e)) => {

@@ -36,6 +36,9 @@ pub(super) struct Asked {
     pub(super) have: u64,
 }
 
+/// What is said of a file that somebody wrote while it was read.
+const TORN: &str = "it changed while it was read: the copy may be of no single moment; sync again";
+
 #[derive(Clone, Copy, Debug)]
 enum Prepare {
     Idle,
@@ -210,7 +213,7 @@ impl Receiver {
     pub(super) fn remained(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {
         self.patch.reply(core, reply)?;
         while let Some((file, outcome)) = self.patch.outcome() {
-            if outcome == Outcome::Done {
+            if matches!(outcome, Outcome::Done | Outcome::Torn) {
                 self.asked.remove(&file);
                 core.stats.changed += 1;
                 core.events.push_back(SessionEvent::Done { file });
@@ -452,6 +455,11 @@ impl Receiver {
             Outcome::Done => {
                 self.asked.remove(&file);
                 self.done(core, file);
+            }
+            Outcome::Torn => {
+                self.asked.remove(&file);
+                self.done(core, file);
+                self.fail(core, file, &FsError::new(super::FsErrorKind::Changed, TORN));
             }
             Outcome::Wrong | Outcome::Changed if asked.is_some_and(|a| a.basis.is_some() || a.have > 0) => {
                 core.stats.redone += 1;
