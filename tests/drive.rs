@@ -435,7 +435,11 @@ fn a_peer_that_is_busy_for_ten_time_outs_is_never_called_dead() {
         assert_eq!(look(&t.basis()), look(&t.source()));
         if side == Side::Server {
             let last = words.0.last().expect("what the peer is busy with is shown");
-            assert!(last.starts_with("its program is at `busy` (at step") && last.contains("for "), "{last}");
+            assert!(
+                last.starts_with("the peer is busy: its program is at `busy` (at step")
+                    && last.contains("for "),
+                "{last}"
+            );
         }
     }
 }

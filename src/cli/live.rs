@@ -64,8 +64,7 @@ impl Probe {
                 None => String::new(),
             };
             // What a peer says that gets on is no news.
-            let peer =
-                p.peer.as_ref().map_or_else(String::new, |words| format!("  the peer is busy: {words}"));
+            let peer = p.peer.as_ref().map_or_else(String::new, |words| format!("  {words}"));
             format!(
                 "{:.1} s  {} in  {} out  {}{at}{peer}",
                 p.elapsed.as_secs_f64(),

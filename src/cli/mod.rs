@@ -20,6 +20,7 @@ mod modules;
 mod offline;
 mod output;
 pub mod reading;
+mod retry;
 pub mod score;
 mod serve;
 mod sync;

@@ -2,6 +2,7 @@
 
 use super::analysis::{self, RunView, SLOW_READ};
 use super::live::{self, Probe};
+use super::retry;
 use super::view::{FailOn, OutputArgs};
 use super::wishes::{self, Wishes};
 use super::{CliError, ColorWhen, Format, Outcome};
@@ -44,6 +45,10 @@ pub struct Args {
     /// Give up after this long without a sign of life from the peer, on both sides; a peer that is busy is alive.
     #[arg(long, value_name = "DURATION", value_parser = analysis::timeout, default_value = "30s")]
     timeout: Ns,
+    /// After a cut go on by itself, at most so often: after 1 s, 2 s, 4 s … up to 30 s. Each run before keeps its record
+    /// beside, in FOLDER-cut-1 and so on.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retry: u32,
     /// The secret that the server has, too: a file of mode 600. Both ends show that they have it, and what they
     /// send is encrypted.
     #[arg(long, value_name = "FILE", env = "SYNCSCOPE_SECRET_FILE")]
@@ -127,9 +132,12 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let probe = Probe::default();
     let items = probe.clone();
     let (stop_run, mut seen) = (Arc::clone(&stop), probe.clone());
+    let (retries, folder) = (args.retry, record.clone());
     let run = std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
-        first_that_answers(&remote, |server| {
-            run_sync(&SyncOptions { server, ..template.clone() }, &stop_run, &mut seen)
+        retry::with_retries(retries, &folder, &stop_run, || {
+            first_that_answers(&remote, |server| {
+                run_sync(&SyncOptions { server, ..template.clone() }, &stop_run, &mut seen)
+            })
         })
     })?;
     let mut ended = None;

@@ -70,8 +70,22 @@ pub(super) fn sys(what: &str, e: Errno) -> FsError {
             FsErrorKind::Other,
             format!("cannot {what}: this kernel, or a container's filter, has no openat2 (Linux 5.6 has)"),
         ),
-        e => FsError::new(kind_of(e), format!("cannot {what}: {}", e.desc())),
+        e => FsError::new(kind_of(e), format!("cannot {what}: {}", why(e))),
     }
+}
+
+/// What it means to whoever owns the disk.
+fn why(e: Errno) -> String {
+    let meaning = match e {
+        Errno::ENOSPC => "the disk is full",
+        Errno::EDQUOT => "this user's quota is used up",
+        Errno::EROFS => "it is mounted read-only",
+        Errno::EIO => "the disk fails; the kernel's log says more",
+        Errno::EFBIG => "it is larger than the file system or the limit of this process allows",
+        Errno::ESTALE => "the network file system has lost it",
+        e => return e.desc().to_owned(),
+    };
+    format!("{meaning} ({})", e.desc())
 }
 
 /// The error in words.
@@ -95,5 +109,30 @@ fn kind_of(e: Errno) -> FsErrorKind {
         Errno::ELOOP => FsErrorKind::Unsafe,
         Errno::EISDIR | Errno::ENOTDIR | Errno::ENOTEMPTY => FsErrorKind::InTheWay,
         _ => FsErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_trouble_with_a_disk_has_words_of_its_own() {
+        let all = [
+            Errno::ENOSPC,
+            Errno::EDQUOT,
+            Errno::EROFS,
+            Errno::EIO,
+            Errno::EFBIG,
+            Errno::ESTALE,
+            Errno::EACCES,
+        ];
+        let mut said: Vec<String> = all.iter().map(|e| sys("write", *e).message).collect();
+        assert_eq!(said[0], "cannot write: the disk is full (No space left on device)");
+        assert_eq!(said[2], "cannot write: it is mounted read-only (Read-only file system)");
+        assert_eq!(said[6], "cannot write: Permission denied");
+        said.sort();
+        said.dedup();
+        assert_eq!(said.len(), all.len());
     }
 }

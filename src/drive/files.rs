@@ -55,7 +55,7 @@ pub struct Disk {
     listing: Option<Listing>,
     /// The directories that were last walked to, the latest first: most files lie beside the one before.
     near: Vec<(String, Arc<OwnedFd>)>,
-    source: Option<File>,
+    source: Option<(File, Meta)>,
     basis: Option<File>,
     /// What was last read to be summed.
     piece: Vec<u8>,
@@ -135,14 +135,21 @@ impl Disk {
             FsOp::Prune { path, keep } => self.prune(&path, &keep)?,
             FsOp::Symlink { path, target } => self.symlink(&path, &target)?,
             FsOp::OpenSource { path } => {
-                let (file, meta) = self.open(&path)?;
-                self.source = Some(file);
+                let (file, meta) = self.open(&path).map_err(|e| match e.kind {
+                    FsErrorKind::NotFound => FsError::new(e.kind, "it vanished after it was listed"),
+                    _ => e,
+                })?;
+                self.source = Some((file, meta));
                 FsReply::Opened(meta)
             }
-            FsOp::ReadSource { offset, len } => {
+            FsOp::ReadSource { offset, len, last } => {
                 let mut data = Vec::new();
-                read(self.source.as_ref(), offset, len, &mut data)?;
-                FsReply::Data(data)
+                let (file, opened) = self.source.as_ref().ok_or_else(out_of_order)?;
+                read(Some(file), offset, len, &mut data)?;
+                match last && file_meta(file)? != *opened {
+                    true => FsReply::Torn(data),
+                    false => FsReply::Data(data),
+                }
             }
             FsOp::OpenBasis { path } => {
                 let (file, meta) = self.open(&path)?;
@@ -493,9 +500,13 @@ fn make_all(base: &OwnedFd, path: &str) -> Result<(), FsError> {
     Ok(())
 }
 
+pub(super) fn file_meta(file: &impl AsFd) -> Result<Meta, FsError> {
+    Ok(meta(&fstat(file.as_fd()).map_err(|e| sys("look at", e))?))
+}
+
 pub(super) fn open_file(dir: &OwnedFd, name: &str) -> Result<(File, Meta), FsError> {
     let fd = open_below(dir, name, READ, Mode::empty()).map_err(|e| sys("open", e))?;
-    let m = meta(&fstat(fd.as_fd()).map_err(|e| sys("open", e))?);
+    let m = file_meta(&fd)?;
     if m.kind != Kind::File {
         return Err(FsError::new(FsErrorKind::Changed, "it is no regular file any more"));
     }

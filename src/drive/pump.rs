@@ -113,7 +113,7 @@ pub struct Tick<'a> {
     pub files: &'a [String],
     /// Bytes of files that are sent or taken from a basis, and of all files.
     pub moved: (u64, u64),
-    /// What the peer is busy with, where it says so and does not get on.
+    /// What the peer is busy with, or how long nothing is heard of it; none: it gets on.
     pub peer: Option<String>,
 }
 
@@ -524,7 +524,10 @@ impl<'a, 'r> Pump<'a, 'r> {
             position: self.engine.reading(),
             files: self.engine.files(),
             moved: self.engine.moved(),
-            peer: heard.filter(|h| now - h.since >= STANDS).map(|h| h.in_words(now)),
+            peer: heard.filter(|h| now - h.since >= STANDS).map(|h| match now - h.at {
+                ago if ago >= STANDS => format!("nothing is heard of the peer for {ago}"),
+                _ => format!("the peer is busy: {}", h.in_words(now)),
+            }),
         };
         (self.options.tick)(tick);
         let dead = self.watch.look(now, self.facts(info), heard)?;

@@ -65,7 +65,7 @@ pub struct Progress {
     pub files: u32,
     /// Bytes of files that are sent or taken from a basis, and of all files.
     pub moved: (u64, u64),
-    /// What the peer is busy with, where it says so and does not get on.
+    /// What the peer is busy with, or how long nothing is heard of it; none: it gets on.
     pub peer: Option<String>,
 }
 

@@ -87,8 +87,10 @@ pub enum FsOp {
         /// Which.
         path: String,
     },
-    /// Read from the open source; short only at its end. → `Data`
+    /// Read from the open source; short only at its end. → `Data`, or `Torn`
     ReadSource {
+        /// Nothing will be read after it: the answer is `Torn` if the file has changed since it was opened.
+        last: bool,
         /// From.
         offset: u64,
         /// How many, at most [`MAX_WORK`].
@@ -205,6 +207,8 @@ pub enum FsReply {
     Opened(Meta),
     /// Bytes read.
     Data(Vec<u8>),
+    /// Bytes read, of a file that has changed since it was opened.
+    Torn(Vec<u8>),
     /// Sums of blocks.
     Sums(Vec<BlockSum>),
     /// BLAKE3.

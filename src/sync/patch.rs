@@ -34,6 +34,8 @@ pub(super) enum Outcome {
     Kept,
     /// It would become another file.
     Differs,
+    /// It is in place, and is what was read of a source that changed meanwhile.
+    Torn,
     /// The result is wrong.
     Wrong,
     /// The basis is not what it was.
@@ -49,7 +51,7 @@ enum Step {
     Begin { file: u32, meta: Meta, basis: Option<u64>, block: u32, from: u64 },
     Write(Vec<u8>),
     Copy { from: u64, len: u64 },
-    End { hash: [u8; 32] },
+    End { hash: [u8; 32], torn: bool },
     Failed { file: u32, reason: String },
 }
 
@@ -82,6 +84,8 @@ struct Current {
     ended: bool,
     /// Its hash is right.
     verified: bool,
+    /// The source changed while it was read.
+    torn: bool,
     /// It will not be kept, and why.
     spoiled: Option<Outcome>,
 }
@@ -195,12 +199,12 @@ impl Patch {
                 a.grow(len)?;
                 self.push(Step::Copy { from, len });
             }
-            (Frame::End { len, hash }, Some(a)) => {
+            (Frame::End { len, hash, torn }, Some(a)) => {
                 if len != a.got {
                     return Err(wire::out_of_range("length of a file", len, "what was sent of it").into());
                 }
                 self.arriving = None;
-                self.push(Step::End { hash });
+                self.push(Step::End { hash, torn });
             }
             (Frame::Failed { file, reason }, arriving) => {
                 let begun = arriving.as_ref().map(|a| a.file);
@@ -308,6 +312,7 @@ impl Patch {
                 temp: false,
                 ended: false,
                 verified: false,
+                torn: false,
                 spoiled: None,
             });
             self.doing = Some(Doing::OpenTemp { from });
@@ -332,8 +337,8 @@ impl Patch {
                 }
                 (Doing::Append { len: n, copied: true }, about, FsOp::Copy { from, len: n as u32 })
             }
-            Step::End { hash } => {
-                c.ended = true;
+            Step::End { hash, torn } => {
+                (c.ended, c.torn) = (true, torn);
                 (Doing::Hash(hash), (Phase::Verify, Some(c.file), None), FsOp::Hash)
             }
             // Dealt with in `advance` and above.
@@ -372,9 +377,13 @@ impl Patch {
                 }
             }
             (Doing::Commit, reply @ (FsReply::Done | FsReply::Unchanged)) => {
-                let file = c.file;
+                let (file, torn) = (c.file, c.torn);
                 self.current = None;
-                let outcome = if reply == FsReply::Done { Outcome::Done } else { Outcome::Kept };
+                let outcome = match reply {
+                    _ if torn => Outcome::Torn,
+                    FsReply::Done => Outcome::Done,
+                    _ => Outcome::Kept,
+                };
                 self.outcomes.push_back((file, outcome));
             }
             (Doing::Discard, FsReply::Done | FsReply::Failed(_)) => {}

@@ -39,6 +39,9 @@ pub(super) struct Asked {
     pub(super) change: Change,
 }
 
+/// What is said of a file that somebody wrote while it was read.
+const TORN: &str = "it changed while it was read: the copy may be of no single moment; sync again";
+
 #[derive(Clone, Copy, Debug)]
 enum Prepare {
     Idle,
@@ -236,7 +239,7 @@ impl Receiver {
     pub(super) fn remained(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {
         self.patch.reply(core, reply)?;
         while let Some((file, outcome)) = self.patch.outcome() {
-            if outcome == Outcome::Done {
+            if matches!(outcome, Outcome::Done | Outcome::Torn) {
                 let change = self.asked.remove(&file).map_or_else(Change::default, |a| a.change);
                 core.done(file, Change { content: true, ..change });
             }
@@ -517,6 +520,11 @@ impl Receiver {
             Outcome::Wrong | Outcome::Changed if self.flags.dry_run => {
                 self.asked.remove(&file);
                 done(core, file, Change { content: true, ..change });
+            }
+            Outcome::Torn => {
+                self.asked.remove(&file);
+                done(core, file, Change { content: true, ..change });
+                self.fail(core, file, &FsError::new(super::FsErrorKind::Changed, TORN));
             }
             Outcome::Wrong | Outcome::Changed if asked.is_some_and(|a| a.basis.is_some() || a.have > 0) => {
                 core.stats.redone += 1;

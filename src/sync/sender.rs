@@ -74,6 +74,8 @@ struct Sending {
     size: u64,
     block: u32,
     asked: u32,
+    /// It changed while it was read.
+    torn: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -260,13 +262,14 @@ impl Sender {
                 let len = (active.job.have.len - p.read).min(u64::from(MAX_WORK)) as u32;
                 p.asked = len;
                 let about = (Phase::Verify, Some(file), None);
-                Some(Ask { about, op: FsOp::ReadSource { offset: p.read, len } })
+                Some(Ask { about, op: FsOp::ReadSource { offset: p.read, len, last: false } })
             }
             State::Sending(s) => {
                 let len = (s.size - s.read).min(u64::from(MAX_WORK)) as u32;
                 s.asked = len;
                 let about = (phase, Some(file), Some((s.read / u64::from(s.block)) as u32));
-                Some(Ask { about, op: FsOp::ReadSource { offset: s.read, len } })
+                let last = s.read + u64::from(len) == s.size;
+                Some(Ask { about, op: FsOp::ReadSource { offset: s.read, len, last } })
             }
             State::Opening => None,
         }
@@ -313,13 +316,21 @@ impl Sender {
                     self.go_on(core, active.job, sending);
                 }
             }
-            (State::Sending(mut sending), FsReply::Data(data)) => {
+            (State::Sending(mut sending), reply @ (FsReply::Data(_) | FsReply::Torn(_))) => {
+                let (torn, data) = match reply {
+                    FsReply::Data(data) => (false, data),
+                    FsReply::Torn(data) => (true, data),
+                    _ => (false, Vec::new()),
+                };
+                sending.torn |= torn;
                 if data.len() > sending.asked as usize {
                     return Err(SyncError::Bug("more data than was asked for"));
                 }
                 sending.take(core, active.job.file, &data);
                 if data.len() < sending.asked as usize {
-                    sending.size = sending.read; // it shrank
+                    // It shrank.
+                    sending.size = sending.read;
+                    sending.torn = true;
                 }
                 self.go_on(core, active.job, sending);
             }
@@ -377,6 +388,7 @@ impl Sender {
             size: meta.size,
             block,
             asked: 0,
+            torn: false,
         })
     }
 
@@ -407,7 +419,8 @@ impl Sending {
             search.finish(&mut emit);
         }
         let hash = *self.hash.finalize().as_bytes();
-        core.out.frame(&Frame::End { len: self.read, hash }, (Phase::Verify, Some(file), None));
+        core.out
+            .frame(&Frame::End { len: self.read, hash, torn: self.torn }, (Phase::Verify, Some(file), None));
     }
 
     fn split<'a>(&'a mut self, core: &'a mut Core, file: u32) -> (Option<&'a mut Search>, Emit<'a>) {

@@ -121,6 +121,8 @@ pub enum Frame<'a> {
         len: u64,
         /// BLAKE3 of all of it.
         hash: [u8; 32],
+        /// It changed while it was read.
+        torn: bool,
     },
     /// The sender can't send this file, or not the rest of it.
     Failed {
@@ -200,7 +202,7 @@ const TYPES: [(&str, usize); 18] = [
     ("begin", 36 + 8),
     ("literal", MAX_LITERAL),
     ("copy", 8),
-    ("end", 40),
+    ("end", 41),
     ("failed", 4 + 2 + MAX_REASON),
     ("result", 5 + 2 + MAX_REASON),
     ("finish", 72),
@@ -282,9 +284,10 @@ impl Frame<'_> {
                 out.extend_from_slice(&first.to_le_bytes());
                 out.extend_from_slice(&count.to_le_bytes());
             }
-            Frame::End { len, hash } => {
+            Frame::End { len, hash, torn } => {
                 out.extend_from_slice(&len.to_le_bytes());
                 out.extend_from_slice(hash);
+                out.push(u8::from(*torn));
             }
             Frame::Failed { file, reason } => {
                 out.extend_from_slice(&file.to_le_bytes());
@@ -409,7 +412,10 @@ fn fields<'a>(kind: u8, r: &mut Reader<'a>) -> Result<Option<Frame<'a>>, PeerFau
             _ => None,
         },
         9 => r.u32().zip(r.u32()).map(|(first, count)| Frame::Copy { first, count }),
-        10 => r.u64().zip(r.array()).map(|(len, hash)| Frame::End { len, hash }),
+        10 => match (r.u64().zip(r.array()), r.u8()) {
+            (Some((len, hash)), Some(torn @ 0..=1)) => Some(Frame::End { len, hash, torn: torn == 1 }),
+            _ => None,
+        },
         11 => r.u32().zip(r.str()).map(|(file, reason)| Frame::Failed { file, reason }),
         12 => match r.u32().zip(r.u8()) {
             Some((file, bits)) => {
@@ -652,7 +658,7 @@ mod tests {
             Frame::Begin { file: 9, meta, from: 1 << 20 },
             Frame::Literal(b"abc"),
             Frame::Copy { first: 1, count: u32::MAX },
-            Frame::End { len: 3, hash: [9; 32] },
+            Frame::End { len: 3, hash: [9; 32], torn: true },
             Frame::Failed { file: 1, reason: "gone" },
             Frame::Result {
                 file: 1,

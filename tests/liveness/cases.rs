@@ -1,13 +1,13 @@
 //! What happens to a run, ours and rsync's, when its link or its peer goes.
 
-use super::world::{PORT, World, code, leftovers};
+use super::world::{Cut, PORT, World, code, leftovers};
 use crate::program::BINARY;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-use syncscope::drive::{Busy, Mode, RunEnd, ServeOptions, Server, SyncOptions, run_sync};
+use syncscope::drive::{Busy, Mode, RunEnd, RunRecord, ServeOptions, Server, SyncOptions, run_sync};
 use syncscope::model::{Ns, Side};
 
 /// Longer than the transfer, so that none ends before the link does.
@@ -38,10 +38,12 @@ pub enum Case {
     HalfOpen(Mode),
     /// The link is healthy, the peer is busy.
     Busy,
+    /// The link goes and comes back.
+    Back,
 }
 
 impl Case {
-    pub const ALL: [Case; 7] = [
+    pub const ALL: [Case; 8] = [
         Case::BlackHole(Mode::Pull),
         Case::BlackHole(Mode::Push),
         Case::Terminated(Mode::Pull),
@@ -49,6 +51,7 @@ impl Case {
         Case::HalfOpen(Mode::Pull),
         Case::HalfOpen(Mode::Push),
         Case::Busy,
+        Case::Back,
     ];
 
     pub fn title(self, t: Duration) -> String {
@@ -61,6 +64,7 @@ impl Case {
                 format!("{}, client's host gone, time-out {t} s: server's connections gone after", way(m))
             }
             Case::Busy => "healthy link, busy peer".to_owned(),
+            Case::Back => "pull of 16 MiB, the link comes back, `--retry`".to_owned(),
         }
     }
 }
@@ -70,11 +74,13 @@ pub fn play(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -
     match (who, case) {
         (Who::Ours, Case::Busy) => busy(t),
         (Who::Rsync, Case::Busy) => rsync_busy(t),
+        (Who::Ours, Case::Back) => back(t),
+        (Who::Rsync, Case::Back) => Ok(Outcome { text: "no such option".to_owned(), wrong: Vec::new() }),
         _ => cut(who, case, t, slack, cap),
     }
 }
 
-fn world(cut: bool) -> Result<World, String> {
+fn world(cut: Cut) -> Result<World, String> {
     World::new(cut).map_err(|e| e.to_string())
 }
 
@@ -84,7 +90,7 @@ fn seconds(d: Duration) -> String {
 
 /// The cases in which the link is cut in the middle of a file.
 fn cut(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -> Result<Outcome, String> {
-    let w = world(true)?;
+    let w = world(Cut::ForGood)?;
     w.trees(16);
     let (Case::BlackHole(mode) | Case::Terminated(mode) | Case::HalfOpen(mode)) = case else {
         return Err("not a case of this kind".to_owned());
@@ -92,7 +98,7 @@ fn cut(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -> Res
     let timeout = (!matches!(case, Case::Terminated(_))).then_some(t);
     let (source, dest) = (w.path("source"), w.path("dest"));
     let served = if mode == Mode::Pull { &source } else { &dest };
-    let server = match who {
+    let mut server = match who {
         Who::Ours => {
             let addr = w.server().to_string();
             let long = timeout.map_or(FOR_EVER.to_owned(), |t| format!("{}ms", t.as_millis()));
@@ -188,6 +194,11 @@ fn cut(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -> Res
         }
         _ => must(in_time(gone), format!("the server's connections: {server_text}; {}", server.said())),
     }
+    // The server has no peer any more, or waits for one that is gone; it ends all the same.
+    let asked = SystemTime::now();
+    server.signal(Signal::SIGTERM);
+    let stopped = server.ended(asked + slack).and_then(|(_, s)| s.code());
+    must(stopped == Some(0), format!("the server, told to stop: {stopped:?}; {}", server.said()));
     must(!dest.join("big").exists(), "a partial file is in place".to_owned());
     if matches!((case, mode), (Case::Terminated(_), Mode::Pull)) {
         must(leftovers(&dest).is_empty(), format!("left: {:?}", leftovers(&dest)));
@@ -201,7 +212,7 @@ fn text(path: &std::path::Path) -> String {
 
 /// Ours: each program in turn does nothing for ten time-outs.
 fn busy(t: Duration) -> Result<Outcome, String> {
-    let w = world(false)?;
+    let w = world(Cut::Never)?;
     w.trees(1);
     let (at, root, stop) = (w.server(), w.path("source"), Arc::new(AtomicBool::new(false)));
     let (dest, record, stopped) = (w.path("dest"), w.path("record"), Arc::clone(&stop));
@@ -229,10 +240,49 @@ fn busy(t: Duration) -> Result<Outcome, String> {
     Ok(Outcome { text: text.clone(), wrong: if done { Vec::new() } else { vec![text] } })
 }
 
+/// Ours: the link is dead for longer than the time-out, twice, and the run ends well by itself.
+fn back(t: Duration) -> Result<Outcome, String> {
+    let w = world(Cut::For(t * 2 + Duration::from_secs(1)))?;
+    w.trees(16);
+    let (addr, limit) = (w.server().to_string(), format!("{}ms", t.as_millis()));
+    let served = text(&w.path("source"));
+    let _server = w.start(
+        Side::Server,
+        BINARY,
+        &["serve", "--listen", &addr, "--timeout", &limit, "--no-capture", &served],
+    );
+    w.wait_for_listener();
+    let (remote, dest, record) = (format!("{addr}:"), text(&w.path("dest")), text(&w.path("record")));
+    let args = ["sync", "--format", "json", "--timeout", &limit, "--retry", "9", "--fail-on", "never"];
+    let places = ["--no-capture", "--record", &record, &remote, &dest];
+    let mut client = w.start(Side::Client, BINARY, &[&args[..], &places].concat());
+    let ended = client.ended(SystemTime::now() + t * 10 + Duration::from_secs(30));
+    let said = client.said();
+    let Some((_, status)) = ended else { return Err(format!("it did not end: {said}")) };
+    let same = fs::read(w.path("dest/big")).ok() == fs::read(w.path("source/big")).ok();
+    let runs = fs::read_dir(w.dir.path()).map_err(|e| e.to_string())?.filter_map(Result::ok);
+    let records = runs.filter(|e| e.file_name().to_string_lossy().starts_with("record"));
+    let literal: u64 = records.filter_map(|e| RunRecord::open(&e.path()).ok()).map(|r| r.stats.literal).sum();
+    let again = literal.saturating_sub(16 << 20);
+    let mut wrong = Vec::new();
+    if code(status) != 0 || !same || !said.contains("trying again") || !leftovers(&w.path("dest")).is_empty()
+    {
+        wrong.push(format!(
+            "exit {}, same {same}, left {:?}: {said}",
+            code(status),
+            leftovers(&w.path("dest"))
+        ));
+    }
+    if again > 1 << 20 {
+        wrong.push(format!("{again} bytes were sent again"));
+    }
+    Ok(Outcome { text: format!("done by itself, {} KiB sent again", again >> 10), wrong })
+}
+
 /// rsync: a peer that sums a large file.
 fn rsync_busy(t: Duration) -> Result<Outcome, String> {
     const GIB: u64 = 6;
-    let w = world(false)?;
+    let w = world(Cut::Never)?;
     for side in ["source", "dest"] {
         fs::create_dir(w.path(side)).map_err(|e| e.to_string())?;
         let file = fs::File::create(w.path(side).join("big")).map_err(|e| e.to_string())?;

@@ -18,8 +18,16 @@ use tempfile::TempDir;
 /// Where the server listens, ours and rsync's.
 pub const PORT: u16 = 8730;
 /// The link is cut this long after its first packet.
-pub const CUT: Duration = Duration::from_millis(2000);
+pub const CUT: Duration = Duration::from_millis(3000);
 const SOON: Duration = Duration::from_millis(10);
+
+/// Whether anything passes after [`CUT`], either way.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    Never,
+    ForGood,
+    For(Duration),
+}
 
 /// Two namespaces, a link, and a place for both trees.
 pub struct World {
@@ -28,10 +36,15 @@ pub struct World {
 }
 
 impl World {
-    /// A link of 20 Mbit/s and 20 ms; with `cut` nothing passes any more after [`CUT`], either way.
-    pub fn new(cut: bool) -> Result<World, LabError> {
-        let black = format!("blackout = [{{ at = \"{}ms\" }}]\n", CUT.as_millis());
-        let way = format!("delay = \"10ms\"\nrate = \"20Mbit/s\"\n{}", if cut { &black } else { "" });
+    /// A link of 20 Mbit/s and 20 ms.
+    pub fn new(cut: Cut) -> Result<World, LabError> {
+        let at = CUT.as_millis();
+        let black = match cut {
+            Cut::Never => String::new(),
+            Cut::ForGood => format!("blackout = [{{ at = \"{at}ms\" }}]\n"),
+            Cut::For(d) => format!("blackout = [{{ at = \"{at}ms\", for = \"{}ms\" }}]\n", d.as_millis()),
+        };
+        let way = format!("delay = \"10ms\"\nrate = \"20Mbit/s\"\n{black}");
         let text = format!("name = \"liveness\"\n[c2s]\n{way}[s2c]\n{way}");
         let lab = Lab::start(&Scenario::parse("liveness", &text).expect("a scenario"), None)?;
         Ok(World { lab, dir: tempfile::tempdir().expect("a folder") })

@@ -23,7 +23,7 @@ fn answers(r: &FsRequest) -> FsReply {
         FsOp::FindPart { .. } => FsReply::Part(0),
         FsOp::OpenSource { .. } => FsReply::Opened(FILE),
         FsOp::OpenBasis { .. } => FsReply::Opened(Meta { size: 2000, ..FILE }),
-        FsOp::ReadSource { offset, len } => {
+        FsOp::ReadSource { offset, len, .. } => {
             FsReply::Data(noise(9, 5000)[*offset as usize..*offset as usize + *len as usize].to_vec())
         }
         FsOp::Sums { block_size, strong, .. } => FsReply::Sums(sums(&noise(9, 2000), *block_size, *strong)),
@@ -255,8 +255,8 @@ fn data_that_does_not_fit_its_request_is_refused() {
     out_of_range(&says(&[begin(0), Frame::Literal(&[0; 5001])]), "bytes of a file");
     let copy = Frame::Copy { first: 0, count: 3 };
     out_of_range(&says(&[begin(1), copy, copy, copy]), "bytes of a file");
-    out_of_range(&says(&[begin(0), Frame::End { len: 7, hash: [0; 32] }]), "length of a file");
-    let whole = [Frame::Literal(&[0; 5000]), Frame::End { len: 5000, hash: [0; 32] }];
+    out_of_range(&says(&[begin(0), Frame::End { len: 7, hash: [0; 32], torn: false }]), "length of a file");
+    let whole = [Frame::Literal(&[0; 5000]), Frame::End { len: 5000, hash: [0; 32], torn: false }];
     out_of_range(&says(&[begin(0), whole[0], whole[1], begin(0)]), "file that begins");
     out_of_range(&says(&[begin(0), Frame::Failed { file: 1, reason: "" }]), "file that failed");
 }
