@@ -311,9 +311,9 @@ fn default_record(local: &Path) -> PathBuf {
 fn tell(done: &RunRecord, dry_run: bool) {
     let s = &done.stats;
     eprintln!(
-        "{} of {} files {}, {} matched, {} literal, {} in {} ({})",
-        s.changed,
+        "{} files, {} {}, {} matched, {} literal, {} in {} ({})",
         s.files,
+        s.changed,
         if dry_run { "would change" } else { "changed" },
         bytes(s.matched),
         bytes(s.literal),

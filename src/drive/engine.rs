@@ -8,7 +8,7 @@ use super::recorder::Position;
 use super::squeeze::Squeeze;
 use crate::model::{Ns, Phase, Ts};
 use crate::report::SyncStats;
-use crate::sync::{Change, Kind, Session, SessionEvent, SyncError};
+use crate::sync::{Change, Compress, Kind, Session, SessionEvent, SyncError};
 use std::time::{Duration, Instant};
 
 /// Failed files that are told by name; the others are counted.
@@ -170,7 +170,10 @@ impl Engine for SessionEngine {
     }
 
     fn before_write(&mut self) {
-        if self.squeeze.pays(self.session.compress()) {
+        let wish = self.session.compress();
+        // A list shrinks to a fraction at no cost worth naming, and comes first, when little fits into a flight.
+        let list = wish != Compress::Never && self.session.output_phase().0 == Phase::List;
+        if list || self.squeeze.pays(wish) {
             let began = self.clock.now();
             if let Some((from, to)) = self.session.pack() {
                 self.squeeze.done(from, to, self.clock.now() - began);

@@ -36,7 +36,7 @@ const NOTABLE: Ns = Ns::from_micros(100);
 const STANDS: Ns = Ns::from_secs(2);
 const NAP: Ns = Ns::from_millis(50);
 /// While there is work, less than this much output waits for company …
-const WORTH_A_WRITE: usize = 32 * 1024;
+const WORTH_A_WRITE: usize = CHUNK;
 /// … but not longer than this, and nothing that arrived waits longer to be read.
 const SOON: Ns = Ns::from_micros(500);
 
@@ -92,6 +92,8 @@ pub struct PumpOptions<'a> {
     pub stop: &'a dyn Fn() -> bool,
     /// What this end's heartbeats say, and what the peer's said.
     pub vitals: &'a Vitals,
+    /// Called once all is sent and received, and only the peer's FIN is waited for.
+    pub done: &'a dyn Fn(),
     /// Called every 100 ms.
     pub tick: &'a mut dyn FnMut(Tick<'_>),
 }
@@ -435,6 +437,9 @@ impl<'a, 'r> Pump<'a, 'r> {
         self.shut = true;
         if self.socket.shutdown(Shutdown::Write).is_err() {
             return;
+        }
+        if self.engine.is_done() && self.engine.failure().is_none() {
+            (self.options.done)();
         }
         let until = self.rec.now() + LINGER.min(self.options.timeout);
         while !self.eof && !(self.options.stop)() {

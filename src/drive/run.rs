@@ -135,15 +135,26 @@ pub fn run_sync(
     let every = beat_every(options.timeout.min(server_timeout));
     let pulse = Pulse::new(run.clock.now(), every, channel.stream().try_clone().ok());
     let (moved, beats) = std::thread::scope(|scope| {
-        let beats = scope.spawn(|| run.beat(&mut channel, &pulse));
-        let moved = run.transfer(data, ready, seed, &pulse, observer);
+        let beats = scope.spawn(|| -> Result<_, WireError> {
+            run.beat(&mut channel, &pulse)?;
+            // While the data connection still waits for the peer's FIN: that would be one round trip more.
+            let done = pulse.done.load(Ordering::Relaxed);
+            done.then(|| run.wind_up(&mut channel, &RunEnd::Done, before)).transpose()
+        });
+        let beating = beats.thread().clone();
+        let done = || {
+            pulse.done.store(true, Ordering::Relaxed);
+            pulse.over.store(true, Ordering::Relaxed);
+            beating.unpark();
+        };
+        let moved = run.transfer(data, ready, seed, &pulse, &done, observer);
         // This may take its time, and the server wants to hear that somebody is there.
         if let Some(t) = tap {
             client_capture = Some(t.stop(Some(&moved.log)));
         }
         pulse.over.store(true, Ordering::Relaxed);
         beats.thread().unpark();
-        (moved, beats.join().unwrap_or(Ok(())))
+        (moved, beats.join().unwrap_or(Ok(None)))
     });
 
     let mut errors = moved.errors;
@@ -153,7 +164,10 @@ pub fn run_sync(
     let ended = match gone {
         // It would only take the same time once more.
         true => Err(WireError::Silent(silent.to_std())),
-        false => beats.and_then(|()| run.wind_up(&mut channel, &moved.end, before)),
+        false => beats.and_then(|ended| match ended {
+            Some(ended) => Ok(ended),
+            None => run.wind_up(&mut channel, &moved.end, before),
+        }),
     };
     if matches!(ended, Err(WireError::Silent(_))) {
         forget_on_close(channel.stream());
@@ -234,6 +248,8 @@ struct Pulse {
     /// The control connection, to ask its TCP.
     control: Option<TcpStream>,
     over: AtomicBool,
+    /// All is sent and received.
+    done: AtomicBool,
 }
 
 impl Pulse {
@@ -244,6 +260,7 @@ impl Pulse {
             answered: AtomicI64::new(now.0),
             control,
             over: AtomicBool::new(false),
+            done: AtomicBool::new(false),
         }
     }
 
@@ -423,6 +440,7 @@ impl Client<'_> {
         ready: Ready,
         seed: u64,
         pulse: &Pulse,
+        done: &dyn Fn(),
         observer: &mut dyn Observer,
     ) -> Moved {
         let o = self.options;
@@ -452,6 +470,7 @@ impl Client<'_> {
                     timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
                     stop: &|| (self.stop)(),
                     vitals: &pulse.vitals,
+                    done,
                     tick,
                 };
                 let end = match ready.seal {

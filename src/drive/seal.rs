@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn records_arrive_however_they_are_cut() {
         let (mut a, mut b) = pair();
-        let data: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..200_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         let wire = [sealed(&mut a, b"x"), sealed(&mut a, &data), sealed(&mut a, &data[..PLAIN])].concat();
         assert_eq!(wire.len(), 1 + data.len() + PLAIN + 18 * (1 + 4 + 1));
         for cut in [1, 2, 3, 17, 4096, 65_535, 131_072, wire.len()] {

@@ -339,6 +339,7 @@ impl Server {
         };
         let mut engine = SessionEngine::new(Session::server(config), disk);
         let options = PumpOptions {
+            done: &|| {},
             opened: clock.at(accepted),
             bwlimit: job.wish.bwlimit,
             busy: Job::pauses(&job.wish.busy),

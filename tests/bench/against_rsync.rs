@@ -55,6 +55,7 @@ struct Ran {
     stderr: String,
 }
 
+#[allow(clippy::zombie_processes)] // `wait` does it, and asks what the child used
 fn run(command: &mut Command) -> Ran {
     let began = Instant::now();
     let mut child =

@@ -1,6 +1,7 @@
 //! 1,000 small files over the emulated link: 100 ms there and back.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -78,10 +79,17 @@ pub fn run(rounds: usize) {
         format!("rsync -a {tree}/ rsync://$SYNCSCOPE_SERVER_ADDR:8731/m/"),
     );
     let record = dir.join("record").display().to_string();
+    // Beyond loopback nothing is served without one, so that ours also shakes hands and encrypts.
+    let secret = dir.join("secret");
+    fs::write(&secret, "thirty-two bytes, none of them random").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = secret.display();
     let ours = (
-        format!("exec {program} serve --no-capture --listen $SYNCSCOPE_SERVER_ADDR:8730 {to}"),
         format!(
-            "rm -rf {record}; {program} sync --no-capture --fail-on never --format json --record {record} {tree} \
+            "exec {program} serve --no-capture --secret-file {secret} --listen $SYNCSCOPE_SERVER_ADDR:8730 {to}"
+        ),
+        format!(
+            "rm -rf {record}; {program} sync --no-capture --fail-on never --format json --secret-file {secret} --record {record} {tree} \
              $SYNCSCOPE_SERVER_ADDR:8730:"
         ),
     );

@@ -71,6 +71,7 @@ fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> (f
     let mut recorder = if on { Recorder::new(clock, &live) } else { Recorder::off(clock, &live) };
     let mut engine = Plain { to_send, to_get, out: vec![1; CHUNK] };
     let options = PumpOptions {
+        done: &|| {},
         opened: clock.now(),
         bwlimit: None,
         busy: Vec::new(),

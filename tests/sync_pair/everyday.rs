@@ -24,7 +24,7 @@ fn odd_tree(source: &Path) {
     put(source.join("empty"), b"", 7);
     put(source.join("forbidden"), b"8", 8);
     if nix::unistd::geteuid().is_root() {
-        fs::set_permissions(source.join("forbidden"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(source.join("forbidden"), fs::Permissions::from_mode(0o000)).unwrap();
     }
     symlink("nowhere", source.join("dangling")).unwrap();
     symlink(name(b"latin1 gr\xfc\xdfe"), source.join(name(b"to \xfc"))).unwrap();

@@ -86,6 +86,7 @@ fn drive(side: Side, socket: TcpStream, mut e: End, stop: &AtomicBool) -> (RunEn
     let live = LiveRun::new(side, socket.local_addr().unwrap(), socket.peer_addr().unwrap());
     let mut rec = Recorder::new(clock, &live);
     let options = PumpOptions {
+        done: &|| {},
         opened: clock.now(),
         bwlimit: e.bwlimit,
         busy: e.busy,
