@@ -60,7 +60,7 @@ fn one_to_one(copies: &[Seen], came: &[Seen], transit: Ns) -> Option<Vec<(FrameN
     let mut left: Vec<Seen> = copies.to_vec();
     let (mut pairs, mut late) = (Vec::new(), Vec::new());
     for a in came {
-        let usual = |c: &Seen| (a.0.since(c.0) - transit).0.abs() < odd.0;
+        let usual = |c: &Seen| (a.0.since(c.0) - transit).0.saturating_abs() < odd.0;
         match left.iter().position(usual) {
             Some(i) => pairs.push((a.1, left.remove(i).1)),
             None => late.push(*a),

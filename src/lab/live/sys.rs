@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The device through which user space makes interfaces.
 pub const TUN: &str = "/dev/net/tun";
@@ -88,7 +89,15 @@ impl Interface {
         };
         let control = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
         // SAFETY: on an IPv6 socket SIOCSIFADDR reads one in6_ifreq, which `req` is.
-        check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFADDR as _, &raw const req) })
+        check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFADDR as _, &raw const req) })?;
+        // A worker of the kernel puts it to use, on a busy machine a little later.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let unused =
+            || UdpSocket::bind((address, 0)).is_err_and(|e| e.kind() == io::ErrorKind::AddrNotAvailable);
+        while unused() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Sets the MTU.
