@@ -46,8 +46,9 @@ impl IdOrder {
                         grows += 1;
                         // Offload shows several packets as one; each took an ID. So did what is missing between.
                         let step = u32::from(id.wrapping_sub(l));
-                        let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0).div_ceil(mss);
-                        by_one += u64::from(step == n || p.len > 0 && step == n.saturating_add(gap));
+                        let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0);
+                        let most = n.saturating_add(if p.len > 0 { gap.div_ceil(mss) } else { 0 });
+                        by_one += u64::from((n..=most).contains(&step));
                     }
                     Some(_) => others += 1,
                     None => {}
