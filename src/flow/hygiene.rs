@@ -18,46 +18,68 @@ pub struct IdOrder {
     strict: PerDir<bool>,
 }
 
+/// One direction's identifications.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ids {
+    /// The last one, how many packets its own became on the wire, and where they ended.
+    last: Option<(u16, u32, RelSeq)>,
+    /// The newest data: its end and its ID.
+    newest: Option<(RelSeq, u16)>,
+    contradicted: u64,
+    by_one: u64,
+    grows: u64,
+    others: u64,
+}
+
+impl Ids {
+    fn take(&mut self, p: &Packet, id: u16, mss: u32) {
+        // Data that is newer than all before, with an older ID: offload cut one packet and
+        // numbered the pieces itself.
+        if p.len > 0 && self.newest.is_none_or(|(end, _)| p.seq >= end) {
+            self.contradicted += u64::from(self.newest.is_some_and(|(_, n)| (id.wrapping_sub(n) as i16) < 0));
+            self.newest = Some((p.range().end, id));
+        }
+        match self.last {
+            // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
+            _ if id == 0 => return,
+            Some((l, ..)) if l == id => {}
+            Some((l, n, end)) if (1..=8192).contains(&id.wrapping_sub(l)) => {
+                self.grows += 1;
+                // Offload shows several packets as one; each took an ID. So did what is missing between.
+                let step = u32::from(id.wrapping_sub(l));
+                let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0);
+                let most = n.saturating_add(if p.len > 0 { gap.div_ceil(mss) } else { 0 });
+                self.by_one += u64::from((n..=most).contains(&step));
+            }
+            Some(_) => self.others += 1,
+            None => {}
+        }
+        let packets = if p.len <= mss { 1 } else { p.len.div_ceil(mss) };
+        self.last = Some((id, packets, p.range().end));
+    }
+
+    fn are_useful(&self) -> bool {
+        self.grows >= 2 && self.grows >= 3 * self.others && self.contradicted * 20 <= self.grows
+    }
+
+    fn count_every_packet(&self) -> bool {
+        self.are_useful() && self.by_one >= 20 && self.by_one * 20 >= (self.grows + self.others) * 19
+    }
+}
+
 impl IdOrder {
     /// Learns from consecutive packets: useful are IDs that are not zero and nearly always grow by
     /// a little (modulo 2^16).
     pub fn learn(trace: &Trace) -> IdOrder {
-        let mut useful = PerDir::default();
-        let mut strict = PerDir::default();
-        for dir in Dir::BOTH {
-            let mut last: Option<(u16, u32, RelSeq)> = None;
-            let mss = trace.segment_size(dir).max(1);
-            let mut newest: Option<(RelSeq, u16)> = None;
-            let mut contradicted = 0u64;
-            let (mut by_one, mut grows, mut others) = (0u64, 0u64, 0u64);
-            for p in trace.packets.iter().filter(|p| p.dir == dir) {
-                let Some(id) = p.ip_id else { continue };
-                // Data that is newer than all before, with an older ID: offload cut one packet and
-                // numbered the pieces itself.
-                if p.len > 0 && newest.is_none_or(|(end, _)| p.seq >= end) {
-                    contradicted += u64::from(newest.is_some_and(|(_, n)| (id.wrapping_sub(n) as i16) < 0));
-                    newest = Some((p.range().end, id));
-                }
-                match last {
-                    // SYN-ACKs of Linux carry 0; a run of equal IDs is a duplicated capture.
-                    _ if id == 0 => continue,
-                    Some((l, ..)) if l == id => {}
-                    Some((l, n, end)) if (1..=8192).contains(&id.wrapping_sub(l)) => {
-                        grows += 1;
-                        // Offload shows several packets as one; each took an ID. So did what is missing between.
-                        let step = u32::from(id.wrapping_sub(l));
-                        let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0);
-                        let most = n.saturating_add(if p.len > 0 { gap.div_ceil(mss) } else { 0 });
-                        by_one += u64::from((n..=most).contains(&step));
-                    }
-                    Some(_) => others += 1,
-                    None => {}
-                }
-                last = Some((id, p.len.div_ceil(mss).max(1), p.range().end));
+        let mut all: PerDir<Ids> = PerDir::default();
+        let mss = PerDir { c2s: trace.segment_size(Dir::C2s), s2c: trace.segment_size(Dir::S2c) };
+        for p in &trace.packets {
+            if let Some(id) = p.ip_id {
+                all[p.dir].take(p, id, mss[p.dir].max(1));
             }
-            useful[dir] = grows >= 2 && grows >= 3 * others && contradicted * 20 <= grows;
-            strict[dir] = useful[dir] && by_one >= 20 && by_one * 20 >= (grows + others) * 19;
         }
+        let useful = PerDir { c2s: all.c2s.are_useful(), s2c: all.s2c.are_useful() };
+        let strict = PerDir { c2s: all.c2s.count_every_packet(), s2c: all.s2c.count_every_packet() };
         IdOrder { useful, strict }
     }
 

@@ -18,15 +18,13 @@ pub fn locate(trace: &Trace, rtt_min: PerDir<Option<Ns>>) -> Tap {
         let mut ttls = trace.packets.iter().filter(|p| p.dir == d).map(|p| p.ttl).peekable();
         ttls.peek().is_some() && ttls.all(|t| INITIAL_TTLS.contains(&t))
     };
-    let bad_sums = |d: Dir| {
-        let mut n = 0;
-        let mut bad = 0;
-        for p in trace.packets.iter().filter(|p| p.dir == d) {
-            n += i32::from(p.checksum_ok.is_some());
-            bad += i32::from(p.checksum_ok == Some(false));
-        }
-        (n >= 3).then_some(bad * 2 > n)
-    };
+    let mut sums: PerDir<(i32, i32)> = PerDir::default();
+    for p in &trace.packets {
+        let (n, bad) = &mut sums[p.dir];
+        *n += i32::from(p.checksum_ok.is_some());
+        *bad += i32::from(p.checksum_ok == Some(false));
+    }
+    let bad_sums = |d: Dir| (sums[d].0 >= 3).then_some(sums[d].1 * 2 > sums[d].0);
     // Both directions must have packets that can be checked: a snap length hides the sums of data.
     match (bad_sums(Dir::C2s), bad_sums(Dir::S2c)) {
         (Some(true), Some(false)) => {

@@ -314,6 +314,16 @@ impl Trace {
         self.upto = PerDir::default();
         for (i, p) in self.packets.iter().enumerate() {
             let (dir, other) = (p.dir, p.dir.flip());
+            // Data in order, with the same word as before.
+            if p.len > 0 && p.twin == Twin::None && p.flags.0 & 0x07 == 0 && !due[other] && p.sack_len == 0 {
+                let same = word[dir].is_some_and(|w| p.ack == Some(w.0) && p.raw_window == w.1);
+                if same && p.raw_window > 0 && p.dsack.is_none() {
+                    self.upto[dir] = i + 1;
+                    due[dir] = true;
+                    reach[dir] = reach[dir].max(p.range().end);
+                    continue;
+                }
+            }
             let copy = matches!(p.twin, Twin::Capture(_));
             let end = p.range().end;
             let odd = p.flags.0 & 0x07 != 0;

@@ -54,9 +54,9 @@ impl Score {
                 news.acked = self.sacked.missing(StreamRange::new(una, ack));
                 news.advanced = true;
                 self.una = Some(ack);
-                self.sacked.trim_below(ack);
                 self.dup_acks = 0;
                 if !self.sacked.is_empty() {
+                    self.sacked.trim_below(ack);
                     self.forget_reneged(ack, p);
                 }
             }

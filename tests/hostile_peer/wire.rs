@@ -45,7 +45,7 @@ fn receiver_says(frames: &[Frame<'_>]) -> SyncError {
 
 fn field(e: &SyncError) -> &'static str {
     match e {
-        SyncError::Peer(PeerFault::OutOfRange { field, .. }) => *field,
+        SyncError::Peer(PeerFault::OutOfRange { field, .. }) => field,
         other => panic!("{other}"),
     }
 }
