@@ -4,8 +4,6 @@
 
 #[path = "hostile/mutate.rs"]
 mod mutate;
-#[path = "hostile/run.rs"]
-mod run;
 #[path = "fuzz/src/targets.rs"]
 mod targets;
 
@@ -13,6 +11,8 @@ use mutate::Rng;
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::path::Path;
+// where `mutate` looks for it
+use targets::run;
 
 /// Name and content.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {

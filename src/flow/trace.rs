@@ -177,12 +177,12 @@ impl Numbering {
         RelSeq::unwrap_near(raw, isn, self.newest)
     }
 
-    /// Too far from all that came before, or from what comes next, to be of this stream; `reach`: the largest window
-    /// granted.
-    fn is_far(&self, raw: Seq, next: Option<Seq>, reach: u64) -> bool {
+    /// Too far from all that came before to be of this stream, or, where nothing did, from the first sound packet;
+    /// `reach`: the largest window granted.
+    fn is_far(&self, raw: Seq, sound: Option<Seq>, reach: u64) -> bool {
         let distance = match self.isn {
             Some(isn) => RelSeq::unwrap_near(raw, isn, self.newest).0.abs_diff(self.newest.0),
-            None => next.map_or(0, |n| u64::from(n.diff(raw).unsigned_abs())),
+            None => sound.map_or(0, |n| u64::from(n.diff(raw).unsigned_abs())),
         };
         distance > reach.max(1 << 16).saturating_mul(2)
     }
@@ -213,6 +213,11 @@ impl Trace {
         let damage = damage(segments, dir_of);
         let mut damaged = Vec::new();
         let wrong = |s: &Segment| damage[dir_of(s)] && s.checksum_ok == Some(false);
+        let first = |d: Dir| segments.iter().find(|s| dir_of(s) == d && !wrong(s)).map(|s| s.seq);
+        let sound = PerDir {
+            c2s: damage.c2s.then(|| first(Dir::C2s)).flatten(),
+            s2c: damage.s2c.then(|| first(Dir::S2c)).flatten(),
+        };
         // Handshake facts first: they hold for packets that the file has before the SYN, too.
         for s in segments.iter().filter(|s| s.flags.syn() && !wrong(s)) {
             let d = dir_of(s);
@@ -236,8 +241,7 @@ impl Trace {
         for (i, s) in segments.iter().enumerate() {
             let dir = dir_of(s);
             let nothing;
-            let next = || segments[i + 1..].iter().find(|n| dir_of(n) == dir && !wrong(n)).map(|n| n.seq);
-            let (s, seq) = if wrong(s) && numbers[dir].is_far(s.seq, next(), widest[dir.flip()]) {
+            let (s, seq) = if wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
                 damaged.push(i);
                 nothing = Segment { flags: TcpFlags(0), options: TcpOptions::default(), ..s.without_data() };
                 (&nothing, numbers[dir].newest)

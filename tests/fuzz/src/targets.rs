@@ -2,7 +2,7 @@
 //! replay the corpus through the same functions.
 
 #[path = "../../hostile/run.rs"]
-mod run;
+pub mod run;
 
 use std::io::Cursor;
 use std::net::SocketAddr;
