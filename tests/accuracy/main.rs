@@ -3,10 +3,10 @@
 //! tools say of the same files. Without arguments (as `cargo test` runs it): a few scenarios, one seed.
 //!
 //! ```text
-//! accuracy [--all] [--seeds N] [--first-seed N] [--jobs N] [--keep DIR [--again]] [--verbose] [SCENARIO…]
+//! accuracy [--all] [--seeds N] [--first-seed N] [--jobs N] [--keep DIR [--again]] [--plain] [--verbose] [SCENARIO…]
 //! ```
 //!
-//! Each run is then scored as worse captures would have it, too: see [`variant`]. `--again` scores what `--keep`
+//! Each run is then scored as worse captures would have it, too: see [`variant`]; not with `--plain`. `--again` scores what `--keep`
 //! left, without the lab.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -59,6 +59,7 @@ struct Options {
     jobs: usize,
     keep: Option<PathBuf>,
     again: bool,
+    plain: bool,
     verbose: bool,
     names: Vec<String>,
 }
@@ -72,6 +73,7 @@ impl Options {
             jobs: 2,
             keep: None,
             again: false,
+            plain: false,
             verbose: false,
             names: Vec::new(),
         };
@@ -86,6 +88,7 @@ impl Options {
                 "--first-seed" => o.first = number(value()?)?,
                 "--jobs" => o.jobs = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
                 "--again" => o.again = true,
+                "--plain" => o.plain = true,
                 "--keep" => o.keep = Some(PathBuf::from(value()?)),
                 // What `cargo test -- …` tells every test binary.
                 flag if flag.starts_with('-') => {}
@@ -151,7 +154,8 @@ fn main() -> ExitCode {
                     control,
                     keep: options.keep.clone(),
                     again: options.again,
-                    worse: true,
+                    worse: !options.plain,
+                    rivals: true,
                 });
             }
         }
@@ -165,6 +169,7 @@ fn main() -> ExitCode {
             keep: options.keep.clone(),
             again: options.again,
             worse: false,
+            rivals: false,
         }));
     }
     let total = queue.len();

@@ -26,8 +26,10 @@ pub struct Job {
     pub keep: Option<PathBuf>,
     /// Score what is kept from an earlier run.
     pub again: bool,
-    /// Score it as worse captures would have it, too, and ask others.
+    /// Score it as worse captures would have it, too.
     pub worse: bool,
+    /// Ask others about the same files.
+    pub rivals: bool,
 }
 
 /// From where a report was made.
@@ -115,7 +117,7 @@ pub fn run(job: &Job) -> Vec<Row> {
     let mut rows = Vec::new();
     for (i, ((tap, report), (_, name, _))) in plain.iter().zip(TAPS.iter().chain([&TAPS[0]])).enumerate() {
         let mut row = score(row(None, *tap), report, known.truth());
-        row.rivals = (i < 2 && job.worse).then(|| rivals::ask(&dir.join(name), &known, report)).flatten();
+        row.rivals = (i < 2 && job.rivals).then(|| rivals::ask(&dir.join(name), &known, report)).flatten();
         rows.push(row);
     }
     for variant in Variant::ALL.into_iter().filter(|_| job.worse) {
