@@ -150,7 +150,8 @@ pub fn run_sync(
         let moved = run.transfer(data, ready, seed, &pulse, &done, observer);
         // This may take its time, and the server wants to hear that somebody is there.
         if let Some(t) = tap {
-            client_capture = Some(t.stop(Some(&moved.log)));
+            let hurry = matches!(moved.end, RunEnd::TimedOut(_) | RunEnd::Interrupted);
+            client_capture = Some(t.stop(Some(&moved.log), hurry));
         }
         pulse.over.store(true, Ordering::Relaxed);
         beats.thread().unpark();

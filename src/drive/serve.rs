@@ -495,7 +495,7 @@ impl Server {
             part.discard();
         }
         let capture = match (tap, no_capture) {
-            (Some(t), _) => Some(t.stop(outcome.as_ref().map(|o| &o.log))),
+            (Some(t), _) => Some(t.stop(outcome.as_ref().map(|o| &o.log), stop() || finished.is_err())),
             (None, Some(why)) => Some(CaptureState { problem: Some(why), ..CaptureState::default() }),
             (None, None) => None,
         };

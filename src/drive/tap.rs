@@ -6,6 +6,10 @@ use crate::model::{AppLog, AppOp, Side};
 use nix::ifaddrs::getifaddrs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
+
+/// How long the end of a capture is waited for where there is no time.
+const HURRIED: Duration = Duration::from_millis(300);
 
 /// The interface that packets between these two addresses of a connection pass on this host;
 /// `local` is this host's. Both ends here: they pass over loopback, whatever the address says.
@@ -75,10 +79,12 @@ impl Tap {
         LiveCapture::start(options).map(|capture| Tap { capture }).map_err(|e| e.to_string())
     }
 
-    /// Stops it once it holds what this end is known to have sent and received.
-    pub fn stop(self, log: Option<&AppLog>) -> CaptureState {
+    /// Stops it once it holds what this end is known to have sent and received. `hurry`: somebody waits for the end,
+    /// or the peer is gone; then what has not come yet is not waited for.
+    pub fn stop(self, log: Option<&AppLog>, hurry: bool) -> CaptureState {
         let expected = log.map(expected).unwrap_or_default();
-        match self.capture.stop(&expected) {
+        let capture = if hurry { self.capture.within(HURRIED) } else { self.capture };
+        match capture.stop(&expected) {
             Ok(s) => CaptureState {
                 device: s.device,
                 frames: s.frames,

@@ -179,6 +179,13 @@ impl LiveCapture {
         self.thread.as_ref().is_some_and(|t| !t.is_finished())
     }
 
+    /// For whoever has no time: waits at most this long for what is expected at its end.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> LiveCapture {
+        self.patience = self.patience.min(patience);
+        self
+    }
+
     /// Ends the capture once everything expected has been captured, or after the patience of its
     /// options. The file is complete when this returns.
     pub fn stop(mut self, expected: &[Expected]) -> Result<LiveSummary, CaptureError> {
