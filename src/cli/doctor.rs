@@ -2,10 +2,12 @@
 
 use super::{CliError, Outcome};
 use crate::capture::{CaptureError, live::probe};
+use crate::drive::sandbox::{Confined, confine};
 use crate::lab::live::{self, Lab, LabError, privilege};
 use crate::lab::scenario::{self, Scenario};
 use crate::model::Side;
 use std::io::Write;
+use std::path::Path;
 
 /// Arguments of `syncscope doctor`.
 #[derive(clap::Args, Debug)]
@@ -43,7 +45,8 @@ impl Check {
 /// Runs it.
 pub fn run(_args: Args) -> Result<Outcome, CliError> {
     let mut out = std::io::stdout().lock();
-    let mut checks = vec![capture(), namespaces(), user_namespaces(), tun(), congestion_control()];
+    let mut checks =
+        vec![capture(), namespaces(), user_namespaces(), tun(), congestion_control(), confinement()];
     // Last: this may move the process into a user namespace.
     let (link, inside) = lab();
     let can_demo = link.ok && inside.ok;
@@ -125,6 +128,22 @@ fn congestion_control() -> Check {
     } else {
         let mend = format!("sudo sysctl -w net.ipv4.tcp_allowed_congestion_control=\"{allowed} reno\"");
         Check::bad(NAME, format!("{detail}; the demo needs reno"), mend)
+    }
+}
+
+/// What `serve` can take away from itself.
+fn confinement() -> Check {
+    const NAME: &str = "confinement";
+    // In a thread of its own: it cannot be undone.
+    let tried = std::thread::spawn(|| confine([] as [&Path; 0], [] as [&Path; 0], false)).join();
+    match tried {
+        Ok(Ok(Confined::Fully)) => Check::ok(NAME, "`serve` can touch nothing but what it serves (Landlock)"),
+        Ok(Ok(Confined::Partly)) => {
+            Check::ok(NAME, "`serve` can touch little but what it serves (an older Landlock)")
+        }
+        Ok(Ok(Confined::No)) => Check::ok(NAME, "no Landlock here; `serve` confines names by openat2 alone"),
+        Ok(Err(e)) => Check { name: NAME, ok: false, detail: e.to_string(), mend: None },
+        Err(_) => Check { name: NAME, ok: false, detail: "its thread died".into(), mend: None },
     }
 }
 

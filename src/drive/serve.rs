@@ -303,7 +303,9 @@ impl Server {
             Err(_) => {
                 self.gate.wrong(peer.ip());
                 channel.send_raw(&[1], patience, stop)?;
-                Err(WireError::Refused("the secret or the user's name is wrong".to_owned()))
+                let message = "this end does not have the same secret as the server, or the user's name is wrong; check \
+                               --secret-file and --user";
+                Err(WireError::Refused(message.to_owned()))
             }
         }
     }

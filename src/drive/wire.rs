@@ -484,8 +484,8 @@ mod tests {
         assert_eq!(parse_preamble(&preamble(Kind::Control, [0; 16])), Ok((Kind::Control, [0; 16])));
         assert_eq!(parse_preamble(b"GET / HTTP/1.1\r\nHost: a\r"), Err(BadPreamble::Stranger));
         let mut newer = preamble(Kind::Data, [0; 16]);
-        newer[6] = 2;
-        assert_eq!(parse_preamble(&newer), Err(BadPreamble::Version(2)));
+        newer[6] = VERSION + 1;
+        assert_eq!(parse_preamble(&newer), Err(BadPreamble::Version(VERSION + 1)));
         assert!(may_be_ours(b"syn") && may_be_ours(&newer) && !may_be_ours(b"GET"));
     }
 
