@@ -277,14 +277,14 @@ const FILE: Meta = Meta { kind: Kind::File, size: 5000, mode: 0o644, mtime: Mtim
 /// A disk made of answers: a tree of two files, of which one has a basis.
 fn answer(r: &FsRequest) -> FsReply {
     let bytes = |from: u64, len: usize| (from..).take(len).map(|n| (n / 7) as u8).collect::<Vec<u8>>();
-    let entry = |path: &str| Entry { path: path.to_owned(), meta: FILE, target: String::new() };
+    let entry = |path: &str| Entry { path: path.to_owned(), meta: FILE, target: String::new(), inode: None };
     match &r.op {
         FsOp::List => FsReply::Listed { entries: vec![entry("a"), entry("b")], faults: vec![], last: true },
         FsOp::Stat { path } if path == "a" => FsReply::Stat(None),
         FsOp::Stat { .. } => FsReply::Stat(Some(Meta { size: 2000, ..FILE })),
         FsOp::OpenSource { .. } => FsReply::Opened(FILE),
         FsOp::OpenBasis { .. } => FsReply::Opened(Meta { size: 2000, ..FILE }),
-        FsOp::ReadSource { offset, len } => FsReply::Data(bytes(*offset, *len as usize)),
+        FsOp::ReadSource { offset, len, .. } => FsReply::Data(bytes(*offset, *len as usize)),
         FsOp::Sums { block_size, strong, .. } => FsReply::Sums(sums(&bytes(0, 2000), *block_size, *strong)),
         FsOp::FindPart { path } => FsReply::Part(if path == "b" { 300 } else { 0 }),
         FsOp::Hash | FsOp::SumPart { .. } => FsReply::Hash([7; 32]),
