@@ -113,7 +113,7 @@ impl End {
         let dropped = dropper.map(|d| d.join().unwrap_or_else(|_| Err("its thread died".to_owned())));
         let log = live.take();
         let capture = match tap {
-            Ok(tap) => tap.stop(Some(&log)),
+            Ok(tap) => tap.stop(Some(&log), false),
             Err(why) => CaptureState { problem: Some(why), ..CaptureState::default() },
         };
         self.say(Said::Ready);
