@@ -77,9 +77,9 @@ pub fn play(who: Who, case: Case, t: Duration, slack: Duration, cap: Duration) -
         (Who::Ours, Case::Back) => back(t),
         (Who::Rsync, Case::Back) => Ok(Outcome { text: "no such option".to_owned(), wrong: Vec::new() }),
         _ => {
-            let tries = (0..TRIES).map(|_| cut(who, case, t, slack, cap));
             let begun = |o: &Result<Outcome, String>| o.as_ref().err().is_none_or(|e| e != EARLY);
-            tries.into_iter().find(begun).unwrap_or_else(|| Err(EARLY.to_owned()))
+            let mut tries = (0..TRIES).map(|_| cut(who, case, t, slack, cap));
+            tries.find(begun).unwrap_or_else(|| Err(EARLY.to_owned()))
         }
     }
 }
