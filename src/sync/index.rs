@@ -75,6 +75,10 @@ impl Index {
             self.weak.push(s.weak);
             self.strongs.push(s.strong & self.mask);
         }
+        if self.weak.len() == self.layout.count() as usize {
+            self.weak.shrink_to_fit();
+            self.strongs.shrink_to_fit();
+        }
         self.tables = None;
     }
 
