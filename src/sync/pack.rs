@@ -13,7 +13,8 @@ pub(super) fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// And back; never more than [`MAX_PACKED`] bytes, whatever the packed ones say.
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, PeerFault> {
-    zstd::bulk::decompress(packed, MAX_PACKED).map_err(|_| PeerFault::Malformed("packed"))
+    let frames = zstd::bulk::decompress(packed, MAX_PACKED).ok().filter(|frames| !frames.is_empty());
+    frames.ok_or(PeerFault::Malformed("packed"))
 }
 
 #[cfg(test)]
