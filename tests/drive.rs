@@ -394,7 +394,8 @@ fn serve_process(root: &Path) -> (Killed, SocketAddr) {
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let addr = line.split(" on ").nth(1).and_then(|s| s.split(';').next()).expect(&line).parse().unwrap();
+    let addr =
+        line.split(" on ").nth(1).and_then(|s| s.split([';', ' ']).next()).expect(&line).parse().unwrap();
     (Killed(child), addr)
 }
 

@@ -72,12 +72,15 @@ impl Index {
     pub fn extend(&mut self, sums: impl IntoIterator<Item = BlockSum>) {
         let room = self.layout.count() as usize - self.weak.len();
         for s in sums.into_iter().take(room) {
+            // Twice the room each time, but never more than there are blocks.
+            if self.weak.len() == self.weak.capacity() {
+                let left = self.layout.count() as usize - self.weak.len();
+                let more = left.min(self.weak.len().max(1));
+                self.weak.reserve_exact(more);
+                self.strongs.reserve_exact(more);
+            }
             self.weak.push(s.weak);
             self.strongs.push(s.strong & self.mask);
-        }
-        if self.weak.len() == self.layout.count() as usize {
-            self.weak.shrink_to_fit();
-            self.strongs.shrink_to_fit();
         }
         self.tables = None;
     }

@@ -13,8 +13,8 @@ pub(super) fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// And back; never more than [`MAX_PACKED`] bytes, whatever the packed ones say.
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, PeerFault> {
-    let bytes = zstd::bulk::decompress(packed, MAX_PACKED).ok().filter(|bytes| !bytes.is_empty());
-    bytes.ok_or(PeerFault::Malformed("packed"))
+    let frames = zstd::bulk::decompress(packed, MAX_PACKED).ok().filter(|frames| !frames.is_empty());
+    frames.ok_or(PeerFault::Malformed("packed"))
 }
 
 #[cfg(test)]
