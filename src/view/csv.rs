@@ -3,12 +3,13 @@
 //! Times are UTC as text, for a spreadsheet's numbers are too short for nanoseconds; durations are seconds. A cell
 //! that a spreadsheet would take for a formula begins with an apostrophe: names come from files and peers.
 
-use crate::model::tcp::{HalfStats, words};
+use crate::model::tcp::{HalfStats, Stall, words};
 use crate::model::units::printable;
-use crate::model::{Dir, Ns, Ts};
+use crate::model::{Dir, FlowId, Ns, Ts};
 use crate::report::{Finding, FlowReport, ReadReport, Report};
 use crate::view::words::{frames, input_name};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 words! {
@@ -72,13 +73,17 @@ fn flows(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let ways = ["c2s", "s2c"].into_iter().flat_map(|d| WAY.map(|w| format!("{d}_{w}")));
     let head = WHO.into_iter().map(str::to_owned).chain(ways).chain(ALL.map(str::to_owned));
     row(out, head)?;
+    let mut stalls: BTreeMap<(FlowId, u16), Vec<&Stall>> = BTreeMap::new();
+    for s in &report.stalls {
+        stalls.entry((s.flow, s.input)).or_default().push(s);
+    }
     for f in &report.flows {
-        let stalls = || report.stalls.iter().filter(|s| (s.flow, s.input) == (f.flow, f.input));
-        let stalled: Ns = stalls().map(|s| s.end.unwrap_or(f.span.end).since(s.start)).sum();
+        let own = stalls.get(&(f.flow, f.input)).map_or(&[][..], Vec::as_slice);
+        let stalled: Ns = own.iter().map(|s| s.end.unwrap_or(f.span.end).since(s.start)).sum();
         let rest = [
             number(f.retransmissions.values().sum::<u64>()),
             number(f.spurious),
-            number(stalls().count()),
+            number(own.len()),
             seconds(stalled),
         ];
         row(
