@@ -244,6 +244,10 @@ impl Disk {
     }
 
     fn go_in(&mut self, path: &str, create: bool) -> Result<(), FsError> {
+        // Before anything is made on the way.
+        if !path.is_empty() && !safe_path(path) {
+            return Err(leads_out());
+        }
         let mut at = match &self.opened {
             Some(root) => root.try_clone().map_err(|e| io("open the directory", &e))?,
             None => self.open_given(path, create)?,

@@ -26,7 +26,7 @@ pub(super) struct Output {
     marks: VecDeque<(u64, About)>,
     /// A frame begins here, or, once they are looked for, at the first begin behind `head`.
     edge: usize,
-    /// Up to here in `buf` it is compressed.
+    /// Up to here in `buf` it goes alone: it is compressed, or the rest of a frame.
     packed: usize,
 }
 
@@ -110,9 +110,14 @@ impl Output {
     /// bytes to how many.
     pub(super) fn pack(&mut self) -> Option<(usize, usize)> {
         self.find_edge();
+        if self.edge > self.head {
+            // The frame that has begun goes to its end, so that the next ones can be compressed.
+            self.packed = self.packed.max(self.edge);
+            return None;
+        }
         let rest = self.buf.get(self.edge..)?;
         let len = wire::whole(rest, wire::MAX_PACKED);
-        if self.edge != self.head || self.head < self.packed || len < WORTH_PACKING {
+        if self.head < self.packed || len < WORTH_PACKING {
             return None;
         }
         let frames = rest.get(..len)?;

@@ -389,7 +389,7 @@ fn strangers_and_other_versions_are_told_so() {
     let e = server.handle_input(&preamble(9)).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "the peer speaks sync protocol 9, this side 3; install the same syncscope version on both"
+        "the peer speaks sync protocol 9, this side 4; install the same syncscope version on both"
     );
     let mut client = Session::client(Mode::Push, "", Config::new(1));
     let e = client.handle_input(server.poll_output(usize::MAX)).unwrap_err();
