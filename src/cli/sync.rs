@@ -54,14 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "SYNCSCOPE_SECRET_FILE")]
     secret_file: Option<PathBuf>,
     /// Whose secret it is, where the server knows users.
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "secret_file",
-        default_value = "",
-        hide_default_value = true
-    )]
-    user: String,
+    #[arg(long, value_name = "NAME", requires = "secret_file")]
+    user: Option<String>,
     /// With a secret, send the data plainly none the less, if the server allows it: faster, and open to whoever is
     /// on the path.
     #[arg(long, requires = "secret_file")]
@@ -116,7 +110,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
     let secret = args.secret_file.as_deref().map(Secret::read).transpose().map_err(CliError::Message)?;
     let template = SyncOptions {
         secret,
-        user: args.user,
+        user: args.user.unwrap_or_default(),
         plain_data: args.plain_data,
         block: args.block_size,
         flags: args.wishes.flags(),

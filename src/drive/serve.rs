@@ -143,10 +143,7 @@ impl Server {
                 DriveError::local(name, why)
             })?);
         }
-        let nobody = random()
-            .map(|r| Secret::new(&r))
-            .map_err(|e| DriveError::local("/dev/urandom", e))?
-            .ok_or_else(|| DriveError::local("a random secret", "too short"))?;
+        let nobody = random().map(Secret::random).map_err(|e| DriveError::local("/dev/urandom", e))?;
         let listen = || -> std::io::Result<(TcpListener, SocketAddr)> {
             let listener = TcpListener::bind(addr)?;
             listener.set_nonblocking(true)?;

@@ -210,7 +210,8 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         let same_clock = p.timestamps.is_some() && close < SAME_CLOCK;
         let same_id = (order.is_useful(p.dir) || same_clock) && p.ip_id.is_some_and(|id| id != 0);
         let seen_elsewhere = elsewhere && (same_clock || close < SAME_PACKET_ELSEWHERE);
-        if same_id || seen_elsewhere || (p.carries() && close < same_packet) {
+        let answers = !elsewhere && answers_again(&trace.packets[j..=i]);
+        if !answers && (same_id || seen_elsewhere || (p.carries() && close < same_packet)) {
             twins.push((i, j, elsewhere));
         }
     }
@@ -226,6 +227,18 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         let capture = by_capture || elsewhere;
         trace.packets[i].twin = if capture { Twin::Capture(of) } else { Twin::Network(of) };
     }
+}
+
+/// The last of these packets is a SYN-ACK like the first one, and another SYN came between them: a server answers each
+/// (RFC 9293 §3.10.7.4), and Linux numbers neither answer.
+fn answers_again(from: &[Packet]) -> bool {
+    let (Some(first), Some(last)) = (from.first(), from.last()) else { return false };
+    let asked = |p: &Packet| p.dir != last.dir && p.flags.syn() && !p.flags.ack();
+    last.flags.syn()
+        && last.flags.ack()
+        && last.ip_id.is_none_or(|id| id == 0)
+        && first.ts < last.ts
+        && from.iter().any(asked)
 }
 
 /// Of so many copies that a network makes, the receiver reports at least one.

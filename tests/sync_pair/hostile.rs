@@ -396,7 +396,7 @@ fn strangers_and_other_versions_are_told_so() {
     assert!(matches!(&e, SyncError::PeerAborted(why) if why.contains("sync protocol 9")), "{e}");
     let mut client = Session::client(Mode::Push, "", Config::new(1));
     let e = client.handle_input(&preamble(1)).unwrap_err();
-    assert_eq!(e, SyncError::Version { ours: 2, theirs: 1 });
+    assert_eq!(e, SyncError::Version { ours: 4, theirs: 1 });
 }
 
 #[test]

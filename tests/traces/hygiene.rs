@@ -213,6 +213,25 @@ fn a_syn_ack_without_an_id_on_another_link_was_sent_again() {
     assert_eq!(classes(&c), [(4, SegmentClass::CaptureDuplicate), (5, SegmentClass::CaptureDuplicate)]);
 }
 
+/// The network doubled a SYN and the server answered both: its kernel counts a resend, and it passed for a copy.
+#[test]
+fn the_answer_to_a_doubled_syn_was_called_a_copy() {
+    let c = trace(
+        "0.000 c S mss 1000 sack ts 10,0 id 7
+         0.0001 s S mss 1000 sack noid ts 500,10
+         0.0008 c S mss 1000 sack ts 10,0 id 7
+         0.0009 s S mss 1000 sack noid ts 500,10
+         0.0401 c . ack 1 ts 50,500
+         0.041 c 1:1001 ts 51,500
+         0.0411 c 1001:2001 ts 51,500
+         0.0412 s ack 2001 ts 541,51
+         0.081 c 2001:3001 ts 91,541
+         0.0811 c 3001:4001 ts 91,541
+         0.0812 s ack 4001 ts 581,91",
+    );
+    assert_eq!(classes(&c).last(), Some(&(4, SegmentClass::Retransmission)));
+}
+
 /// At the receiver's tap a first copy and one resend are in the file twice each: that the host had dropped both was
 /// read from four.
 #[test]
