@@ -42,74 +42,50 @@ pub enum Compress {
 
 impl Default for Flags {
     fn default() -> Flags {
-        Flags { recurse: true, links: true, perms: true, times: true, ..Flags::from_all([false; 12]) }
+        Flags {
+            recurse: true,
+            links: true,
+            perms: true,
+            times: true,
+            hard_links: false,
+            delete: false,
+            checksum: false,
+            dry_run: false,
+            whole_file: false,
+            full_search: false,
+            compress: Compress::default(),
+        }
     }
 }
 
 impl Flags {
-    fn all(self) -> [bool; 12] {
+    /// All that are on or off, in the order of their bits.
+    fn switches(&mut self) -> [&mut bool; 10] {
         let Flags { recurse, links, perms, times, hard_links, .. } = self;
         let Flags { delete, checksum, dry_run, whole_file, full_search, .. } = self;
-        let (always, never) = (self.compress == Compress::Always, self.compress == Compress::Never);
-        [
-            recurse,
-            links,
-            perms,
-            times,
-            hard_links,
-            delete,
-            checksum,
-            dry_run,
-            whole_file,
-            full_search,
-            always,
-            never,
-        ]
-    }
-
-    fn from_all(all: [bool; 12]) -> Flags {
-        let [
-            recurse,
-            links,
-            perms,
-            times,
-            hard_links,
-            delete,
-            checksum,
-            dry_run,
-            whole_file,
-            full_search,
-            always,
-            never,
-        ] = all;
-        let compress = match (always, never) {
-            (_, true) => Compress::Never,
-            (true, _) => Compress::Always,
-            _ => Compress::WhereItPays,
-        };
-        Flags {
-            recurse,
-            links,
-            perms,
-            times,
-            hard_links,
-            delete,
-            checksum,
-            dry_run,
-            whole_file,
-            full_search,
-            compress,
-        }
+        [recurse, links, perms, times, hard_links, delete, checksum, dry_run, whole_file, full_search]
     }
 
     /// As a number.
-    pub fn bits(self) -> u32 {
-        pack(&self.all())
+    pub fn bits(mut self) -> u32 {
+        let (always, never) = (self.compress == Compress::Always, self.compress == Compress::Never);
+        pack(&self.switches().map(|s| *s)) | pack(&[always, never]) << 10
     }
 
     /// And back, where every bit has a meaning.
     pub fn from_bits(bits: u32) -> Option<Flags> {
-        unpack(bits).map(Flags::from_all).filter(|f| f.bits() == bits)
+        let [on @ .., always, never]: [bool; 12] = unpack(bits)?;
+        let compress = match (always, never) {
+            (true, true) => return None,
+            (true, false) => Compress::Always,
+            (false, true) => Compress::Never,
+            (false, false) => Compress::WhereItPays,
+        };
+        let mut flags = Flags { compress, ..Flags::default() };
+        for (switch, on) in flags.switches().into_iter().zip(on) {
+            *switch = on;
+        }
+        Some(flags)
     }
 }
 
