@@ -36,10 +36,11 @@ use crate::report::record;
 use crate::sync::{Config, Session};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
+use socket2::SockRef;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -170,9 +171,16 @@ impl Server {
         self.addr
     }
 
-    /// Serves until `stop`; runs that are still going on end within a second. Captures start in the
+    /// Serves until `stop`, once; runs that are still going on end within a second. Captures start in the
     /// calling thread's network namespace.
     pub fn run(&self, stop: &AtomicBool) -> Result<(), DriveError> {
+        let result = self.accept_until(stop);
+        // Whom only the kernel let in so far is reset now, and does not wait for an answer.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+        result
+    }
+
+    fn accept_until(&self, stop: &AtomicBool) -> Result<(), DriveError> {
         let stopped = || stop.load(Ordering::Relaxed);
         std::thread::scope(|scope| {
             while !stopped() {

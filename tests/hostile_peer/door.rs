@@ -411,3 +411,15 @@ fn one_address_cannot_have_all_seats_nor_knock_for_ever() {
         told("more than 30 connections a minute");
     });
 }
+
+#[test]
+fn who_is_in_the_queue_of_a_server_that_stops_is_not_left_waiting() {
+    let (_dir, source, _) = scene();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), &source, ServeOptions::default()).unwrap();
+    let mut early = TcpStream::connect(server.addr()).unwrap();
+    server.run(&AtomicBool::new(true)).unwrap();
+    early.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let answer = early.read(&mut [0]);
+    assert_eq!(answer.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(TcpStream::connect(server.addr()).is_err(), "nobody accepts any more");
+}
