@@ -68,29 +68,15 @@ fn wish(mode: Mode, source: &Path, dest: &Path, flags: Flags, rules: &[&str]) ->
     Told { stats, done, gone }
 }
 
-const PLAIN: Flags = Flags {
-    recurse: true,
-    links: true,
-    perms: true,
-    times: true,
-    hard_links: false,
-    delete: false,
-    checksum: false,
-    dry_run: false,
-    whole_file: false,
-    full_search: false,
-    compress: Compress::WhereItPays,
-};
-
 #[test]
 fn names_and_files_as_people_have_them_arrive() {
     for mode in BOTH {
         let (_dir, source, dest) = dirs();
         odd_tree(&source);
-        let told = wish(mode, &source, &dest, PLAIN, &[]);
+        let told = wish(mode, &source, &dest, Flags::default(), &[]);
         assert_eq!((told.stats.failed, told.stats.created), (0, 17));
         assert_eq!(picture(&dest), picture(&source));
-        let again = wish(mode, &source, &dest, PLAIN, &[]);
+        let again = wish(mode, &source, &dest, Flags::default(), &[]);
         assert_eq!((again.stats.changed, again.stats.literal, again.done), (0, 0, vec![]));
         assert_clean(&dest);
     }
@@ -102,9 +88,9 @@ fn hard_links_stay_names_of_one_file_only_where_that_is_asked_for() {
         let (_dir, source, dest) = dirs();
         odd_tree(&source);
         let inode = |f: &str| fs::metadata(dest.join(f)).unwrap().ino();
-        wish(mode, &source, &dest, PLAIN, &[]);
+        wish(mode, &source, &dest, Flags::default(), &[]);
         assert_ne!(inode("first"), inode("second"));
-        let flags = Flags { hard_links: true, ..PLAIN };
+        let flags = Flags { hard_links: true, ..Flags::default() };
         let told = wish(mode, &source, &dest, flags, &[]);
         assert_eq!((told.stats.changed, told.stats.literal), (2, 0));
         assert!(
@@ -142,7 +128,7 @@ fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
         put(dest.join("old2/c.log"), b"left out", 0);
         put(dest.join(name(b"gr\xfcn")), b"g", 0);
         symlink(dir.path().join("outside"), dest.join("way out")).unwrap();
-        let flags = Flags { delete: true, ..PLAIN };
+        let flags = Flags { delete: true, ..Flags::default() };
         let before = picture(&dest);
         let rehearsed = wish(mode, &source, &dest, Flags { dry_run: true, ..flags }, &["*.log"]);
         assert_eq!(picture(&dest), before);
@@ -179,8 +165,12 @@ fn nothing_is_deleted_where_the_source_could_not_be_read() {
         put(dest.join("pipe"), b"x", 0);
         put(dest.join("gone"), b"x", 0);
         nix::unistd::mkfifo(&source.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let (mut c, mut s) =
-            pair(mode, &source, &dest, &Config { flags: Flags { delete: true, ..PLAIN }, ..Config::new(3) });
+        let (mut c, mut s) = pair(
+            mode,
+            &source,
+            &dest,
+            &Config { flags: Flags { delete: true, ..Flags::default() }, ..Config::new(3) },
+        );
         let sender = if mode == Mode::Push { &mut c } else { &mut s };
         // As if the directory were forbidden (root reads everything).
         let mut listed = false;
@@ -217,7 +207,7 @@ fn rules_leave_out_what_they_say_on_either_side() {
         for f in ["a.o", "keep.o", "build/x", "deep/build/y", "deep/a.o", "c"] {
             put(source.join(f), f.as_bytes(), 0);
         }
-        wish(mode, &source, &dest, PLAIN, &["*.o", "/build/", "!keep.o"]);
+        wish(mode, &source, &dest, Flags::default(), &["*.o", "/build/", "!keep.o"]);
         let there: Vec<_> = picture(&dest).into_iter().map(|p| p.0).collect();
         assert_eq!(there, ["c", "deep", "deep/build", "deep/build/y", "keep.o"]);
         let (mut c, mut s) =
@@ -236,7 +226,7 @@ fn a_dry_run_foretells_and_changes_nothing() {
         put(dest.join("first"), &noise(9, 5000), 100);
         put(dest.join("extra"), b"x", 0);
         symlink("elsewhere", dest.join("dangling")).unwrap();
-        let flags = Flags { delete: true, hard_links: true, ..PLAIN };
+        let flags = Flags { delete: true, hard_links: true, ..Flags::default() };
         let before = picture(&dest);
         let foretold = wish(mode, &source, &dest, Flags { dry_run: true, ..flags }, &[]);
         assert_eq!(picture(&dest), before);
@@ -269,10 +259,10 @@ fn a_checksum_finds_what_size_and_time_hide_and_leaves_the_rest_alone() {
         put(dest.join("hidden"), &[&noise(3, 50_000)[..], b"y", &noise(4, 50_000)].concat(), 0);
         put(source.join("nothing"), b"", 0);
         put(dest.join("nothing"), b"", 0);
-        assert!(wish(mode, &source, &dest, PLAIN, &[]).done.iter().all(|d| d.0 == "touched"));
+        assert!(wish(mode, &source, &dest, Flags::default(), &[]).done.iter().all(|d| d.0 == "touched"));
         put(dest.join("touched"), &noise(2, 100_000), 70);
         let inodes = ["same", "touched"].map(|f| fs::metadata(dest.join(f)).unwrap().ino());
-        let flags = Flags { checksum: true, ..PLAIN };
+        let flags = Flags { checksum: true, ..Flags::default() };
         let foretold = wish(mode, &source, &dest, Flags { dry_run: true, ..flags }, &[]);
         assert_eq!(fs::read(dest.join("hidden")).unwrap()[50_000], b'y');
         let told = wish(mode, &source, &dest, flags, &[]);
@@ -304,7 +294,7 @@ fn what_is_not_to_be_kept_stays_as_the_destination_has_it() {
         }
         put(dest.join("old"), b"old content!", 900);
         fs::set_permissions(dest.join("old"), fs::Permissions::from_mode(0o640)).unwrap();
-        let flags = Flags { recurse: false, links: false, perms: false, times: false, ..PLAIN };
+        let flags = Flags { recurse: false, links: false, perms: false, times: false, ..Flags::default() };
         let told = wish(mode, &source, &dest, flags, &[]);
         let there: Vec<_> = picture(&dest).into_iter().map(|p| p.0).collect();
         assert_eq!((there, told.stats.failed), (vec!["fresh".to_owned(), "old".to_owned()], 0));
@@ -327,7 +317,7 @@ fn a_sparse_file_beyond_4_gib_is_compared_and_changed_at_its_end() {
         f.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time)).unwrap();
     }
     // Only what is compared first: a rebuilt file would be 4 GiB of zeros on the disk.
-    let told = wish(Mode::Push, &source, &dest, Flags { dry_run: true, ..PLAIN }, &[]);
+    let told = wish(Mode::Push, &source, &dest, Flags { dry_run: true, ..Flags::default() }, &[]);
     assert_eq!((told.stats.changed, told.stats.bytes), (1, at + 8));
     assert_eq!(told.done[0].2, Change { content: true, time: true, ..Change::default() });
 }
@@ -341,7 +331,7 @@ fn what_travels_compressed_arrives_as_it_was() {
         put(source.join("text"), &text, 0);
         put(source.join("noise"), &noise(5, 300_000), 0);
         put(dest.join("text"), &text[..200_000], 9);
-        let told = wish(mode, &source, &dest, Flags { compress: Compress::Always, ..PLAIN }, &[]);
+        let told = wish(mode, &source, &dest, Flags { compress: Compress::Always, ..Flags::default() }, &[]);
         assert_eq!(picture(&dest), picture(&source));
         let moved = told.stats.wire_in + told.stats.wire_out;
         assert!(told.stats.literal > 3_700_000 && moved < 800_000, "{} in {moved}", told.stats.literal);

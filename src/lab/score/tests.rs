@@ -67,6 +67,18 @@ impl Log {
     }
 }
 
+/// The client's resend at this time, in this state.
+fn resend(ms: i64, ca: Congestion) -> Resend {
+    Resend { side: Side::Client, t: at(ms), sport: 4000, dport: 9000, ca, seq: None, family: 4 }
+}
+
+/// A client whose timer fired once, then.
+fn timed_out(ms: i64) -> Kernel {
+    let mut kernel = Kernel { resends: Some(vec![resend(ms, Congestion::Loss)]), ..Kernel::default() };
+    kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
+    kernel
+}
+
 fn classes(wire: &Wire, side: Side) -> Vec<(i64, SegmentClass)> {
     let seen = wire.sightings(Dir::C2s, side, true);
     seen.iter().map(|s| (wire.packets.c2s[s.packet].range.start.0, s.class)).collect()
@@ -120,15 +132,6 @@ fn the_kernels_state_names_the_cause_and_the_log_says_whether_it_was_needed() {
     log.data(100, 1, 1000, Some(120));
     log.data(400, 1001, 1000, Some(420));
     let wire = log.wire();
-    let resend = |ms: i64, ca| Resend {
-        side: Side::Client,
-        t: at(ms),
-        sport: 4000,
-        dport: 9000,
-        ca,
-        seq: None,
-        family: 4,
-    };
     let resends = Some(vec![resend(100, Congestion::Recovery), resend(400, Congestion::Loss)]);
     let mut kernel = Kernel { resends, ..Kernel::default() };
     kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
@@ -181,17 +184,7 @@ fn a_time_out_that_interrupts_new_data_is_still_the_timers() {
     log.data(50, 1, 1000, None);
     log.data(240, 1001, 1000, None);
     log.data(250, 1, 1000, Some(270));
-    let resend = Resend {
-        side: Side::Client,
-        t: at(250),
-        sport: 4000,
-        dport: 9000,
-        ca: Congestion::Loss,
-        seq: None,
-        family: 4,
-    };
-    let mut kernel = Kernel { resends: Some(vec![resend]), ..Kernel::default() };
-    kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
+    let kernel = timed_out(250);
     let why = segments::why_sent(&log.wire(), Dir::C2s, Some(&kernel));
     assert_eq!(why.into_iter().flatten().map(|w| w.cause).collect::<Vec<_>>(), [Cause::Rto]);
 }
@@ -327,17 +320,7 @@ fn a_timer_of_the_kernel_excuses_no_other_name_of_what_was_planned() {
     log.data(50, 1, 1000, None);
     log.data(300, 1, 1000, Some(320));
     log.ack(320, 1001, Some(340));
-    let resend = Resend {
-        side: Side::Client,
-        t: at(300),
-        sport: 4000,
-        dport: 9000,
-        ca: Congestion::Loss,
-        seq: None,
-        family: 4,
-    };
-    let mut kernel = Kernel { resends: Some(vec![resend]), ..Kernel::default() };
-    kernel.client.counters.insert("TcpExtTCPTimeouts".to_owned(), 1);
+    let kernel = timed_out(300);
     let plan = |cause| Planned {
         dir: Dir::C2s,
         owner: Owner::Network,
