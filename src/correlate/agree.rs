@@ -7,7 +7,7 @@ use super::align::{Flow, World};
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord, Spurious};
 use crate::model::{Dir, FrameNo, Ns, Ts};
 use crate::tcp::Connection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Time stamps of two taps may contradict the shortest time on the path by this much.
 const SLACK: Ns = Ns::from_micros(500);
@@ -32,18 +32,22 @@ fn settle_way(f: &mut Flow, dir: Dir) {
     let transit = f.transit[dir].unwrap_or(Ns::ZERO);
     let records: HashMap<FrameNo, &SegmentRecord> =
         from.conn.segments.iter().filter(|r| r.dir == dir).map(|r| (r.frame, r)).collect();
-    let mut known: HashMap<FrameNo, SegmentRecord> = HashMap::new();
+    // What left there, and whether an earlier packet here was that one, too.
+    let mut known: HashMap<FrameNo, (SegmentRecord, bool)> = HashMap::new();
     for (key, came) in by_key(&to.conn, dir) {
         let Some(copies) = here.get(&key) else { continue };
         let pairs = one_to_one(copies, &came, transit).unwrap_or_else(|| in_time(copies, &came, transit));
-        let pairs = pairs.into_iter().filter_map(|(at, sent)| Some((at, **records.get(&sent)?)));
-        known.extend(pairs);
+        let mut met = HashSet::new();
+        let pairs = pairs.into_iter().map(|(at, sent)| (at, sent, !met.insert(sent)));
+        known.extend(pairs.filter_map(|(at, sent, again)| Some((at, (**records.get(&sent)?, again)))));
     }
     let input = to.input;
     let Some(to) = f.taps.iter_mut().find(|t| t.input == input) else { return };
     for r in to.conn.segments.iter_mut().filter(|r| r.dir == dir) {
-        if let Some(sent) = known.get(&r.frame) {
-            take_over(r, sent);
+        match known.get(&r.frame) {
+            Some((_, true)) if r.class == SegmentClass::Undecided => r.class = SegmentClass::NetworkDuplicate,
+            Some((sent, _)) => take_over(r, sent),
+            None => {}
         }
     }
 }

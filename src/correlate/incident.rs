@@ -15,6 +15,7 @@ use crate::model::tcp::{
 };
 use crate::model::{Dir, FlowId, Ns, Span, StreamRange, Ts};
 use crate::report::Evidence;
+use crate::tcp::answers_a_copy;
 
 /// A group before it is put into words. Indices are into the report's lists.
 #[derive(Clone, Debug, Default)]
@@ -243,7 +244,7 @@ fn signs(f: &Flow, l: &Lists<'_>, index: &Index, end: Ts) -> (Vec<Sign>, Vec<Sig
     }
     for t in &f.taps {
         for s in &t.conn.segments {
-            if let Some(kind) = kind_of_segment(s) {
+            if let Some(kind) = kind_of_segment(s).filter(|_| !is_early_answer(s, &t.conn.segments)) {
                 let span = Span::new(s.ts, s.ts);
                 let late = s.class == SegmentClass::Reordered;
                 let best = if late { f.receiver_tap(s.dir) } else { f.sender_tap(s.dir) };
@@ -284,6 +285,12 @@ fn part_span(j: &Joined, part: &str) -> Span {
     first.map_or(Span::new(j.read.start, j.read.end), |s| {
         Span::new(s.start, steps.next_back().map_or(s.end, |l| l.span.end))
     })
+}
+
+/// See [`answers_a_copy`].
+fn is_early_answer(s: &SegmentRecord, all: &[SegmentRecord]) -> bool {
+    let before = || all.iter().find(|o| o.dir == s.dir && Some(o.frame) == s.of);
+    s.syn && before().is_some_and(|o| answers_a_copy(o, s))
 }
 
 fn kind_of_segment(s: &SegmentRecord) -> Option<Kind> {

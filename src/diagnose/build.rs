@@ -11,11 +11,9 @@ use crate::correlate::{self, BuildInputs, World, compare, reconcile};
 use crate::model::tcp::{Hole, Owner, SegmentClass, SegmentRecord, Stall, StallCause};
 use crate::model::{AppOp, Dir, Ns, Side, Span, Ts};
 use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
-use crate::tcp::CaptureFault;
+use crate::tcp::{CaptureFault, RTO_MIN};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The shortest retransmission time-out in use (Linux `TCP_RTO_MIN`).
-const RTO_MIN: Ns = Ns::from_millis(200);
 /// Frames that an incident shows.
 const EVIDENCE: usize = 32;
 

@@ -365,6 +365,10 @@ fn other(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
                 e.from
             )
         }
+        DelaySpike if g.spurious == 0 && s.is_some() && d.resends.is_none() => format!(
+            "acknowledgements for the {} came late at {since}: nothing was lost, and for {len} nothing was answered",
+            e.from
+        ),
         DelaySpike => format!(
             "acknowledgements for the {} came so late at {since} that its time-out fired without need ({} sent again, nothing was lost)",
             e.from,

@@ -197,6 +197,8 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
     let same_packet = trace.known.irtt.map_or(SAME_PACKET, |rtt| rtt.scaled(1, 2).max(SAME_PACKET));
     // (copy, original, seen from another vantage point)
     let mut twins: Vec<(usize, usize, bool)> = Vec::new();
+    // Copies that got an answer of their own: their host had them twice.
+    let mut heard: HashSet<usize> = HashSet::new();
     for (i, p) in trace.packets.iter().enumerate().filter(|(_, p)| repeats.may_hold(p)) {
         let Some(j) = newest.insert(digest(p, seed), i) else { continue };
         let o = &trace.packets[j];
@@ -210,35 +212,56 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         let same_clock = p.timestamps.is_some() && close < SAME_CLOCK;
         let same_id = (order.is_useful(p.dir) || same_clock) && p.ip_id.is_some_and(|id| id != 0);
         let seen_elsewhere = elsewhere && (same_clock || close < SAME_PACKET_ELSEWHERE);
-        let answers = !elsewhere && answers_again(&trace.packets[j..=i]);
-        if !answers && (same_id || seen_elsewhere || (p.carries() && close < same_packet)) {
+        if !elsewhere && is_unnumbered_answer(p) && o.ts < p.ts {
+            if let Some(syn) = asked_again(&trace.packets[j..i]) {
+                heard.insert(j + syn);
+                continue;
+            }
+            if is_acknowledged_again(&trace.packets[j + 1..i], &trace.packets[i..]) {
+                continue;
+            }
+        }
+        if same_id || seen_elsewhere || (p.carries() && close < same_packet) {
             twins.push((i, j, elsewhere));
         }
     }
     if twins.is_empty() {
         return;
     }
-    let by_capture = made_by_capture(trace, &twins);
+    let unexplained: Vec<_> = twins.iter().copied().filter(|t| !heard.contains(&t.0)).collect();
+    let by_capture = made_by_capture(trace, &unexplained);
     for (i, j, elsewhere) in twins {
         let of = match trace.packets[j].twin {
             Twin::None => trace.packets[j].frame,
             Twin::Capture(f) | Twin::Network(f) => f,
         };
-        let capture = by_capture || elsewhere;
+        let capture = (by_capture && !heard.contains(&i)) || elsewhere;
         trace.packets[i].twin = if capture { Twin::Capture(of) } else { Twin::Network(of) };
     }
 }
 
-/// The last of these packets is a SYN-ACK like the first one, and another SYN came between them: a server answers each
-/// (RFC 9293 §3.10.7.4), and Linux numbers neither answer.
-fn answers_again(from: &[Packet]) -> bool {
-    let (Some(first), Some(last)) = (from.first(), from.last()) else { return false };
-    let asked = |p: &Packet| p.dir != last.dir && p.flags.syn() && !p.flags.ack();
-    last.flags.syn()
-        && last.flags.ack()
-        && last.ip_id.is_none_or(|id| id == 0)
-        && first.ts < last.ts
-        && from.iter().any(asked)
+/// Linux numbers no SYN-ACK, so two of them may agree in everything and still be two.
+fn is_unnumbered_answer(p: &Packet) -> bool {
+    p.flags.syn() && p.flags.ack() && p.ip_id.is_none_or(|id| id == 0)
+}
+
+/// Where behind a SYN-ACK another SYN came by: a server answers each (RFC 9293 §3.10.7.4).
+pub fn asked_again(from: &[Packet]) -> Option<usize> {
+    let dir = from.first()?.dir;
+    from.iter().position(|p| p.dir != dir && p.flags.syn() && !p.flags.ack())
+}
+
+/// No host takes longer to answer a second SYN-ACK.
+const ANSWERED: Ns = Ns::from_millis(5);
+
+/// The client acknowledged the SYN-ACK before its copy came by, and again, in another packet, right behind it: it
+/// got both.
+fn is_acknowledged_again(before: &[Packet], from: &[Packet]) -> bool {
+    let is_ack = |p: &&Packet| p.dir == Dir::C2s && p.len == 0 && p.ack.is_some() && p.ip_id.is_some();
+    let Some(first) = before.iter().find(is_ack) else { return false };
+    let Some(second) = from.iter().take(8).find(is_ack) else { return false };
+    let same = (second.seq, second.ack) == (first.seq, first.ack) && second.ip_id != first.ip_id;
+    same && from.first().is_some_and(|copy| second.ts.since(copy.ts) < ANSWERED)
 }
 
 /// Of so many copies that a network makes, the receiver reports at least one.

@@ -276,6 +276,9 @@ impl Facts<'_> {
             return self.open_with_resends(timeouts);
         }
         if self.nothing_was_lost() && !self.ends_one_round_trip_after_resend() {
+            if self.filled_and_closed() {
+                return (Owner::ReceiverApp, StallCause::ZeroWindow, 0.8);
+            }
             return (Owner::Network, StallCause::DelaySpike, 0.9);
         }
         if timeouts > 0 {
@@ -313,6 +316,25 @@ impl Facts<'_> {
         let half = &self.cx.halves[self.wait.dir];
         let from = half.records.partition_point(|r| r.ts < self.wait.start);
         !self.cx.needed[self.wait.dir].any(from, self.wait.range)
+    }
+
+    /// The flight filled the window to the byte, and the answer, which came as fast as ever, closes it: a receiver
+    /// with no room holds back its ACK, too (RFC 1122 §4.2.3.2).
+    fn filled_and_closed(&self) -> bool {
+        let Some(answer) = self.answer() else { return false };
+        let allowed = window_at(&self.cx.words[self.wait.dir].points, self.wait.start);
+        let edge = allowed.and_then(|a| Some(a.ack.plus(i64::try_from(a.window?).ok()?)));
+        let late = self.cx.clock(self.wait.dir.flip()).and_then(|c| c.late(answer));
+        edge == Some(self.wait.range.end)
+            && answer.ack == edge
+            && answer.raw_window == 0
+            && late.is_none_or(|l| l.scaled(2, 1) <= self.wait.len())
+    }
+
+    /// What ended it.
+    fn answer(&self) -> Option<&Packet> {
+        let packets = &self.cx.trace.packets;
+        packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i])
     }
 
     /// The ACK that ended it answers the last resend: the ACKs of the originals were lost, not late.
@@ -426,9 +448,7 @@ impl Facts<'_> {
     /// The answer that ended it SACKs behind a gap: bytes were lost, and the first ACK that said so. A probe with
     /// new data may have called for another (RFC 8985 §7.3).
     fn shown_by_its_end(&self) -> Option<StallCause> {
-        let packets = &self.cx.trace.packets;
-        let answer =
-            packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i])?;
+        let answer = self.answer()?;
         let repaired =
             answer.ack.filter(|_| !answer.sacks().is_empty()).and_then(|una| self.repaired(una))?;
         Some(if self.probed_with_new_data() { StallCause::LossTail } else { repaired })
@@ -442,12 +462,16 @@ impl Facts<'_> {
         quiet && u64::from(before.len) >= self.mss.max(LEAST_MSS)
     }
 
+    /// It ended within less than a round trip of its last segment.
+    fn came_before_the_answer_of_the_probe(&self) -> bool {
+        let Some((probe, rtt)) = self.records.last().zip(self.usual_rtt()) else { return false };
+        self.wait.until.since(probe.ts) < rtt.scaled(9, 10)
+    }
+
     /// Nothing was sent again, the ACK was late.
     fn answered_late(&mut self) -> Answer {
-        let packets = &self.cx.trace.packets;
-        let answer = packets.binary_search_by_key(&self.wait.ended_by, |p| p.frame).ok().map(|i| &packets[i]);
         let clock = self.cx.clock(self.wait.dir.flip());
-        let late = answer.zip(clock).and_then(|(p, c)| c.late(p));
+        let late = self.answer().zip(clock).and_then(|(p, c)| c.late(p));
         if late.is_some_and(|l| l.scaled(2, 1) > self.wait.len()) {
             self.detail.path = Some("ack".to_owned());
         }
@@ -472,6 +496,10 @@ impl Facts<'_> {
         self.detail.needs = Some(needs.to_owned());
         // Two full segments are acknowledged at once (RFC 5681 §4.2): that ACK was lost, or late.
         if self.wait.range.len() >= 2 * self.mss && self.probed_with_new_data() {
+            // What comes sooner than the probe's own answer can was under way before.
+            if self.came_before_the_answer_of_the_probe() {
+                return (Owner::Network, StallCause::DelaySpike, 0.6);
+            }
             return (Owner::Network, StallCause::LossTail, 0.6);
         }
         (Owner::Unknown, StallCause::Unknown, 0.4)
@@ -492,7 +520,7 @@ impl Facts<'_> {
         if let Some(late) = self.came_late() {
             return Some(late);
         }
-        if self.records.first().is_some_and(|r| r.class == SegmentClass::Undecided) {
+        if self.records.first().is_some_and(|r| r.class == SegmentClass::Undecided && !r.syn) {
             let needs = "a capture at the sender: did it pause, or was a flight lost?";
             self.detail.needs = Some(needs.to_owned());
             return Some((Owner::Unknown, StallCause::Unknown, 0.4));

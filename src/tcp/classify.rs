@@ -8,7 +8,7 @@ use super::ranges::{Coverage, RangeSet};
 use super::rtt::RTO_MIN;
 use super::score::Score;
 use super::unseen::{self, DELAYED_ACK, Unseen};
-use crate::flow::hygiene::IdOrder;
+use crate::flow::hygiene::{IdOrder, asked_again};
 use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Cause, Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
@@ -405,6 +405,8 @@ impl Walk<'_> {
                     (SegmentClass::Reordered, Some(last))
                 } else if self.order.sent(p, earlier).is_none() && self.follows_its_resend(r, last, p.ts) {
                     (SegmentClass::Reordered, Some(last))
+                } else if self.answers_unseen(i, self.half.packets[last as usize]) {
+                    (SegmentClass::Undecided, Some(last))
                 } else {
                     (SegmentClass::Retransmission, Some(last))
                 }
@@ -412,6 +414,17 @@ impl Walk<'_> {
             (Some(last), false) => (SegmentClass::Retransmission, Some(last)),
             (None, _) => (self.late_or_again(i, r), None),
         }
+    }
+
+    /// A second SYN-ACK, sooner than by any timer, though no second SYN came by that it answers: the path doubled
+    /// either that SYN behind the tap, or this.
+    fn answers_unseen(&self, i: usize, earlier: usize) -> bool {
+        let (p, first) = (&self.trace.packets[i], &self.trace.packets[earlier]);
+        p.flags.syn()
+            && p.flags.ack()
+            && p.ts.since(first.ts) < RTO_MIN
+            && self.order.sent(p, first).is_none()
+            && asked_again(self.trace.packets.get(earlier..i).unwrap_or_default()).is_none()
     }
 
     /// Only a resend of these bytes came by so far, less than a round trip ago: no sender repeats again so fast,

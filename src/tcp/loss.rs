@@ -2,6 +2,7 @@
 
 use super::acks::Word;
 use super::classify::Half;
+use super::rtt::RTO_MIN;
 use crate::flow::Trace;
 use crate::model::tcp::{Cause, Loss, LossWhere, SegmentClass, SegmentRecord, Tap, TapPosition};
 use crate::model::{Dir, FlowId, StreamRange};
@@ -41,7 +42,10 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
         let mut copies: Vec<usize> = carried.records().map(|i| i as usize).collect();
         copies.sort_by_key(|&i| half.records[i].class != SegmentClass::Reordered);
         let delivered_known = word.score.has(range);
-        let needless = |i: usize| half.needless.get(&(i as u32)).is_some_and(|s| s.covers(range));
+        let needless = |i: usize| {
+            half.needless.get(&(i as u32)).is_some_and(|s| s.covers(range))
+                || answers_a_copy(first, &half.records[i])
+        };
         let spurious = copies.iter().position(|&i| half.records[i].spurious.is_some() || needless(i));
         let delivered = match spurious {
             // A resend was not needed, so something before it arrived. Where a SACK or duplicate ACKs
@@ -90,6 +94,12 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
         push(missed_by_capture(flow, dir, range));
     }
     out
+}
+
+/// A SYN-ACK sent again sooner than by any timer: the path doubled the SYN that it answers (RFC 9293 §3.10.7.4), and
+/// nothing was lost.
+pub fn answers_a_copy(first: &SegmentRecord, again: &SegmentRecord) -> bool {
+    again.syn && again.dir == Dir::S2c && first.frame != again.frame && again.ts.since(first.ts) < RTO_MIN
 }
 
 /// Records whose checksum is wrong although this sender's usually are right: broken on their way to the tap,

@@ -29,7 +29,8 @@ mod unseen;
 
 pub use curve::{Bucket, Curve};
 pub use fault::CaptureFault;
-pub use rtt::quantile;
+pub use loss::answers_a_copy;
+pub use rtt::{RTO_MIN, quantile};
 pub use tracker::{Keep, Tracker, Trackers, analyze};
 
 use crate::decode::Segment;

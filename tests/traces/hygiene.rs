@@ -229,7 +229,31 @@ fn the_answer_to_a_doubled_syn_was_called_a_copy() {
          0.0811 c 3001:4001 ts 91,541
          0.0812 s ack 4001 ts 581,91",
     );
-    assert_eq!(classes(&c).last(), Some(&(4, SegmentClass::Retransmission)));
+    // The server's kernel had the SYN twice, so it is no copy of the capture's either.
+    assert_eq!(classes(&c), [(3, SegmentClass::NetworkDuplicate), (4, SegmentClass::Retransmission)]);
+}
+
+/// The same at the client's tap, where only the answers come by, and its kernel acknowledges both: either the SYN or
+/// the answer was doubled on the way, and the file did nothing.
+#[test]
+fn the_answer_to_a_syn_that_was_doubled_behind_the_tap_was_called_a_copy_of_the_capture() {
+    let case = |second: &str| {
+        let c = trace(&format!(
+            "0.000 c S mss 1000 sack ts 10,0
+             0.0402 s S mss 1000 sack noid ts 500,10
+             0.0403 c . ack 1 ts 50,500
+             0.0404 s S mss 1000 sack noid ts 500,10
+             0.0405 c . ack 1 ts 50,500 {second}
+             0.041 c 1:1001 ts 51,500
+             0.081 s ack 1001 ts 541,51"
+        ));
+        let classes = classes(&c);
+        assert!(c.stalls.is_empty() && c.losses.is_empty());
+        classes
+    };
+    assert_eq!(case(""), [(4, SegmentClass::Undecided)]);
+    // The same ACK twice: the file has both packets twice.
+    assert_eq!(case("id 102"), [(4, SegmentClass::CaptureDuplicate)]);
 }
 
 /// At the receiver's tap a first copy and one resend are in the file twice each: that the host had dropped both was

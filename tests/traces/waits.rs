@@ -77,6 +77,57 @@ fn a_probe_with_new_data_that_brought_a_lost_ack_again_was_of_unknown_cause() {
     assert_eq!(case(short), (Owner::Unknown, StallCause::Unknown));
 }
 
+/// The same, but what came was sooner than any answer to the probe: it had been under way, and nothing was lost.
+#[test]
+fn an_answer_that_came_before_that_of_the_probe_was_called_a_tail_loss() {
+    let case = |probe: &str| {
+        let text = format!(
+            "0.041 c 1:1001
+             0.081 s ack 1001
+             0.082 c 1001:2001
+             0.0821 c 2001:3001
+             0.0822 c 3001:4001
+             {probe} c 4001:5001
+             0.234 s ack 4001
+             0.270 s ack 5001"
+        );
+        let c = trace(&with(HELLO, &text));
+        let first = c.stalls.first().unwrap();
+        (first.owner, first.cause)
+    };
+    assert_eq!(case("0.204"), (Owner::Network, StallCause::DelaySpike));
+    assert_eq!(case("0.190"), (Owner::Network, StallCause::LossTail));
+}
+
+/// The flight filled the receive buffer. A host without room waits with its ACK, which came after the probe, as fast
+/// as ever, and closed the window.
+#[test]
+fn an_ack_that_a_full_receiver_held_back_was_called_a_delay_spike() {
+    let case = |window: u32, sent: u32| {
+        let text = format!(
+            "0.000 c S mss 1000 sack ts 10,0
+             0.040 s S mss 1000 sack ts 500,10
+             0.0401 c . ack 1 ts 50,500
+             0.500 c 1:1001 ts 510,500
+             0.540 s ack 1001 win 3000 ts 1000,510
+             0.541 c 1001:2001 ts 551,1000
+             0.5411 c 2001:3001 ts 551,1000
+             0.5412 c 3001:4001 ts 551,1000
+             0.626 c 3001:4001 ts 636,1000
+             0.627 s ack 4001 win {window} ts {sent},551
+             0.667 s ack 4001 win {window} sack 3001:4001 ts 1127,636
+             0.9 s ack 4001 win 8000 ts 1360,636"
+        );
+        let c = trace(&text);
+        let first = c.stalls.get(1).unwrap();
+        (first.owner, first.cause)
+    };
+    assert_eq!(case(0, 1087), (Owner::ReceiverApp, StallCause::ZeroWindow));
+    // It has room, or its ACK left long before.
+    assert_eq!(case(3000, 1087), (Owner::Network, StallCause::DelaySpike));
+    assert_eq!(case(0, 1021), (Owner::Network, StallCause::DelaySpike));
+}
+
 /// Without time stamps, at the receiver's tap: the path held a segment and its resend, and let both go at once.
 #[test]
 fn data_that_came_together_with_its_resend_was_called_a_pause_of_the_application() {

@@ -27,6 +27,7 @@ use crate::correlate::sender;
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord, StallCause};
 use crate::model::{AppLog, Dir, FlowId, FrameNo, Ns, PerDir, Side, Span, Ts};
 use crate::report::{Finding, InputKind, Report};
+use segments::WhySent;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tally::{Confusion, Found};
@@ -247,7 +248,8 @@ pub fn score(truth: Truth<'_>, report: &Report) -> Result<Score, ScoreError> {
             }
             if let Some(kernel) = truth.kernel.filter(|_| sender_tap && truth.missed.is_empty()) {
                 let heard = self::records(report, input, flow, dir.flip());
-                counters(&mut s, kernel, side, dir, &records, &heard);
+                let beyond: Vec<_> = m.beyond.iter().filter_map(|&i| why[dir][i]).collect();
+                counters(&mut s, kernel, side, dir, &records, &heard, &beyond);
             }
             let stalls: Vec<_> =
                 report.stalls.iter().filter(|t| t.input == input && t.flow == flow && t.dir == dir).collect();
@@ -383,7 +385,8 @@ fn side_of(wire: &Wire, report: &Report, input: u16, flow: FlowId) -> Side {
 /// A host answers a SYN within so long.
 const ANSWERED: Ns = Ns::from_millis(5);
 
-/// What both the kernel and the report count, for one sender; `heard`: what the other side sent.
+/// What both the kernel and the report count, for one sender; `heard`: what the other side sent; `beyond`: why the
+/// kernel sent again what the link saw after the end of that capture.
 fn counters(
     s: &mut Score,
     kernel: &Kernel,
@@ -391,31 +394,34 @@ fn counters(
     dir: Dir,
     records: &[&SegmentRecord],
     heard: &[&SegmentRecord],
+    beyond: &[WhySent],
 ) {
     let counted = kernel.of(side);
     let resent = || records.iter().filter(|r| r.class == SegmentClass::Retransmission);
     let by =
         |causes: &[Cause]| resent().filter(|r| r.cause.is_some_and(|c| causes.contains(&c))).count() as i64;
-    let mut put = |name: &str, said: i64| {
+    let mut put = |name: &str, said: i64, later: &[Cause]| {
         let name_of = format!("{} {name}", side.as_str());
-        let kernel = counted.of(name);
+        let later = beyond.iter().filter(|w| later.is_empty() || later.contains(&w.cause)).count();
+        let kernel = counted.of(name) - later as i64;
         if kernel != said {
             s.notes.push(format!("{dir}: {name_of} is {kernel}, the report counts {said}"));
         }
         s.counters.push(Counter { name: name_of, kernel, said });
     };
-    put("TcpRetransSegs", resent().count() as i64);
+    put("TcpRetransSegs", resent().count() as i64, &[]);
     // A SYN-ACK goes out again by its timer, or because its SYN came again: the kernel counts the first alone.
     let asked = |r: &SegmentRecord| {
         let mut syns = heard.iter().filter(|h| h.syn);
         syns.any(|h| (Ns::ZERO..ANSWERED).contains(&r.ts.since(h.ts)))
     };
     let answers = resent().filter(|r| r.cause == Some(Cause::Syn) && asked(r)).count() as i64;
-    let timeouts = by(&[Cause::Rto, Cause::Syn]) - answers;
+    let timers = [Cause::Rto, Cause::Syn];
+    let timeouts = by(&timers) - answers;
     // A FIN is sent again by whichever timer is first.
     let fins = (counted.of("TcpExtTCPTimeouts") - timeouts).clamp(0, by(&[Cause::Fin]));
-    put("TcpExtTCPTimeouts", timeouts + fins);
-    put("TcpExtTCPFastRetrans", by(&[Cause::Fast, Cause::PartialAck]));
+    put("TcpExtTCPTimeouts", timeouts + fins, &timers);
+    put("TcpExtTCPFastRetrans", by(&[Cause::Fast, Cause::PartialAck]), &[Cause::Fast]);
 }
 
 /// One segment of a capture: what it was, and what the report calls it.

@@ -30,6 +30,8 @@ pub struct Matched<'a> {
     pub skew: Ns,
     /// What to add to the report's sequence numbers: 0, unless it did not see the handshake.
     pub shift: i64,
+    /// Packets that nobody recorded, since the capture had ended.
+    pub beyond: Vec<usize>,
 }
 
 impl Matched<'_> {
@@ -42,6 +44,8 @@ impl Matched<'_> {
             .zip(&self.records)
             .map(|(s, r)| r.is_some() || s.at + LAST_MOMENT <= end)
             .collect();
+        let unseen = self.sightings.iter().zip(&seen).filter(|(_, seen)| !**seen);
+        self.beyond = unseen.map(|(s, _)| s.packet).collect();
         let mut keep = seen.iter();
         self.sightings.retain(|_| keep.next().copied().unwrap_or(true));
         let mut keep = seen.iter();
@@ -108,6 +112,7 @@ pub fn matched<'a>(
         records: found.iter().map(|f| f.map(|i| records[i])).collect(),
         extra: records.iter().zip(&used).filter(|(_, u)| !**u).map(|(r, _)| *r).collect(),
         sightings,
+        beyond: Vec::new(),
     }
 }
 

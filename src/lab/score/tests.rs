@@ -339,6 +339,37 @@ fn a_timer_of_the_kernel_excuses_no_other_name_of_what_was_planned() {
     assert!(!timed(StallCause::BlackHole));
 }
 
+/// The kernel counted a resend that left when the capture had ended.
+#[test]
+fn what_was_sent_again_after_the_end_of_a_capture_is_missing_from_no_count() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, None);
+    log.data(300, 1, 1000, Some(320));
+    let wire = log.wire();
+    let resend = Resend {
+        side: Side::Client,
+        t: at(300),
+        sport: 4000,
+        dport: 9000,
+        ca: Congestion::Loss,
+        seq: None,
+        family: 4,
+    };
+    let mut kernel = Kernel { resends: Some(vec![resend]), ..Kernel::default() };
+    for name in ["TcpRetransSegs", "TcpExtTCPTimeouts"] {
+        kernel.client.counters.insert(name.to_owned(), 1);
+    }
+    let why = segments::why_sent(&wire, Dir::C2s, Some(&kernel));
+    let odd = |end: i64| {
+        let m = segments::matched(&wire, Dir::C2s, Side::Client, true, &[]).until(at(end));
+        let beyond: Vec<_> = m.beyond.iter().filter_map(|&i| why[i]).collect();
+        let mut s = Score::default();
+        counters(&mut s, &kernel, Side::Client, Dir::C2s, &[], &[], &beyond);
+        s.counters.iter().filter(|c| c.kernel != c.said).count()
+    };
+    assert_eq!((odd(200), odd(400)), (0, 2));
+}
+
 #[test]
 fn what_only_the_capture_lacks_makes_a_wait_a_gap() {
     let mut log = Log::new();
