@@ -250,6 +250,33 @@ fn a_late_original_is_no_loss() {
     assert_eq!(r.reads[0].budget.reordering, ms(60));
 }
 
+/// The sender's tap cannot tell whether bytes came late or were answered late, or nobody was there. Two taps can, and
+/// were not asked.
+#[test]
+fn an_answer_that_stood_on_the_path_was_of_unknown_cause_with_two_taps() {
+    let case = |data: &str, answered: &str, ack: &str| {
+        Case::new(&format!(
+            "0.100 s 1:1001
+             0.120 c ack 1001
+             0.141 s 1001:2001 {data}
+             0.1411 s 2001:3001 {data}
+             {answered} c ack 3001 {ack}
+             0.400 s 3001:4001
+             0.420 c ack 4001"
+        ))
+    };
+    let of = |r: &Report| {
+        let s = r.stalls.iter().find(|s| s.detail.outstanding.is_some()).expect("a stall").clone();
+        (s.owner, s.cause, s.detail.path, s.detail.needs.is_some())
+    };
+    let spike = |path: &str| (Owner::Network, StallCause::DelaySpike, Some(path.to_owned()), false);
+    let unknown = (Owner::Unknown, StallCause::Unknown, None, true);
+    assert_eq!(of(&case("", "0.1612", "late 0.150").report()), spike("ack"));
+    assert_eq!(of(&case("late 0.150", "0.3112", "").report()), spike("data"));
+    assert_eq!(of(&case("", "0.3112", "").report()), unknown, "the host itself took its time");
+    assert_eq!(of(&case("late 0.150", "0.3112", "").only(Side::Server).report()), unknown);
+}
+
 /// The client's window is closed for three seconds because it works on a file.
 const CLOSED: &str = "
     0.100 s 1:1001

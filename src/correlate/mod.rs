@@ -17,6 +17,7 @@ mod hull;
 pub mod incident;
 mod input;
 pub mod join;
+pub mod late;
 pub mod peer;
 mod place;
 pub mod reconcile;

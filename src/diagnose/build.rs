@@ -191,6 +191,7 @@ fn refine(w: &mut World) {
         }
         for dir in Dir::BOTH {
             which_way(f, dir);
+            correlate::late::settle(f, dir);
         }
     }
 }

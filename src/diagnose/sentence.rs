@@ -361,7 +361,7 @@ fn other(g: &Group, f: &Facts<'_>, cause: StallCause) -> String {
     match cause {
         DelaySpike if d.path.as_deref() == Some("data") && g.spurious == 0 => {
             format!(
-                "bytes from the {} stood on the path: their own time stamps say that those which came after {since} had left up to {len} before",
+                "bytes from the {} stood on the path: those which came after {since} had left up to {len} before",
                 e.from
             )
         }

@@ -168,7 +168,7 @@ pub fn score(s: &mut Score, seen: &Seen<'_>, stalls: &[&Stall], planned: &[Plann
         };
         let plan: Vec<StallCause> = truth.iter().map(|t| t.1).collect();
         let wait = waits.iter().find(|w| close(w.start, start));
-        truth.extend(seen.beside_the_plan(span, &plan, wait));
+        truth.extend(seen.beside_the_plan(span, &plan, wait, stall));
         let right = truth.contains(&(stall.owner, stall.cause));
         let names = |(o, c): &(Owner, StallCause)| label(*o, *c);
         let truth_label =
@@ -221,17 +221,20 @@ impl Seen<'_> {
         self.length(w) > floor.max(self.wire.round_trip().scaled(22, 10))
     }
 
-    /// What really happened though nobody planned it: the link stood still for most of the time; the kernel's timer
-    /// repaired a loss; or nothing was under way, and the writer's log has no write.
+    /// What really happened though nobody planned it: the link stood still for most of the time (the sender's tap may
+    /// leave that open if it says that the receiver's would tell); the kernel's timer repaired a loss; or nothing was
+    /// under way, and the writer's log has no write.
     fn beside_the_plan(
         &self,
         span: Span,
         plan: &[StallCause],
         wait: Option<&Wait>,
+        stall: &Stall,
     ) -> Vec<(Owner, StallCause)> {
         let mut out = Vec::new();
         if together(&self.wire.stood_still, span).scaled(2, 1) >= span.len() {
             out.extend([StallCause::DelaySpike, StallCause::Queueing].map(|c| (Owner::Network, c)));
+            out.extend(self.asks_for_the_other(stall).then_some((Owner::Unknown, StallCause::Unknown)));
         }
         let timed = |t: Ts| t >= span.start - ON_ITS_WAY && t <= span.end;
         let repairs = [
@@ -252,6 +255,11 @@ impl Seen<'_> {
             out.extend([StallCause::NoData, StallCause::Idle].map(|c| (Owner::SenderApp, c)));
         }
         out
+    }
+
+    /// The sender's tap, alone, says which capture would tell.
+    fn asks_for_the_other(&self, stall: &Stall) -> bool {
+        self.alone && self.side == sender(self.dir) && stall.detail.needs.is_some()
     }
 
     /// Bytes that were sent had not arrived when it began, and some of them were lost.
@@ -384,8 +392,7 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span, stall: &Stall) -> Vec
         out.push(StallCause::HandshakeLoss);
     }
     // One tap cannot tell the loss of an answer from its delay, and says so.
-    let says_so = seen.alone && seen.side == sender(seen.dir) && stall.detail.needs.is_some();
-    if only_answers && out.is_empty() && says_so {
+    if only_answers && out.is_empty() && seen.asks_for_the_other(stall) {
         return vec![(Owner::Unknown, StallCause::Unknown)];
     }
     if out.is_empty() && !only_answers {

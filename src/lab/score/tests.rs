@@ -263,6 +263,22 @@ fn a_capture_with_every_frame_twice_shows_each_packet_and_its_copy() {
     assert_eq!(classes(&wire, Side::Client), [(0, New), (0, twice), (1, New), (1, twice)]);
 }
 
+/// A stall from 50 ms to `to`.
+fn stall(to: i64, said: (Owner, StallCause)) -> Stall {
+    Stall {
+        input: 0,
+        flow: FlowId(0),
+        dir: Dir::C2s,
+        start: at(50),
+        end: Some(at(to)),
+        owner: said.0,
+        cause: said.1,
+        detail: StallDetail::default(),
+        evidence: Vec::new(),
+        confidence: 1.0,
+    }
+}
+
 /// Whether one stall at the client's tap, from 50 ms to `to`, is called right.
 fn is_right(
     log: &Log,
@@ -284,18 +300,7 @@ fn is_right(
         writer: None,
         end: at(to),
     };
-    let stall = Stall {
-        input: 0,
-        flow: FlowId(0),
-        dir: Dir::C2s,
-        start: at(50),
-        end: Some(at(to)),
-        owner: said.0,
-        cause: said.1,
-        detail: StallDetail::default(),
-        evidence: Vec::new(),
-        confidence: 1.0,
-    };
+    let stall = stall(to, said);
     let mut s = Score::default();
     stalls::score(&mut s, &seen, &[&stall], planned, false);
     assert_eq!((s.stalls.total(), s.bounds.right), (1, 1), "{:?}", s.notes);
@@ -312,6 +317,37 @@ fn a_short_standstill_excuses_no_long_wait() {
     };
     assert!(!case(20));
     assert!(case(300));
+}
+
+/// What one tap cannot know it may leave open, where the link's log has the reason and the other capture shows it.
+#[test]
+fn a_standstill_may_be_left_to_the_other_capture_by_one_tap_that_says_so() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(70));
+    log.ack(70, 1001, Some(90)).left = Some(at(300));
+    let wire = log.wire();
+    let right = |alone: bool, needs: bool, side: Side| {
+        let seen = stalls::Seen {
+            at: "a tap",
+            wire: &wire,
+            dir: Dir::C2s,
+            side,
+            alone,
+            skew: Ns::ZERO,
+            why: &[],
+            writer: None,
+            end: at(300),
+        };
+        let detail = StallDetail { needs: needs.then(|| "the other".to_owned()), ..StallDetail::default() };
+        let stall = Stall { detail, ..stall(300, (Owner::Unknown, StallCause::Unknown)) };
+        let mut s = Score::default();
+        stalls::score(&mut s, &seen, &[&stall], &[], false);
+        s.stalls.right() == 1
+    };
+    assert!(right(true, true, Side::Client));
+    assert!(!right(false, true, Side::Client), "both taps know it");
+    assert!(!right(true, false, Side::Client), "it does not say so");
+    assert!(!right(true, true, Side::Server), "it is the other capture itself");
 }
 
 #[test]
