@@ -7,6 +7,7 @@
 //! ```
 
 pub mod hygiene;
+mod stray;
 pub mod table;
 pub mod tap;
 pub mod trace;

@@ -1,5 +1,6 @@
 //! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
+use super::stray::{Field, Strays};
 use crate::decode::{IcmpError, Segment, TcpFlags, TcpOptions};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::net::SocketAddr;
@@ -156,6 +157,8 @@ pub struct Trace {
     pub damage: PerDir<bool>,
     /// Damaged packets whose numbers are out of place: nothing in their headers is believed.
     pub damaged: Vec<usize>,
+    /// Packets with a number that belongs nowhere, though their checksums are right or unknown: it is not believed.
+    pub strays: Vec<usize>,
     /// One past the last packet that says something of each direction's data; see [`Trace::find_ends`].
     pub upto: PerDir<usize>,
 }
@@ -175,6 +178,16 @@ impl Numbering {
             Seq(raw.0.wrapping_sub(1))
         });
         RelSeq::unwrap_near(raw, isn, self.newest)
+    }
+
+    /// The newest number as on the wire.
+    fn newest_raw(&self) -> Seq {
+        Seq(self.isn.unwrap_or_default().0.wrapping_add(self.newest.0 as u32))
+    }
+
+    /// Further than `reach` from the newest number.
+    fn is_beyond(&self, raw: Seq, reach: u64) -> bool {
+        self.isn.is_some() && u64::from(raw.diff(self.newest_raw()).unsigned_abs()) > reach
     }
 
     /// Too far from all that came before to be of this stream, or, where nothing did, from the first sound packet;
@@ -212,6 +225,8 @@ impl Trace {
         let mut foreign_sacks = Vec::new();
         let damage = damage(segments, dir_of);
         let mut damaged = Vec::new();
+        let mut strays = Vec::new();
+        let doubted = Strays::of(segments, client);
         let wrong = |s: &Segment| damage[dir_of(s)] && s.checksum_ok == Some(false);
         let first = |d: Dir| segments.iter().find(|s| dir_of(s) == d && !wrong(s)).map(|s| s.seq);
         let sound = PerDir {
@@ -241,16 +256,36 @@ impl Trace {
         for (i, s) in segments.iter().enumerate() {
             let dir = dir_of(s);
             let nothing;
-            let (s, seq) = if wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
-                damaged.push(i);
-                nothing = Segment { flags: TcpFlags(0), options: TcpOptions::default(), ..s.without_data() };
-                (&nothing, numbers[dir].newest)
+            let lies = |field, number: Seq, of: &Numbering, reach: u64| {
+                let reach = if scaling { reach.max(1 << 16).saturating_mul(2) } else { 1 << 17 };
+                of.is_beyond(number, reach)
+                    && doubted.lies(i, field, of.newest_raw(), u32::try_from(reach).unwrap_or(u32::MAX))
+            };
+            let unbelieved = if wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
+                Some(&mut damaged)
+            } else if lies(Field::Sequence, s.seq, &numbers[dir], widest[dir.flip()]) {
+                Some(&mut strays)
             } else {
-                (s, numbers[dir].unwrap(s.seq))
+                None
+            };
+            let (s, seq) = match unbelieved {
+                Some(list) => {
+                    list.push(i);
+                    nothing =
+                        Segment { flags: TcpFlags(0), options: TcpOptions::default(), ..s.without_data() };
+                    (&nothing, numbers[dir].newest)
+                }
+                None => (s, numbers[dir].unwrap(s.seq)),
             };
             let back = &mut numbers[dir.flip()];
             // RFC 9293 §3.5.2: a reset of an unsynchronized connection may acknowledge anything.
-            let ack = (s.flags.ack() && !(s.flags.rst() && s.ack.0 == 0)).then(|| back.unwrap(s.ack));
+            let speaks = s.flags.ack() && !(s.flags.rst() && s.ack.0 == 0);
+            let ack = if speaks && lies(Field::Acknowledgment, s.ack, back, widest[dir]) {
+                strays.push(i);
+                None
+            } else {
+                speaks.then(|| back.unwrap(s.ack))
+            };
             let mut p = Packet {
                 frame: s.frame,
                 ts: s.ts,
@@ -303,7 +338,7 @@ impl Trace {
         }
         known.irtt = known.irtt.or_else(|| handshake(&packets));
         let upto = PerDir { c2s: packets.len(), s2c: packets.len() };
-        Trace { known, packets, foreign_sacks, damage, damaged, upto }
+        Trace { known, packets, foreign_sacks, damage, damaged, strays, upto }
     }
 
     /// Finds out from where on a direction only acknowledges, and is told nothing new: most transfers go one way, and

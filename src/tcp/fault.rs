@@ -6,7 +6,7 @@ use crate::flow::trace::Known;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaptureFault {
     /// `capture-drops`, `capture-duplicates`, `no-handshake`, `one-way`, `offload`, `cut-packets`, `reordered-capture`,
-    /// `foreign-sacks`, `damaged-packets`.
+    /// `foreign-sacks`, `damaged-packets`, `stray-numbers`.
     pub code: &'static str,
     /// How often.
     pub count: u64,
@@ -22,6 +22,7 @@ pub(super) struct Faults {
     pub missed_places: u64,
     pub foreign_sacks: u64,
     pub damaged: u64,
+    pub strays: u64,
     pub cut: u64,
     pub late: u64,
     pub oversize: u64,
@@ -39,6 +40,7 @@ impl Faults {
             ("no-handshake", u64::from(!(whole || unanswered)), 0),
             ("foreign-sacks", self.foreign_sacks, 0),
             ("damaged-packets", self.damaged, 0),
+            ("stray-numbers", self.strays, 0),
             ("one-way", u64::from(known.seen.c2s != known.seen.s2c && !unanswered), 0),
             ("cut-packets", self.cut, 0),
             ("reordered-capture", self.late, 0),
@@ -75,6 +77,10 @@ impl CaptureFault {
             "damaged-packets" => format!(
                 "{} out of place: damaged on the way, and not believed",
                 of("packet has a wrong checksum and numbers", "packets have wrong checksums and numbers")
+            ),
+            "stray-numbers" => format!(
+                "{} where nothing else of the stream is: changed on the way or in the file, and not believed",
+                of("packet has a number", "packets have numbers")
             ),
             "one-way" => "only one direction was captured".to_owned(),
             "cut-packets" => format!("{} cut by the snap length", of("TCP header was", "TCP headers were")),

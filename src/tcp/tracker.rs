@@ -291,15 +291,17 @@ impl Tracker {
         } else if s.tap.confidence > 0.0 {
             c.tap = s.tap.clone();
         }
+        let none = self.sums.c2s.stats.packets + self.sums.s2c.stats.packets + self.faults.twins == 0;
+        if let Some(p) = s.trace.packets[own.packets.clone()].first().filter(|_| none) {
+            c.span = Span::new(p.ts, p.ts);
+        }
+        let mss = both(|d| s.trace.known.mss[d.flip()].map_or(1460, u32::from).max(536));
         for p in &s.trace.packets[own.packets.clone()] {
-            let none = self.sums.c2s.stats.packets + self.sums.s2c.stats.packets + self.faults.twins == 0;
-            c.span = if none { Span::new(p.ts, p.ts) } else { c.span };
             c.span.start = c.span.start.min(p.ts);
             c.span.end = c.span.end.max(p.ts);
             let twin = matches!(p.twin, Twin::Capture(_));
             self.faults.twins += u64::from(twin);
-            let mss = s.trace.known.mss[p.dir.flip()].map_or(1460, u32::from).max(536);
-            self.faults.oversize += u64::from(p.len > mss);
+            self.faults.oversize += u64::from(p.len > mss[p.dir]);
             let stats = &mut self.sums[p.dir].stats;
             stats.packets += u64::from(!twin);
             stats.timestamps = Some(stats.timestamps == Some(true) || p.timestamps.is_some());
@@ -308,6 +310,7 @@ impl Tracker {
         self.faults.cut += segments.iter().filter(|s| s.cut).count() as u64;
         self.faults.foreign_sacks += own.count(&s.trace.foreign_sacks);
         self.faults.damaged += own.count(&s.trace.damaged);
+        self.faults.strays += own.count(&s.trace.strays);
         for d in Dir::BOTH {
             let (half, word) = (&s.halves[d], &s.words[d]);
             let sums = &mut self.sums[d];
@@ -396,10 +399,17 @@ impl Own {
         let upto = cut.unwrap_or(packets.len());
         let frame = |i: usize, end: FrameNo| packets.get(i).map_or(end, |p| p.frame);
         let time = |i: usize| packets.get(i).map_or(Ts::MAX, |p| p.ts);
-        let reached = |d: Dir, i: usize| {
-            let sent = packets[..i].iter().filter(|p| p.dir == d).map(|p| p.range().end);
-            sent.max().unwrap_or(RelSeq(i64::MIN))
-        };
+        let mut reached = PerDir { c2s: RelSeq(i64::MIN), s2c: RelSeq(i64::MIN) };
+        let mut before = reached;
+        for (i, p) in packets[..upto].iter().enumerate() {
+            if i == from {
+                before = reached;
+            }
+            reached[p.dir] = reached[p.dir].max(p.range().end);
+        }
+        if from >= upto {
+            before = reached;
+        }
         Own {
             packets: from..upto,
             frames: if first { FrameNo(0) } else { frame(from, FrameNo(u64::MAX)) }..if last {
@@ -409,8 +419,8 @@ impl Own {
             },
             times: if first { Ts::MIN } else { time(from) }..if last { Ts::MAX } else { time(upto) },
             bytes: both(|d| {
-                let low = if first { RelSeq(i64::MIN) } else { reached(d, from) };
-                (low, if last { RelSeq(i64::MAX) } else { reached(d, upto) })
+                let low = if first { RelSeq(i64::MIN) } else { before[d] };
+                (low, if last { RelSeq(i64::MAX) } else { reached[d] })
             }),
             seen_until,
             first,

@@ -200,6 +200,32 @@ fn a_damaged_packet_that_came_first_was_believed() {
     assert!(!c.quality.iter().any(|q| q.code == "capture-drops"));
 }
 
+/// A fuzzer wrote numbers and mended the checksums: gigabytes were said to be acknowledged and never captured.
+#[test]
+fn numbers_that_lie_were_gigabytes_that_the_capture_had_lost() {
+    let said = |talk: &str| {
+        let c = trace(talk);
+        let code = |q: &syncscope::tcp::CaptureFault| (q.code, q.count, q.bytes);
+        c.quality.iter().map(code).filter(|q| q.0 != "no-handshake").collect::<Vec<_>>()
+    };
+    let talk = "0.000 c 1:13 ack 1
+         0.010 s 1:10 ack 13
+         0.020 c 13:25 ack 10
+         0.030 s 10:19 ack 25
+         0.040 c 25:37 ack 19
+         0.050 s 19:28 ack 37
+         0.060 c 37:49 ack 28";
+    assert_eq!(said(talk), []);
+    let acked = talk.replace("13:25 ack 10", "13:25 ack 1979711497");
+    assert_eq!(said(&acked), [("stray-numbers", 1, 0)]);
+    // What it carried was acknowledged, and is not in the file as it was sent.
+    let sent = talk.replace("10:19 ack", "900000010:900000019 ack");
+    assert_eq!(said(&sent), [("capture-drops", 1, 9), ("stray-numbers", 1, 0)]);
+    // A stream that moves on and stays there is one of which frames are missing.
+    let moved = "0.070 c 900000:900012 ack 28\n 0.075 s 28:37 ack 900012\n 0.080 c 900012:900024 ack 37";
+    assert_eq!(said(&format!("{talk}\n {moved}")), [("capture-drops", 1, 899_951)]);
+}
+
 /// Linux sends SYN-ACKs with IP ID 0; three VLANs showed one of them 50 ms apart.
 #[test]
 fn a_syn_ack_without_an_id_on_another_link_was_sent_again() {
