@@ -18,11 +18,13 @@ pub(super) struct Cut<'a> {
 }
 
 impl<'a> Cut<'a> {
+    #[inline]
     pub fn new(data: &'a [u8], wire: usize) -> Cut<'a> {
         Cut { data, wire: wire.max(data.len()) }
     }
 
     /// Without its first `n` bytes; none when they were not captured.
+    #[inline]
     pub fn skip(self, n: usize) -> Option<Cut<'a>> {
         Some(Cut { data: self.data.get(n..)?, wire: self.wire - n })
     }
@@ -30,11 +32,13 @@ impl<'a> Cut<'a> {
     /// As many bytes as a length field says: without trailing padding, and as long on the wire as
     /// the field says even where the frame was shorter (a tap that slices packets hands on short
     /// frames, but the length field still tells the truth).
+    #[inline]
     pub fn resize(self, len: usize) -> Cut<'a> {
         Cut { data: &self.data[..self.data.len().min(len)], wire: len }
     }
 
     /// All bytes of it were captured.
+    #[inline]
     pub fn complete(self) -> bool {
         self.data.len() >= self.wire
     }

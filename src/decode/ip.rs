@@ -27,6 +27,7 @@ pub(super) struct Ip<'a> {
 }
 
 /// Reads an IP packet of either version. Fragments other than the first have no transport header: [`Skip::Fragment`].
+#[inline]
 pub(super) fn parse(c: Cut<'_>) -> Result<Ip<'_>, Skip> {
     match c.data.first().map(|b| b >> 4) {
         Some(4) => v4(c, true),
@@ -46,6 +47,7 @@ pub(super) fn parse_quoted(c: Cut<'_>) -> Result<Ip<'_>, Skip> {
     }
 }
 
+#[inline]
 fn v4(c: Cut<'_>, trust_length: bool) -> Result<Ip<'_>, Skip> {
     let Some((h, _)) = c.data.split_first_chunk::<20>() else { return Err(Skip::TooShort) };
     let header = usize::from(h[0] & 0x0f) * 4;

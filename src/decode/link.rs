@@ -15,6 +15,7 @@ impl LinkKey {
         LinkKey(0xcbf2_9ce4_8422_2325)
     }
 
+    #[inline]
     fn add(&mut self, bytes: &[u8]) {
         for eight in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -26,9 +27,22 @@ impl LinkKey {
 }
 
 /// The IP packet inside, and a number for the link it was seen on.
+#[inline]
 pub(super) fn strip<'a>(frame: &Frame<'a>) -> Result<(Cut<'a>, u64), Skip> {
     let whole = Cut::new(frame.data, usize::try_from(frame.orig_len).unwrap_or(usize::MAX));
     let mut key = LinkKey::new();
+    // What most captures are full of.
+    if frame.link == LinkType::ETHERNET
+        && let Some((head, _)) = frame.data.split_first_chunk::<14>()
+        && let [_, _, _, _, _, _, _, _, _, _, _, _, 0x08, 0x00] = head
+    {
+        key.add(&head[..12]);
+        return Ok((skip(whole, 14)?, key.0));
+    }
+    by_link(frame, whole, key)
+}
+
+fn by_link<'a>(frame: &Frame<'a>, whole: Cut<'a>, mut key: LinkKey) -> Result<(Cut<'a>, u64), Skip> {
     let packet = match frame.link {
         LinkType::ETHERNET => ethernet(whole, &mut key)?,
         LinkType::SLL => sll(whole, &mut key)?,

@@ -66,12 +66,14 @@ pub const HEAD: usize = 32;
 impl Segment {
     /// Only its acknowledgment, sent at the end of its data.
     #[must_use]
+    #[inline]
     pub fn without_data(self) -> Segment {
         let flags = TcpFlags(self.flags.0 & !0x03);
         Segment { seq: Seq(self.seq.0.wrapping_add(self.seq_len())), len: 0, flags, head: None, ..self }
     }
 
     /// Sequence numbers used: payload, SYN and FIN.
+    #[inline]
     pub fn seq_len(&self) -> u32 {
         self.len.saturating_add(u32::from(self.flags.syn())).saturating_add(u32::from(self.flags.fin()))
     }
@@ -83,22 +85,27 @@ pub struct TcpFlags(pub u16);
 
 impl TcpFlags {
     /// No more data from the sender.
+    #[inline]
     pub fn fin(self) -> bool {
         self.0 & 0x01 != 0
     }
     /// Synchronize sequence numbers.
+    #[inline]
     pub fn syn(self) -> bool {
         self.0 & 0x02 != 0
     }
     /// Reset.
+    #[inline]
     pub fn rst(self) -> bool {
         self.0 & 0x04 != 0
     }
     /// Push.
+    #[inline]
     pub fn psh(self) -> bool {
         self.0 & 0x08 != 0
     }
     /// The acknowledgment number counts.
+    #[inline]
     pub fn ack(self) -> bool {
         self.0 & 0x10 != 0
     }
@@ -148,11 +155,13 @@ impl SackBlocks {
     }
 
     /// The blocks, in the order on the wire.
+    #[inline]
     pub fn as_slice(&self) -> &[(Seq, Seq)] {
         &self.blocks[..usize::from(self.count)]
     }
 
     /// True when there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -7,6 +7,7 @@ use super::segment::{Decoded, HEAD, Segment, Skip, TcpFlags, TcpOptions};
 use crate::model::{Frame, Seq};
 use std::net::SocketAddr;
 
+#[inline]
 pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Decoded {
     let tcp = ip.payload;
     let Some((h, options)) = tcp.data.split_first_chunk::<20>() else {
@@ -55,6 +56,7 @@ fn head(payload: &[u8], wire: usize) -> Option<u64> {
 }
 
 /// Reads options as far as they make sense; the first length that doesn't ends it.
+#[inline]
 fn parse_options(mut o: &[u8]) -> TcpOptions {
     let mut out = TcpOptions::default();
     // What nearly every segment carries (RFC 7323 appendix A).
@@ -62,9 +64,16 @@ fn parse_options(mut o: &[u8]) -> TcpOptions {
         out.timestamps = Some((u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h])));
         o = rest;
     }
+    if !o.is_empty() {
+        parse_rest(o, &mut out);
+    }
+    out
+}
+
+fn parse_rest(mut o: &[u8], out: &mut TcpOptions) {
     loop {
         let len = match o {
-            [] | [0, ..] | [_] => return out,
+            [] | [0, ..] | [_] => return,
             [1, ..] => {
                 o = &o[1..];
                 continue;
@@ -72,7 +81,7 @@ fn parse_options(mut o: &[u8]) -> TcpOptions {
             [_, len, ..] => usize::from(*len),
         };
         // A length below 2 would stand still; one beyond the end was cut or is a lie.
-        let Some(body) = o.get(2..len) else { return out };
+        let Some(body) = o.get(2..len) else { return };
         match (o[0], body) {
             (2, [a, b]) => out.mss = Some(u16::from_be_bytes([*a, *b])),
             (3, [shift]) => out.wscale = Some((*shift).min(14)),

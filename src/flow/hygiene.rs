@@ -48,7 +48,7 @@ impl Ids {
                 // Offload shows several packets as one; each took an ID. So did what is missing between.
                 let step = u32::from(id.wrapping_sub(l));
                 let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0);
-                let most = n.saturating_add(if p.len > 0 { gap.div_ceil(mss) } else { 0 });
+                let most = n.saturating_add(if p.len > 0 && gap > 0 { gap.div_ceil(mss) } else { 0 });
                 self.by_one += u64::from((n..=most).contains(&step));
             }
             Some(_) => self.others += 1,
@@ -118,7 +118,7 @@ fn same(a: &Packet, b: &Packet) -> bool {
     (a.dir, a.seq, a.ack, a.len, a.flags.0) == (b.dir, b.seq, b.ack, b.len, b.flags.0)
         && (a.raw_window, a.timestamps, a.ip_id, a.checksum)
             == (b.raw_window, b.timestamps, b.ip_id, b.checksum)
-        && (a.sack, a.dsack) == (b.sack, b.dsack)
+        && a.same_sacks(b)
 }
 
 /// A number that equal packets share, and others hardly ever.
@@ -285,7 +285,7 @@ fn made_by_capture(trace: &Trace, twins: &[(usize, usize, bool)]) -> bool {
     let reports = |k: usize, dir: Dir, d: StreamRange| carried[dir].overlapping(d).any(|i| i < k);
     let mut reported = HashSet::new();
     for (k, a) in trace.packets.iter().enumerate() {
-        if let Some(d) = a.dsack.filter(|d| reports(k, a.dir.flip(), *d)) {
+        if let Some(d) = a.dsack().filter(|d| reports(k, a.dir.flip(), *d)) {
             reported.insert((a.dir, d.start, d.end));
         }
     }

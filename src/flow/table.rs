@@ -4,7 +4,6 @@
 use crate::decode::{Decoded, IcmpError, Segment};
 use crate::model::hash::Seeded;
 use crate::model::{FlowId, Ns, Seq, Ts};
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
@@ -41,7 +40,10 @@ pub struct Batch {
 /// Collects segments, and hands out incarnations at the end; those of a bounded table in batches before.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    open: HashMap<Key, Slot, Seeded>,
+    /// Where in `slots` each pair of addresses is.
+    open: HashMap<Key, u32, Seeded>,
+    slots: Vec<Slot>,
+    recent: Recent,
     flows: Vec<Life>,
     /// Segments that may wait here; none: any number.
     room: Option<usize>,
@@ -70,9 +72,11 @@ struct Life {
 }
 
 /// The newest incarnation of a 4-tuple. `isn` is kept for each of the two addresses in key order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Slot {
     index: usize,
+    /// There is one.
+    used: bool,
     isn: [Option<Seq>; 2],
     fin: [bool; 2],
     reset: bool,
@@ -83,8 +87,8 @@ struct Slot {
 /// Both addresses of a connection, the lower one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
-    /// IPv4: address and port, twice.
-    V4([u8; 12]),
+    /// IPv4: address and port as one number, twice.
+    V4(u64, u64),
     /// IPv6.
     V6([u8; 36]),
 }
@@ -92,9 +96,33 @@ enum Key {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, h: &mut H) {
         match self {
-            Key::V4(k) => h.write(k),
+            Key::V4(low, high) => h.write(&(u128::from(*low) << 64 | u128::from(*high)).to_le_bytes()),
             Key::V6(k) => h.write(k),
         }
+    }
+}
+
+/// The slots of the connections that spoke last: packets come in bursts, and most are found here.
+#[derive(Clone, Debug)]
+struct Recent([Option<(Key, u32)>; Recent::PLACES]);
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent([None; Recent::PLACES])
+    }
+}
+
+impl Recent {
+    const PLACES: usize = 64;
+
+    /// The place of a key. Whoever prepares keys that share one gains nothing but looks into the table.
+    fn place(&mut self, key: &Key) -> &mut Option<(Key, u32)> {
+        let mixed = match key {
+            Key::V4(low, high) => low ^ high.rotate_left(24),
+            // The ports, and the ends of the addresses.
+            Key::V6(k) => u64::from_le_bytes([k[14], k[15], k[16], k[17], k[32], k[33], k[34], k[35]]),
+        };
+        &mut self.0[(mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % Recent::PLACES]
     }
 }
 
@@ -124,8 +152,8 @@ impl Table {
         match decoded {
             Decoded::Tcp(s) => self.segment(&s),
             Decoded::Icmp(e) => {
-                if let Some(slot) = self.open.get(&key(e.src, e.dst).0) {
-                    self.flows[slot.index].part.icmp.push(e);
+                if let Some(&at) = self.open.get(&key(e.src, e.dst).0) {
+                    self.flows[self.slots[at as usize].index].part.icmp.push(e);
                 }
             }
             Decoded::Skip(why) => *self.skipped.entry(why.to_string()).or_default() += 1,
@@ -152,6 +180,21 @@ impl Table {
         self.flows.into_iter().filter(|l| !l.over).map(|l| l.part).collect()
     }
 
+    /// Where the slot of a key is; a new one for a new key.
+    fn find(&mut self, key: Key) -> usize {
+        let recent = self.recent.place(&key);
+        if let Some((_, at)) = recent.filter(|(k, _)| *k == key) {
+            return at as usize;
+        }
+        let new = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        let at = *self.open.entry(key).or_insert(new);
+        *recent = Some((key, at));
+        if at == new {
+            self.slots.push(Slot::default());
+        }
+        at as usize
+    }
+
     fn segment(&mut self, s: &Segment) {
         self.tcp += 1;
         if let Some(step) = self.last.map(|l| l.since(s.ts)).filter(|step| step.0 > 0) {
@@ -161,18 +204,16 @@ impl Table {
         self.last = Some(s.ts);
 
         let (key, side) = key(s.src, s.dst);
-        let slot = match self.open.entry(key) {
-            Entry::Occupied(e) if !e.get().is_new_life(s, side) => e.into_mut(),
-            new => {
-                let index = self.flows.len();
-                let (client, server) = roles(s);
-                let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
-                let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
-                self.flows.push(Life { part, newest: s.ts, listed: false, over: false });
-                let slot = Slot { index, isn: [None; 2], fin: [false; 2], reset: false, oriented: false };
-                new.insert_entry(slot).into_mut()
-            }
-        };
+        let at = self.find(key);
+        let slot = &mut self.slots[at];
+        if !slot.used || slot.is_new_life(s, side) {
+            let index = self.flows.len();
+            let (client, server) = roles(s);
+            let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
+            let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
+            self.flows.push(Life { part, newest: s.ts, listed: false, over: false });
+            *slot = Slot { index, used: true, ..Slot::default() };
+        }
         if s.flags.syn() {
             slot.isn[side] = Some(s.seq);
             let inc = &mut self.flows[slot.index].part;
@@ -229,7 +270,8 @@ impl Table {
         for index in std::mem::take(&mut self.listed) {
             let life = &mut self.flows[index];
             life.listed = false;
-            let ended = match self.open.get(&key(life.part.client, life.part.server).0) {
+            let slot = self.open.get(&key(life.part.client, life.part.server).0);
+            let ended = match slot.and_then(|&at| self.slots.get(at as usize)) {
                 // Another life of the same addresses may have begun.
                 Some(slot) => slot.index != index || slot.reset || slot.fin == [true; 2],
                 None => true,
@@ -276,10 +318,7 @@ fn key(src: SocketAddr, dst: SocketAddr) -> (Key, usize) {
     if let (SocketAddr::V4(s), SocketAddr::V4(d)) = (src, dst) {
         let number = |a: SocketAddrV4| u64::from(a.ip().to_bits()) << 16 | u64::from(a.port());
         let (s, d) = (number(s), number(d));
-        let mut k = [0; 12];
-        k[..6].copy_from_slice(&s.min(d).to_be_bytes()[2..]);
-        k[6..].copy_from_slice(&s.max(d).to_be_bytes()[2..]);
-        return (Key::V4(k), usize::from(s > d));
+        return (Key::V4(s.min(d), s.max(d)), usize::from(s > d));
     }
     let mut k = [0; 36];
     let turned = src > dst;

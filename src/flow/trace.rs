@@ -17,7 +17,7 @@ pub enum Twin {
 }
 
 /// One packet of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Packet {
     /// Frame number.
     pub frame: FrameNo,
@@ -27,6 +27,8 @@ pub struct Packet {
     pub dir: Dir,
     /// First sequence number.
     pub seq: RelSeq,
+    /// One past the last; SYN and FIN have one each.
+    end: RelSeq,
     /// Payload bytes.
     pub len: u32,
     /// Acknowledgment number, in the numbers of the other direction.
@@ -45,12 +47,8 @@ pub struct Packet {
     pub ttl: u8,
     /// DF.
     pub dont_fragment: bool,
-    /// SACK blocks in the numbers of the other direction, without the DSACK.
-    pub sack: [StreamRange; 4],
-    /// How many of `sack` count.
-    pub sack_len: u8,
-    /// What the receiver got twice (RFC 2883 §4).
-    pub dsack: Option<StreamRange>,
+    /// Few packets have SACK blocks: they lie elsewhere, so that all passes over the others read less.
+    sacks: Option<Box<Sacks>>,
     /// Checksum field, to compare packets.
     pub checksum: u16,
     /// The checksum is right.
@@ -63,21 +61,44 @@ pub struct Packet {
     pub twin: Twin,
 }
 
+/// The SACK blocks of one packet, in the numbers of the other direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sacks {
+    /// Without the DSACK.
+    blocks: [StreamRange; 4],
+    /// How many of them count.
+    len: u8,
+    dsack: Option<StreamRange>,
+}
+
 impl Packet {
     /// The sequence numbers it covers, SYN and FIN included.
+    #[inline]
     pub fn range(&self) -> StreamRange {
-        let n = i64::from(self.len) + i64::from(self.flags.syn()) + i64::from(self.flags.fin());
-        StreamRange::new(self.seq, self.seq.plus(n))
+        StreamRange { start: self.seq, end: self.end }
     }
 
     /// It carries data, SYN or FIN.
+    #[inline]
     pub fn carries(&self) -> bool {
-        self.len > 0 || self.flags.syn() || self.flags.fin()
+        self.end > self.seq
     }
 
-    /// Its SACK blocks.
+    /// Its SACK blocks in the numbers of the other direction, without the DSACK.
+    #[inline]
     pub fn sacks(&self) -> &[StreamRange] {
-        &self.sack[..usize::from(self.sack_len)]
+        self.sacks.as_ref().map_or(&[], |s| &s.blocks[..usize::from(s.len)])
+    }
+
+    /// What the receiver got twice (RFC 2883 §4).
+    #[inline]
+    pub fn dsack(&self) -> Option<StreamRange> {
+        self.sacks.as_ref().and_then(|s| s.dsack)
+    }
+
+    /// The same SACK blocks, DSACK or not.
+    pub fn same_sacks(&self, other: &Packet) -> bool {
+        self.sacks == other.sacks
     }
 }
 
@@ -163,6 +184,9 @@ pub struct Trace {
     pub upto: PerDir<usize>,
 }
 
+/// Numbers this close to the newest one are never doubted: twice the largest window without scaling.
+const NEAR: u32 = 1 << 17;
+
 /// One direction's numbering while the trace is built.
 #[derive(Clone, Copy, Debug, Default)]
 struct Numbering {
@@ -183,11 +207,6 @@ impl Numbering {
     /// The newest number as on the wire.
     fn newest_raw(&self) -> Seq {
         Seq(self.isn.unwrap_or_default().0.wrapping_add(self.newest.0 as u32))
-    }
-
-    /// Further than `reach` from the newest number.
-    fn is_beyond(&self, raw: Seq, reach: u64) -> bool {
-        self.isn.is_some() && u64::from(raw.diff(self.newest_raw()).unsigned_abs()) > reach
     }
 
     /// Too far from all that came before to be of this stream, or, where nothing did, from the first sound packet;
@@ -226,6 +245,7 @@ impl Trace {
         let damage = damage(segments, dir_of);
         let mut damaged = Vec::new();
         let mut strays = Vec::new();
+        let any_damage = damage.c2s || damage.s2c;
         let doubted = Strays::of(segments, client);
         let wrong = |s: &Segment| damage[dir_of(s)] && s.checksum_ok == Some(false);
         let first = |d: Dir| segments.iter().find(|s| dir_of(s) == d && !wrong(s)).map(|s| s.seq);
@@ -257,17 +277,20 @@ impl Trace {
             let dir = dir_of(s);
             let nothing;
             let lies = |field, number: Seq, of: &Numbering, reach: u64| {
-                let reach = if scaling { reach.max(1 << 16).saturating_mul(2) } else { 1 << 17 };
-                of.is_beyond(number, reach)
-                    && doubted.lies(i, field, of.newest_raw(), u32::try_from(reach).unwrap_or(u32::MAX))
+                if number.diff(of.newest_raw()).unsigned_abs() <= NEAR || of.isn.is_none() {
+                    return false;
+                }
+                let reach = u32::try_from(reach.saturating_mul(2)).unwrap_or(u32::MAX);
+                doubted.lies(i, field, of.newest_raw(), if scaling { reach.max(NEAR) } else { NEAR })
             };
-            let unbelieved = if wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
-                Some(&mut damaged)
-            } else if lies(Field::Sequence, s.seq, &numbers[dir], widest[dir.flip()]) {
-                Some(&mut strays)
-            } else {
-                None
-            };
+            let unbelieved =
+                if any_damage && wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
+                    Some(&mut damaged)
+                } else if lies(Field::Sequence, s.seq, &numbers[dir], widest[dir.flip()]) {
+                    Some(&mut strays)
+                } else {
+                    None
+                };
             let (s, seq) = match unbelieved {
                 Some(list) => {
                     list.push(i);
@@ -291,6 +314,7 @@ impl Trace {
                 ts: s.ts,
                 dir,
                 seq,
+                end: seq.plus(i64::from(s.len) + i64::from(s.flags.syn()) + i64::from(s.flags.fin())),
                 len: s.len,
                 ack,
                 window: match (s.flags.syn(), scales[dir], s.window) {
@@ -305,9 +329,7 @@ impl Trace {
                 ip_id: s.ip_id,
                 ttl: s.ttl,
                 dont_fragment: s.dont_fragment,
-                sack: [StreamRange::default(); 4],
-                sack_len: 0,
-                dsack: None,
+                sacks: None,
                 checksum: s.checksum,
                 checksum_ok: s.checksum_ok,
                 link_key: s.link_key,
@@ -354,9 +376,10 @@ impl Trace {
         for (i, p) in self.packets.iter().enumerate() {
             let (dir, other) = (p.dir, p.dir.flip());
             // Data in order, with the same word as before.
-            if p.len > 0 && p.twin == Twin::None && p.flags.0 & 0x07 == 0 && !due[other] && p.sack_len == 0 {
+            if p.len > 0 && p.twin == Twin::None && p.flags.0 & 0x07 == 0 && !due[other] && p.sacks.is_none()
+            {
                 let same = word[dir].is_some_and(|w| p.ack == Some(w.0) && p.raw_window == w.1);
-                if same && p.raw_window > 0 && p.dsack.is_none() {
+                if same && p.raw_window > 0 {
                     self.upto[dir] = i + 1;
                     due[dir] = true;
                     reach[dir] = reach[dir].max(p.range().end);
@@ -372,7 +395,7 @@ impl Trace {
             }
             let said = p.ack.map(|ack| (ack, p.raw_window));
             let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
-            let tells = odd || said.is_none() || said != word[dir] || p.sack_len > 0 || p.dsack.is_some();
+            let tells = odd || said.is_none() || said != word[dir] || p.sacks.is_some();
             if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
                 self.upto[other] = i + 1;
                 due[other] &= copy;
@@ -430,15 +453,14 @@ impl Packet {
             n += 1;
         }
         let first_is_dsack = n > 0 && (all[0].end <= ack || (n > 1 && all[1].covers(all[0])));
-        if first_is_dsack {
-            self.dsack = Some(all[0]);
-        }
+        let mut told = Sacks { dsack: first_is_dsack.then_some(all[0]), ..Sacks::default() };
         for b in &all[usize::from(first_is_dsack)..n] {
             if b.start > ack {
-                self.sack[usize::from(self.sack_len)] = *b;
-                self.sack_len += 1;
+                told.blocks[usize::from(told.len)] = *b;
+                told.len += 1;
             }
         }
+        self.sacks = (told != Sacks::default()).then(|| Box::new(told));
         foreign
     }
 }

@@ -21,6 +21,7 @@ impl Dir {
 
     /// The other one.
     #[must_use]
+    #[inline]
     pub fn flip(self) -> Dir {
         match self {
             Dir::C2s => Dir::S2c,
@@ -54,6 +55,7 @@ pub struct PerDir<T> {
 
 impl<T> Index<Dir> for PerDir<T> {
     type Output = T;
+    #[inline]
     fn index(&self, d: Dir) -> &T {
         match d {
             Dir::C2s => &self.c2s,
@@ -63,6 +65,7 @@ impl<T> Index<Dir> for PerDir<T> {
 }
 
 impl<T> IndexMut<Dir> for PerDir<T> {
+    #[inline]
     fn index_mut(&mut self, d: Dir) -> &mut T {
         match d {
             Dir::C2s => &mut self.c2s,

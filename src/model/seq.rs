@@ -11,12 +11,14 @@ pub struct Seq(pub u32);
 
 impl Seq {
     /// Signed distance `self - other` modulo 2^32, in `-2^31 .. 2^31`.
+    #[inline]
     pub fn diff(self, other: Seq) -> i32 {
         self.0.wrapping_sub(other.0) as i32
     }
 
     /// `self + n` modulo 2^32.
     #[must_use]
+    #[inline]
     pub fn plus(self, n: u32) -> Seq {
         Seq(self.0.wrapping_add(n))
     }
@@ -33,6 +35,7 @@ pub struct RelSeq(pub i64);
 
 impl RelSeq {
     /// The relative number that `raw` stands for, chosen nearest to `near` (±2^31).
+    #[inline]
     pub fn unwrap_near(raw: Seq, isn: Seq, near: RelSeq) -> RelSeq {
         let near_raw = Seq(isn.0.wrapping_add(near.0 as u32));
         RelSeq(near.0.saturating_add(i64::from(raw.diff(near_raw))))
@@ -40,6 +43,7 @@ impl RelSeq {
 
     /// `self + n`.
     #[must_use]
+    #[inline]
     pub fn plus(self, n: i64) -> RelSeq {
         RelSeq(self.0.saturating_add(n))
     }
@@ -74,31 +78,37 @@ pub struct StreamRange {
 
 impl StreamRange {
     /// An interval; `end` before `start` gives an empty one.
+    #[inline]
     pub fn new(start: RelSeq, end: RelSeq) -> StreamRange {
         StreamRange { start, end: end.max(start) }
     }
 
     /// How many sequence numbers it holds.
+    #[inline]
     pub fn len(self) -> u64 {
         self.end.0.saturating_sub(self.start.0).max(0) as u64
     }
 
     /// True when it holds none.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.end <= self.start
     }
 
     /// True when both share at least one number.
+    #[inline]
     pub fn overlaps(self, o: StreamRange) -> bool {
         self.start < o.end && o.start < self.end
     }
 
     /// True when `o` lies wholly inside.
+    #[inline]
     pub fn covers(self, o: StreamRange) -> bool {
         self.start <= o.start && o.end <= self.end
     }
 
     /// The shared part, if any.
+    #[inline]
     pub fn intersect(self, o: StreamRange) -> Option<StreamRange> {
         let r = StreamRange { start: self.start.max(o.start), end: self.end.min(o.end) };
         (!r.is_empty()).then_some(r)

@@ -41,6 +41,7 @@ impl Ts {
     }
 
     /// `self - earlier`, saturating.
+    #[inline]
     pub fn since(self, earlier: Ts) -> Ns {
         Ns(self.0.saturating_sub(earlier.0))
     }
@@ -77,6 +78,7 @@ impl Ns {
 
     /// `num / den` of it, saturating; `den` is not 0.
     #[must_use]
+    #[inline]
     pub fn scaled(self, num: i64, den: i64) -> Ns {
         // Dividing 128 bits takes many times as long.
         if let Some(product) = self.0.checked_mul(num) {
@@ -117,40 +119,47 @@ impl Span {
 
 impl Add<Ns> for Ts {
     type Output = Ts;
+    #[inline]
     fn add(self, d: Ns) -> Ts {
         Ts(self.0.saturating_add(d.0))
     }
 }
 impl Sub<Ns> for Ts {
     type Output = Ts;
+    #[inline]
     fn sub(self, d: Ns) -> Ts {
         Ts(self.0.saturating_sub(d.0))
     }
 }
 impl Sub for Ts {
     type Output = Ns;
+    #[inline]
     fn sub(self, o: Ts) -> Ns {
         self.since(o)
     }
 }
 impl AddAssign<Ns> for Ts {
+    #[inline]
     fn add_assign(&mut self, d: Ns) {
         *self = *self + d;
     }
 }
 impl Add for Ns {
     type Output = Ns;
+    #[inline]
     fn add(self, o: Ns) -> Ns {
         Ns(self.0.saturating_add(o.0))
     }
 }
 impl AddAssign for Ns {
+    #[inline]
     fn add_assign(&mut self, o: Ns) {
         *self = *self + o;
     }
 }
 impl Sub for Ns {
     type Output = Ns;
+    #[inline]
     fn sub(self, o: Ns) -> Ns {
         Ns(self.0.saturating_sub(o.0))
     }

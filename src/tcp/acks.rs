@@ -30,13 +30,14 @@ pub struct Word {
 
 /// Reads the packets of `dir`'s receiver.
 pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
-    let mut w = Word::default();
+    let told = trace.told(dir);
+    let mut w = Word { points: Vec::with_capacity(told.len() / 2), ..Word::default() };
     // By first number; disjoint, since each begins where all before it ended.
     let mut open: BTreeMap<RelSeq, Hole> = BTreeMap::new();
     let fillers = OnceCell::new();
     let mut closed = false;
     let mut nxt = RelSeq(0);
-    for (i, p) in trace.told(dir).iter().enumerate() {
+    for (i, p) in told.iter().enumerate() {
         if matches!(p.twin, Twin::Capture(_)) {
             continue;
         }

@@ -227,7 +227,7 @@ impl Undo {
     fn proven_by(&self, ack: &Packet, advanced: bool) -> bool {
         let echoed = ack.timestamps.map(|t| t.1).filter(|&ecr| ecr != 0);
         let older = echoed.zip(self.stamp).is_some_and(|(e, s)| (e.wrapping_sub(s) as i32) < 0);
-        let twice = self.resends == 1 && ack.dsack.is_some_and(|d| d.covers(self.first));
+        let twice = self.resends == 1 && ack.dsack().is_some_and(|d| d.covers(self.first));
         advanced && older || twice
     }
 

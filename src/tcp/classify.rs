@@ -105,7 +105,11 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         last_ack: None,
         unseen: Unseen::new(trace.segment_size(dir)),
     };
-    for (i, p) in trace.told(dir).iter().enumerate() {
+    let told = trace.told(dir);
+    // Data and their ACKs: more than half are records.
+    w.half.records.reserve(told.len() * 3 / 4);
+    w.half.packets.reserve(told.len() * 3 / 4);
+    for (i, p) in told.iter().enumerate() {
         if p.dir == dir { w.sent(i) } else { w.answered(i) }
     }
     w.settle(None);

@@ -50,8 +50,8 @@ struct Round {
     unprompted: Ns,
     /// Most bytes in flight.
     peak: i64,
-    /// From one ACK to the next: the time, and how much of it a byte took.
-    steps: Vec<(i64, i64)>,
+    /// Its steps in [`Walk::steps`]: where they begin.
+    steps: usize,
     /// When it began.
     start: Ts,
     /// Its fastest round trip.
@@ -76,6 +76,8 @@ struct Walk {
     round_end: RelSeq,
     rounds: Vec<Round>,
     now: Round,
+    /// From one ACK to the next: the time, and how much of it a byte took.
+    steps: Vec<(i64, i64)>,
     sums: Limits,
 }
 
@@ -109,6 +111,7 @@ pub fn split(
         round_end: RelSeq(0),
         rounds: Vec::new(),
         now: Round::default(),
+        steps: Vec::new(),
         sums: Limits::default(),
     };
     let last_byte = half.records.iter().filter(|r| r.len > 0).map(|r| r.range().end).max()?;
@@ -154,7 +157,8 @@ pub fn split(
                 };
                 *part += std::mem::take(&mut waiting);
                 w.sent(i64::from(p.len), p.ts);
-                w.short = i64::from(p.len) % w.mss != 0;
+                let len = i64::from(p.len);
+                w.short = len != w.mss && len % w.mss != 0;
             }
             w.nxt = w.nxt.max(r.end);
             let una = w.score.una.unwrap_or(w.nxt);
@@ -188,7 +192,7 @@ pub fn split(
             round.rtt = Some(round.rtt.map_or(s.rtt, |r| r.min(s.rtt)));
         }
     }
-    judge(&w.rounds, w.mss, lowest, &mut sums);
+    judge(&w, lowest, &mut sums);
     Some(sums)
 }
 
@@ -223,11 +227,11 @@ impl Walk {
     fn advanced(&mut self, bytes: i64, at: Ts) {
         if let Some(t) = self.last_ack {
             let step = at.since(t).0.clamp(0, FAR);
-            self.now.steps.push((step, step / bytes.max(1)));
+            self.steps.push((step, step / bytes.max(1)));
         }
         self.last_ack = Some(at);
         if self.score.una.is_some_and(|u| u >= self.round_end) {
-            let next = Round { start: at, ..Round::default() };
+            let next = Round { start: at, steps: self.steps.len(), ..Round::default() };
             self.rounds.push(std::mem::replace(&mut self.now, next));
             self.round_end = self.nxt.plus(1);
             self.before = std::mem::take(&mut self.largest);
@@ -236,11 +240,13 @@ impl Walk {
 }
 
 /// Gives the time in flight its owner, round by round.
-fn judge(rounds: &[Round], mss: i64, lowest: Ns, sums: &mut Limits) {
+fn judge(w: &Walk, lowest: Ns, sums: &mut Limits) {
+    let (rounds, mss) = (&w.rounds[..], w.mss);
     let ceiling = ceiling(rounds, mss);
     let mut pace = Vec::new();
     for (i, r) in rounds.iter().enumerate() {
-        let near = &rounds[i.saturating_sub(HABIT / 2)..(i + HABIT / 2).min(rounds.len())];
+        let steps = |i: usize| rounds.get(i).map_or(w.steps.len(), |r| r.steps);
+        let near = &w.steps[steps(i.saturating_sub(HABIT / 2))..steps(i + HABIT / 2)];
         let queued = r.rtt.is_some_and(|t| t >= lowest.scaled(5, 4) + QUEUE);
         let full = ceiling.is_some_and(|c| r.peak * 4 + mss > c * 4);
         let (clocked, own) = match (queued, !queued && even(near, &mut pace)) {
@@ -283,9 +289,9 @@ fn grows(rounds: &[Round], i: usize, mss: i64) -> bool {
 
 /// ACKs come evenly, byte for byte: something on the path sends at its own rate all the time. Where a window
 /// is the limit they come in bursts with a silence behind.
-fn even(near: &[Round], pace: &mut Vec<i64>) -> bool {
+fn even(near: &[(i64, i64)], pace: &mut Vec<i64>) -> bool {
     pace.clear();
-    near.iter().for_each(|r| pace.extend(r.steps.iter().map(|s| s.1)));
+    pace.extend(near.iter().map(|s| s.1));
     if pace.len() < 12 {
         return false;
     }
@@ -293,7 +299,7 @@ fn even(near: &[Round], pace: &mut Vec<i64>) -> bool {
     let median = *pace.select_nth_unstable(middle).1;
     let most = median + median * 7 / 10;
     let (mut total, mut busy) = (0i64, 0i64);
-    for (step, pace) in near.iter().flat_map(|r| &r.steps) {
+    for (step, pace) in near {
         total = total.saturating_add(*step);
         busy = busy.saturating_add(if *pace <= most { *step } else { 0 });
     }

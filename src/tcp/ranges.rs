@@ -4,14 +4,15 @@
 use crate::model::{RelSeq, StreamRange};
 use std::collections::BTreeMap;
 
-/// A set of sequence numbers, kept as disjoint, non-adjacent intervals.
+/// A set of sequence numbers, kept as disjoint, non-adjacent intervals. The highest one lies beside the tree: mostly it
+/// is the only one, or the one that grows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
-    map: BTreeMap<RelSeq, RelSeq>,
+    top: Option<StreamRange>,
+    /// Those below, by their starts; empty where there is no `top`.
+    low: BTreeMap<RelSeq, RelSeq>,
     /// How many numbers are in it.
     total: u64,
-    /// One past the highest.
-    end: Option<RelSeq>,
 }
 
 impl RangeSet {
@@ -20,101 +21,128 @@ impl RangeSet {
         if r.is_empty() {
             return 0;
         }
-        // Most ACKs repeat blocks, or let the last one grow.
-        if let Some((_, e)) = self.map.range_mut(..=r.start).next_back() {
-            if *e >= r.end {
+        let Some(top) = &mut self.top else {
+            (self.top, self.total) = (Some(r), r.len());
+            return r.len();
+        };
+        if r.start >= top.start {
+            // Most ACKs repeat blocks, or let the last one grow.
+            if r.end <= top.end {
                 return 0;
             }
-            let last = self.end.is_none_or(|end| end == *e);
-            if last && *e >= r.start {
-                let fresh = StreamRange::new(*e, r.end).len();
-                *e = r.end;
-                self.end = Some(r.end);
-                self.total += fresh;
-                return fresh;
-            }
+            let fresh = if r.start <= top.end {
+                let grown = StreamRange::new(top.end, r.end);
+                top.end = r.end;
+                grown
+            } else {
+                let before = std::mem::replace(top, r);
+                self.low.insert(before.start, before.end);
+                r
+            };
+            self.total += fresh.len();
+            return fresh.len();
         }
         let (mut start, mut end) = (r.start, r.end);
         let mut had = 0;
-        if let Some((&s, &e)) = self.map.range(..start).next_back().filter(|(_, e)| **e >= start) {
-            had += r.intersect(StreamRange::new(s, e)).map_or(0, StreamRange::len);
+        if let Some((&s, &e)) = self.low.range(..=start).next_back().filter(|(_, e)| **e >= start) {
+            if e >= end {
+                return 0;
+            }
+            had += StreamRange::new(start, e).len();
             start = s;
-            end = end.max(e);
-            self.map.remove(&s);
+            self.low.remove(&s);
         }
-        while let Some((&s, &e)) = self.map.range(start..=end).next() {
+        while let Some((&s, &e)) = self.low.range(start..=end).next() {
             had += r.intersect(StreamRange::new(s, e)).map_or(0, StreamRange::len);
             end = end.max(e);
-            self.map.remove(&s);
+            self.low.remove(&s);
         }
-        self.map.insert(start, end);
-        self.end = self.end.max(Some(end));
+        if end >= top.start {
+            had += r.intersect(*top).map_or(0, StreamRange::len);
+            *top = StreamRange::new(start, end.max(top.end));
+        } else {
+            self.low.insert(start, end);
+        }
         self.total += r.len() - had;
         r.len() - had
     }
 
     /// Takes an interval out.
     pub fn remove(&mut self, r: StreamRange) {
-        if r.is_empty() || self.map.is_empty() {
-            return;
-        }
-        if let Some((&s, &e)) = self.map.range(..r.start).next_back().filter(|(_, e)| **e > r.start) {
-            self.map.insert(s, r.start);
+        let Some(top) = self.top.take_if(|_| !r.is_empty()) else { return };
+        let all = &mut self.low;
+        all.insert(top.start, top.end);
+        if let Some((&s, &e)) = all.range(..r.start).next_back().filter(|(_, e)| **e > r.start) {
+            all.insert(s, r.start);
             self.total -= StreamRange::new(r.start, e.min(r.end)).len();
             if e > r.end {
-                self.map.insert(r.end, e);
+                all.insert(r.end, e);
             }
         }
-        while let Some((&s, &e)) = self.map.range(r.start..r.end).next() {
-            self.map.remove(&s);
+        while let Some((&s, &e)) = all.range(r.start..r.end).next() {
+            all.remove(&s);
             self.total -= StreamRange::new(s, e.min(r.end)).len();
             if e > r.end {
-                self.map.insert(r.end, e);
+                all.insert(r.end, e);
             }
         }
-        self.end = self.map.last_key_value().map(|(_, &e)| e);
+        self.top = all.pop_last().map(|(s, e)| StreamRange::new(s, e));
     }
 
     /// Forgets everything below `to`.
     pub fn trim_below(&mut self, to: RelSeq) {
-        while let Some((&s, &e)) = self.map.first_key_value() {
-            if s >= to {
-                break;
-            }
-            self.map.remove(&s);
+        let Some(top) = &mut self.top else { return };
+        if to >= top.end {
+            *self = RangeSet::default();
+            return;
+        }
+        while let Some((&s, &e)) = self.low.first_key_value().filter(|(s, _)| **s < to) {
+            self.low.remove(&s);
             self.total -= StreamRange::new(s, e.min(to)).len();
             if e > to {
-                self.map.insert(to, e);
+                self.low.insert(to, e);
             }
         }
-        if self.map.is_empty() {
-            self.end = None;
+        if to > top.start {
+            self.total -= StreamRange::new(top.start, to).len();
+            top.start = to;
         }
+    }
+
+    /// The intervals that may share a number with `r`, in order, and perhaps one before them.
+    fn near(&self, r: StreamRange) -> impl Iterator<Item = StreamRange> + '_ {
+        let tree = (!self.low.is_empty()).then(|| {
+            let before = self.low.range(..r.start).next_back();
+            before.into_iter().chain(self.low.range(r.start..r.end))
+        });
+        let low = tree.into_iter().flatten().map(|(&s, &e)| StreamRange::new(s, e));
+        low.chain(self.top.filter(|t| t.start < r.end))
     }
 
     /// How many numbers of `r` are not in it.
     pub fn missing(&self, r: StreamRange) -> u64 {
-        if self.map.is_empty() { r.len() } else { self.gaps(r).iter().map(|g| g.len()).sum() }
+        r.len() - self.near(r).filter_map(|i| i.intersect(r)).map(StreamRange::len).sum::<u64>()
     }
 
     /// True when the whole interval is in it.
+    #[inline]
     pub fn covers(&self, r: StreamRange) -> bool {
-        let reaches = || self.end.is_some_and(|e| e >= r.end);
-        r.is_empty() || reaches() && self.map.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end)
+        let inside = |top: StreamRange| match r.start >= top.start {
+            true => r.end <= top.end,
+            false => self.low.range(..=r.start).next_back().is_some_and(|(_, &e)| e >= r.end),
+        };
+        r.is_empty() || self.top.is_some_and(inside)
     }
 
     /// The parts of `r` that are not in it, in order.
     pub fn gaps(&self, r: StreamRange) -> Vec<StreamRange> {
         let mut out = Vec::new();
         let mut at = r.start;
-        if let Some((_, &e)) = self.map.range(..=r.start).next_back() {
-            at = at.max(e);
-        }
-        for (&s, &e) in self.map.range(r.start..r.end) {
-            if s > at {
-                out.push(StreamRange::new(at, s));
+        for i in self.near(r) {
+            if i.start > at {
+                out.push(StreamRange::new(at, i.start));
             }
-            at = at.max(e);
+            at = at.max(i.end);
         }
         if at < r.end {
             out.push(StreamRange::new(at, r.end));
@@ -124,25 +152,18 @@ impl RangeSet {
 
     /// The parts of `r` that are in it, in order.
     pub fn within(&self, r: StreamRange) -> Vec<StreamRange> {
-        if self.map.is_empty() {
-            return Vec::new();
-        }
-        let before = self.map.range(..r.start).next_back();
-        before
-            .into_iter()
-            .chain(self.map.range(r.start..r.end))
-            .filter_map(|(&s, &e)| StreamRange::new(s, e).intersect(r))
-            .collect()
+        self.near(r).filter_map(|i| i.intersect(r)).collect()
     }
 
     /// How many numbers at or above `from` are in it.
     pub fn count_from(&self, from: RelSeq) -> u64 {
-        if self.map.is_empty() {
-            return 0;
+        let Some(top) = self.top else { return 0 };
+        if from >= top.start {
+            return StreamRange::new(from, top.end).len();
         }
         let len = |(&s, &e): (&RelSeq, &RelSeq)| StreamRange::new(s, e).len();
-        let (mut below, mut above) = (self.map.range(..from).rev(), self.map.range(from..));
-        let (mut under, mut sum) = (0, 0);
+        let (mut below, mut above) = (self.low.range(..from).rev(), self.low.range(from..));
+        let (mut under, mut sum) = (0, top.len());
         if let Some((&s, &e)) = below.next() {
             sum += StreamRange::new(from, e).len();
             under += StreamRange::new(s, e.min(from)).len();
@@ -161,23 +182,26 @@ impl RangeSet {
     }
 
     /// True when something at or above `from` is in it.
+    #[inline]
     pub fn reaches_above(&self, from: RelSeq) -> bool {
-        self.end.is_some_and(|e| e > from)
+        self.end().is_some_and(|e| e > from)
     }
 
     /// The intervals, in order.
     pub fn iter(&self) -> impl Iterator<Item = StreamRange> + '_ {
-        self.map.iter().map(|(&s, &e)| StreamRange::new(s, e))
+        self.low.iter().map(|(&s, &e)| StreamRange::new(s, e)).chain(self.top)
     }
 
     /// One past the highest number, if any.
+    #[inline]
     pub fn end(&self) -> Option<RelSeq> {
-        self.end
+        self.top.map(|t| t.end)
     }
 
     /// True when nothing is in it.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.top.is_none()
     }
 }
 
@@ -343,11 +367,18 @@ impl Coverage {
     pub fn gaps(&self, r: StreamRange) -> Vec<StreamRange> {
         let mut at = r.start;
         let mut out = Vec::new();
-        for (part, _) in self.over(r) {
-            if part.start > at {
-                out.push(StreamRange::new(at, part.start));
+        let here = self.seek(r.start);
+        let (chunk, i) = self.before(here).unwrap_or(here);
+        let first = self.chunks.get(chunk).map_or(&[][..], |c| &c[i..]);
+        let rest = self.chunks.get(chunk + 1..).unwrap_or_default();
+        for c in first.iter().chain(rest.iter().flatten()) {
+            if c.start >= r.end {
+                break;
             }
-            at = part.end;
+            if c.start > at {
+                out.push(StreamRange::new(at, c.start));
+            }
+            at = at.max(c.end);
         }
         if at < r.end {
             out.push(StreamRange::new(at, r.end));

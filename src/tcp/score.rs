@@ -33,6 +33,7 @@ pub struct News {
 
 impl News {
     /// Bytes arrived that the sender did not know of.
+    #[inline]
     pub fn is_progress(self) -> bool {
         self.acked + self.sacked > 0
     }
@@ -40,6 +41,7 @@ impl News {
 
 impl Score {
     /// Takes a packet of the receiver. `nxt`: highest sequence number that the sender was seen to use.
+    #[inline]
     pub fn take(&mut self, p: &Packet, nxt: RelSeq) -> News {
         let mut news = News::default();
         let Some(ack) = p.ack else { return news };
@@ -51,14 +53,11 @@ impl Score {
                 news.acked = u64::from(ack.0 == 1);
             }
             Some(una) if ack > una => {
-                news.acked = self.sacked.missing(StreamRange::new(una, ack));
+                let more = StreamRange::new(una, ack);
+                news.acked = if self.sacked.is_empty() { more.len() } else { self.reached(more, p) };
                 news.advanced = true;
                 self.una = Some(ack);
                 self.dup_acks = 0;
-                if !self.sacked.is_empty() {
-                    self.sacked.trim_below(ack);
-                    self.forget_reneged(ack, p);
-                }
             }
             Some(_) => {}
         }
@@ -67,13 +66,21 @@ impl Score {
             news.sacked += self.sacked.insert(StreamRange::new(b.start.max(una), b.end));
         }
         let bare = p.len == 0 && !p.flags.syn() && !p.flags.fin() && !p.flags.rst();
-        let same_window = self.last_raw_window == Some(p.raw_window);
         if bare && ack == una && !news.advanced && nxt > una {
-            news.duplicate = news.sacked > 0 || (same_window && p.raw_window > 0 && p.dsack.is_none());
+            let same_window = self.last_raw_window == Some(p.raw_window);
+            news.duplicate = news.sacked > 0 || (same_window && p.raw_window > 0 && p.dsack().is_none());
             self.dup_acks += u32::from(news.duplicate);
         }
         self.last_raw_window = Some(p.raw_window);
         news
+    }
+
+    /// The ACK moves over `more`; how much of that had not been SACKed.
+    fn reached(&mut self, more: StreamRange, p: &Packet) -> u64 {
+        let acked = self.sacked.missing(more);
+        self.sacked.trim_below(more.end);
+        self.forget_reneged(more.end, p);
+        acked
     }
 
     /// Whoever held these bytes would have acknowledged them now: dropped again (RFC 2018 §8).

@@ -50,7 +50,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
             covered.push(k);
         }
         eifel(trace, half, &covered, p);
-        if let Some(d) = p.dsack {
+        if let Some(d) = p.dsack() {
             duplicate_reported(half, d, next, p.frame);
         }
     }

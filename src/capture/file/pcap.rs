@@ -55,7 +55,8 @@ impl Pcap {
             input.end_inside();
             return Ok(None);
         }
-        let field = |at| self.order.u32(input.head(), at).unwrap_or(0);
+        let Some(head) = input.head().first_chunk::<16>() else { return Ok(None) };
+        let field = |at| self.order.u32(head, at).unwrap_or(0);
         let (secs, fraction) = (field(0), field(4));
         let (mut captured, mut original) = (field(8), field(12));
         // Before version 2.3 the two lengths stood the other way round; 2.3 has both kinds.
