@@ -71,7 +71,7 @@ fn answers(r: &Report) -> String {
         writeln!(out, "  skipped {}", sum(i.skipped.clone())).unwrap();
     }
     if !r.flows.is_empty() {
-        let classes = r.flows.iter().flat_map(|f| f.segments.clone());
+        let classes = r.flows.iter().flat_map(|f| f.segments.iter());
         writeln!(out, "  segments {}", sum(classes)).unwrap();
         let bytes = |d: Dir| r.flows.iter().map(|f| f.dirs[d].bytes).sum::<u64>();
         let whole = counted(&|f| if f.handshake { "handshake" } else { "no handshake" }.to_owned());
@@ -79,7 +79,7 @@ fn answers(r: &Report) -> String {
         writeln!(out, "  bytes c2s {up}, s2c {down}; {whole}, {}", counted(&|f| f.ended.clone())).unwrap();
         writeln!(out, "  tap {}", counted(&|f| f.tap.position.to_string())).unwrap();
     }
-    let causes: Vec<_> = r.flows.iter().flat_map(|f| f.retransmissions.clone()).collect();
+    let causes: Vec<_> = r.flows.iter().flat_map(|f| f.retransmissions.iter()).collect();
     if causes.iter().any(|c| c.1 > 0) {
         let spurious = r.flows.iter().map(|f| f.spurious).sum::<u64>();
         writeln!(out, "  sent again {}; spurious {spurious}", sum(causes)).unwrap();

@@ -2,8 +2,7 @@
 
 use crate::correlate::World;
 use crate::model::tcp::{Cause, SegmentClass};
-use crate::report::FlowReport;
-use std::collections::BTreeMap;
+use crate::report::{Counts, FlowReport};
 
 /// In order of flow, then capture.
 pub(super) fn reports(w: &World) -> Vec<FlowReport> {
@@ -11,17 +10,16 @@ pub(super) fn reports(w: &World) -> Vec<FlowReport> {
 }
 
 fn report((f, t): (&crate::correlate::Flow, &crate::correlate::TapView)) -> FlowReport {
-    let mut segments: BTreeMap<String, u64> = BTreeMap::new();
-    let mut retransmissions: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut segments, mut retransmissions) = (Counts::default(), Counts::default());
     let mut spurious = 0;
     if t.conn.ordinary > 0 {
-        segments.insert(SegmentClass::New.as_str().to_owned(), t.conn.ordinary);
+        segments.add(SegmentClass::New.as_str(), t.conn.ordinary);
     }
     for s in &t.conn.segments {
-        *segments.entry(s.class.as_str().to_owned()).or_default() += 1;
+        segments.add(s.class.as_str(), 1);
         if s.class == SegmentClass::Retransmission {
             let cause = s.cause.unwrap_or(Cause::Unknown);
-            *retransmissions.entry(cause.as_str().to_owned()).or_default() += 1;
+            retransmissions.add(cause.as_str(), 1);
         }
         spurious += u64::from(s.spurious.is_some());
     }

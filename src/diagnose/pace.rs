@@ -29,7 +29,7 @@ pub(super) fn findings(r: &Report) -> Vec<Finding> {
 /// A queue stands: the path set the pace of most of what was not repaired, most round trips are at least twice the
 /// lowest, and by a time that counts. Then the lowest and the usual round trip.
 fn stands(d: &HalfStats) -> Option<(Ns, Ns)> {
-    let (limits, low, usual) = (d.limits?, d.rtt_min?, d.rtt_p50?);
+    let (limits, low, usual) = (d.limits.as_deref()?, d.rtt_min?, d.rtt_p50?);
     let total = limits.total();
     let long = usual >= low.scaled(2, 1) && usual >= low + QUEUE;
     let paced =
@@ -40,7 +40,7 @@ fn stands(d: &HalfStats) -> Option<(Ns, Ns)> {
 fn queue(f: &FlowReport, dir: Dir) -> Option<Finding> {
     let d = &f.dirs[dir];
     let (low, usual) = stands(d)?;
-    let limits = d.limits?;
+    let limits = d.limits.as_deref()?;
     let (path_rate, total) = (limits.path_rate, limits.total());
     let from = sender(dir).as_str();
     let rate = bits_per_second(d.bytes, total.0);
@@ -84,7 +84,7 @@ mod tests {
                 ..Limits::default()
             };
             let d = HalfStats {
-                limits: Some(limits),
+                limits: Some(Box::new(limits)),
                 rtt_min: Some(ms(40)),
                 rtt_p50: Some(ms(1030)),
                 ..HalfStats::default()

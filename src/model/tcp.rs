@@ -466,7 +466,7 @@ pub struct HalfStats {
     pub dup_acks: u64,
     /// What its sender waited for; only at a tap near it, and none for short transfers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    pub limits: Option<Box<Limits>>,
 }
 
 /// What the sender of one direction waited for, from its first data to the last acknowledgment. The parts add

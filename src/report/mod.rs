@@ -5,9 +5,11 @@
 //! All times are on one clock: that of the first input.
 
 pub mod comparison;
+mod counts;
 pub mod record;
 
 pub use comparison::*;
+pub use counts::Counts;
 
 use crate::model::app::{ClockOffset, Phase, Side};
 use crate::model::tcp::{HalfStats, Hole, Loss, Owner, SegmentRecord, Stall, StallCause, Tap, words};
@@ -176,9 +178,11 @@ pub struct FlowReport {
     /// Round trip of the handshake, tap to both ends together.
     pub irtt: Option<Ns>,
     /// Segments by class, both ways.
-    pub segments: BTreeMap<String, u64>,
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub segments: Counts,
     /// Retransmissions by cause, both ways.
-    pub retransmissions: BTreeMap<String, u64>,
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub retransmissions: Counts,
     /// Retransmissions proven not to be needed.
     pub spurious: u64,
     /// Each direction's numbers.

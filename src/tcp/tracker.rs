@@ -489,7 +489,7 @@ fn add_up(n: &mut HalfStats, s: &Stretch, dir: Dir, own: &Own) {
     n.dup_acks += own.count(&word.dup_acks);
     let sender_rtt = s.lowest[dir.flip()];
     if let Some(l) = super::limits::split(&s.trace, &own.packets, half, dir, &s.rtt[dir], sender_rtt) {
-        *n.limits.get_or_insert_default() += l;
+        **n.limits.get_or_insert_default() += l;
     }
 }
 

@@ -81,7 +81,7 @@ fn flows(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let own = stalls.get(&(f.flow, f.input)).map_or(&[][..], Vec::as_slice);
         let stalled: Ns = own.iter().map(|s| s.end.unwrap_or(f.span.end).since(s.start)).sum();
         let rest = [
-            number(f.retransmissions.values().sum::<u64>()),
+            number(f.retransmissions.iter().map(|(_, n)| n).sum::<u64>()),
             number(f.spurious),
             number(own.len()),
             seconds(stalled),

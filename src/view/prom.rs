@@ -7,7 +7,7 @@
 use crate::model::tcp::Owner;
 use crate::model::units::printable;
 use crate::model::{Dir, FlowId, Ns, Ts};
-use crate::report::{FlowReport, InputKind, Report, Severity, VerdictKind};
+use crate::report::{Counts, FlowReport, InputKind, Report, Severity, VerdictKind};
 use crate::view::words::{flow_ids, flow_of};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -60,9 +60,9 @@ fn findings<W: Write>(r: &Report, w: &mut Families<'_, W>) -> io::Result<()> {
 fn traffic<W: Write>(r: &Report, w: &mut Families<'_, W>) -> io::Result<()> {
     let flows: Vec<&FlowReport> = flow_ids(r).into_iter().filter_map(|id| flow_of(r, id)).collect();
     w.one("connections", "Connections.", flows.len() as f64)?;
-    let add = |of: fn(&FlowReport) -> &BTreeMap<String, u64>, key: &'static str| {
+    let add = |of: fn(&FlowReport) -> &Counts, key: &'static str| {
         let mut all: BTreeMap<&str, u64> = BTreeMap::new();
-        for (k, n) in flows.iter().flat_map(|f| of(f)) {
+        for (k, n) in flows.iter().flat_map(|f| of(f).iter()) {
             *all.entry(k).or_default() += n;
         }
         all.into_iter().map(|(k, n)| (labels(&[(key, k)]), n as f64)).collect::<Vec<_>>()

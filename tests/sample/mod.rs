@@ -23,8 +23,8 @@ use syncscope::model::tcp::{
 };
 use syncscope::model::{Dir, FlowId, FrameNo, Ns, PerDir, Phase, RelSeq, Side, Span, StreamRange, Ts};
 use syncscope::report::{
-    Budget, BudgetStep, Evidence, Finding, FlowReport, Incident, Input, InputKind, Meta, Quality, ReadReport,
-    Report, RunInfo, SCHEMA, Series, SeriesKind, Severity, SyncStats, Verdict, VerdictKind,
+    Budget, BudgetStep, Counts, Evidence, Finding, FlowReport, Incident, Input, InputKind, Meta, Quality,
+    ReadReport, Report, RunInfo, SCHEMA, Series, SeriesKind, Severity, SyncStats, Verdict, VerdictKind,
 };
 
 pub const START: Ts = Ts(1_795_262_400_000_000_000);
@@ -521,8 +521,11 @@ fn series(r: &Report, flow: FlowId) -> Vec<Series> {
 
 fn frame_of_report(flow: FlowId) -> Report {
     let span = Span::new(START, at(15_020));
-    let counts =
-        |list: &[(&str, u64)]| list.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect::<BTreeMap<_, _>>();
+    let counts = |list: &[(&'static str, u64)]| {
+        let mut all = Counts::default();
+        list.iter().for_each(|(word, n)| all.add(word, *n));
+        all
+    };
     let c2s = HalfStats {
         packets: 2_301,
         bytes: 3_145_728,
@@ -539,12 +542,12 @@ fn frame_of_report(flow: FlowId) -> Report {
         window_max: Some(262_144),
         zero_windows: 0,
         dup_acks: 41,
-        limits: Some(Limits {
+        limits: Some(Box::new(Limits {
             application: Ns::from_millis(10_300),
             recovery: Ns::from_millis(4_100),
             congestion_window: Ns::from_millis(410),
             ..Limits::default()
-        }),
+        })),
     };
     let s2c = HalfStats {
         packets: 1_344,

@@ -9,7 +9,7 @@ use syncscope::tcp::Connection;
 /// One burst a round trip: so many segments of 1000 bytes and a tail, `spacing` seconds apart at the
 /// receiver, let go by the last ACK of the burst before.
 fn bursts(hello: &str, sizes: &[u32], tail: u32, rtt: impl Fn(usize) -> f64, spacing: f64) -> Option<Limits> {
-    transfer(hello, sizes, tail, rtt, spacing).halves[Dir::C2s].limits
+    transfer(hello, sizes, tail, rtt, spacing).halves[Dir::C2s].limits.as_deref().copied()
 }
 
 fn transfer(hello: &str, sizes: &[u32], tail: u32, rtt: impl Fn(usize) -> f64, spacing: f64) -> Connection {

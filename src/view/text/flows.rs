@@ -146,17 +146,17 @@ fn flow<W: Write>(report: &Report, f: &FlowReport, several: bool, page: &mut Pag
         page.paragraph(4, &format!("{dir}  "), Tone::Plain, &text)?;
     }
     let mut counts: Vec<String> = Vec::new();
-    let class = |c: &str| f.segments.get(c).copied().unwrap_or(0);
-    if class("retransmission") > 0 {
+    let again = f.segments.of("retransmission");
+    if again > 0 {
         let causes: Vec<String> =
-            f.retransmissions.iter().filter(|(_, n)| **n > 0).map(|(c, n)| format!("{c} {n}")).collect();
-        counts.push(format!("{} retransmissions ({})", class("retransmission"), causes.join(", ")));
+            f.retransmissions.iter().filter(|(_, n)| *n > 0).map(|(c, n)| format!("{c} {n}")).collect();
+        counts.push(format!("{again} retransmissions ({})", causes.join(", ")));
     }
     if f.spurious > 0 {
         counts.push(format!("{} spurious", f.spurious));
     }
-    for (c, n) in &f.segments {
-        if *n > 0 && c != "new" && c != "retransmission" {
+    for (c, n) in f.segments.iter() {
+        if n > 0 && c != "new" && c != "retransmission" {
             counts.push(format!("{n} {c}"));
         }
     }
@@ -165,7 +165,7 @@ fn flow<W: Write>(report: &Report, f: &FlowReport, several: bool, page: &mut Pag
 
 /// What its sender waited for, the largest part first; parts below 5 % are left out.
 fn paced_by(d: &HalfStats) -> Option<String> {
-    let limits = d.limits?;
+    let limits = d.limits.as_deref()?;
     let total = limits.total();
     let mut parts = limits.parts();
     parts.sort_by_key(|p| std::cmp::Reverse(p.1));
