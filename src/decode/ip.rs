@@ -26,6 +26,12 @@ pub(super) struct Ip<'a> {
     pub payload: Cut<'a>,
 }
 
+/// True for version 4.
+#[inline]
+pub(super) fn is_v4(c: Cut<'_>) -> bool {
+    c.data.first().is_some_and(|b| b >> 4 == 4)
+}
+
 /// Reads an IP packet of either version. Fragments other than the first have no transport header: [`Skip::Fragment`].
 #[inline]
 pub(super) fn parse(c: Cut<'_>) -> Result<Ip<'_>, Skip> {
@@ -47,8 +53,9 @@ pub(super) fn parse_quoted(c: Cut<'_>) -> Result<Ip<'_>, Skip> {
     }
 }
 
+/// Reads an IPv4 packet. `trust_length`: it is no quotation.
 #[inline]
-fn v4(c: Cut<'_>, trust_length: bool) -> Result<Ip<'_>, Skip> {
+pub(super) fn v4(c: Cut<'_>, trust_length: bool) -> Result<Ip<'_>, Skip> {
     let Some((h, _)) = c.data.split_first_chunk::<20>() else { return Err(Skip::TooShort) };
     let header = usize::from(h[0] & 0x0f) * 4;
     if header < 20 {

@@ -24,9 +24,18 @@ use crate::model::Frame;
 /// Decodes one frame. Never fails: what is not a TCP segment (or an ICMP error about one) is a
 /// [`Skip`] with its reason.
 pub fn decode(frame: &Frame<'_>) -> Decoded {
-    let stripped = link::strip(frame).and_then(|(packet, key)| Ok((key, ip::parse(packet)?)));
-    let (link_key, ip) = match stripped {
-        Ok(found) => found,
+    match link::strip(frame) {
+        // Apart, so that the compiler knows the version in what follows.
+        Ok((packet, key)) if ip::is_v4(packet) => inside(frame, key, ip::v4(packet, true)),
+        Ok((packet, key)) => inside(frame, key, ip::parse(packet)),
+        Err(why) => Decoded::Skip(why),
+    }
+}
+
+#[inline(always)]
+fn inside(frame: &Frame<'_>, link_key: u64, ip: Result<ip::Ip<'_>, Skip>) -> Decoded {
+    let ip = match ip {
+        Ok(ip) => ip,
         Err(why) => return Decoded::Skip(why),
     };
     match ip.protocol {

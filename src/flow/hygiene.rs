@@ -47,9 +47,11 @@ impl Ids {
                 self.grows += 1;
                 // Offload shows several packets as one; each took an ID. So did what is missing between.
                 let step = u32::from(id.wrapping_sub(l));
-                let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0);
-                let most = n.saturating_add(if p.len > 0 && gap > 0 { gap.div_ceil(mss) } else { 0 });
-                self.by_one += u64::from((n..=most).contains(&step));
+                let missing = || {
+                    let gap = u32::try_from(p.seq.0.saturating_sub(end.0)).unwrap_or(0);
+                    if p.len > 0 { gap.div_ceil(mss) } else { 0 }
+                };
+                self.by_one += u64::from(step == n || step > n && step - n <= missing());
             }
             Some(_) => self.others += 1,
             None => {}
