@@ -244,7 +244,7 @@ impl<'s> Analysts<'s> {
                 joined.flatten().collect()
             }
         };
-        connections.sort_by_key(|c| c.flow);
+        connections.sort_unstable_by_key(|c| c.flow);
         connections
     }
 }

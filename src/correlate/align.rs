@@ -187,6 +187,8 @@ pub fn align(b: &mut BuildInputs) -> World {
         for (flow, conn) in placed {
             let view = TapView { input, side, conn };
             if let Some(f) = w.flows.get_mut(flow.0 as usize) {
+                // One, and not the four that a list begins with.
+                f.taps.reserve_exact(1);
                 f.taps.push(view);
             }
         }
@@ -279,6 +281,9 @@ fn place(flows: &mut Vec<Flow>, connections: Vec<Connection>) -> (Vec<(FlowId, C
     let mut out = Vec::with_capacity(connections.len());
     let mut seen = Vec::new();
     let found = same::find(flows, &connections);
+    if flows.is_empty() {
+        flows.reserve_exact(connections.len());
+    }
     for (mut conn, found) in connections.into_iter().zip(found) {
         let flow = if let Some((m, f)) = found.and_then(|m| Some((m, flows.get_mut(m.flow)?))) {
             if m.turned {

@@ -6,7 +6,9 @@ use crate::report::{Counts, FlowReport};
 
 /// In order of flow, then capture.
 pub(super) fn reports(w: &World) -> Vec<FlowReport> {
-    w.flows.iter().flat_map(|f| f.taps.iter().map(move |t| (f, t))).map(report).collect()
+    let mut all = Vec::with_capacity(w.flows.iter().map(|f| f.taps.len()).sum());
+    all.extend(w.flows.iter().flat_map(|f| f.taps.iter().map(move |t| (f, t))).map(report));
+    all
 }
 
 fn report((f, t): (&crate::correlate::Flow, &crate::correlate::TapView)) -> FlowReport {

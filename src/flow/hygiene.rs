@@ -152,21 +152,22 @@ const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
 struct Repeats(Vec<u64>);
 
 impl Repeats {
-    /// Bits of the filter.
+    /// Bits of the filter, at most.
     const BITS: usize = 1 << 15;
 
     /// Notes every packet that is not the first with its numbers for certain: newer data than any before, or a newer
     /// acknowledgment, is no copy.
     fn of(trace: &Trace) -> Option<Repeats> {
         let mut bits = Vec::new();
+        let size = (trace.packets.len() * 4).next_power_of_two().clamp(64, Repeats::BITS);
         let mut reached = PerDir { c2s: RelSeq(i64::MIN), s2c: RelSeq(i64::MIN) };
         let mut acked = PerDir { c2s: None, s2c: None };
         for p in &trace.packets {
             let (end, known) = (&mut reached[p.dir], &mut acked[p.dir]);
             let fresh = if p.carries() { p.seq >= *end } else { p.ack > *known };
             if !fresh {
-                bits.resize(Repeats::BITS / 64, 0);
-                let bit = Repeats::bit(p);
+                bits.resize(size / 64, 0);
+                let bit = Repeats::bit(p, size);
                 bits[bit / 64] |= 1u64 << (bit % 64);
             }
             if p.carries() {
@@ -178,14 +179,14 @@ impl Repeats {
         (!bits.is_empty()).then_some(Repeats(bits))
     }
 
-    fn bit(p: &Packet) -> usize {
+    fn bit(p: &Packet, size: usize) -> usize {
         let ack = p.ack.map_or(0, |a| a.0 as u64);
         let mixed = (p.seq.0 as u64 ^ ack.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 32) as usize % Repeats::BITS
+        (mixed >> 32) as usize % size
     }
 
     fn may_hold(&self, p: &Packet) -> bool {
-        let bit = Repeats::bit(p);
+        let bit = Repeats::bit(p, self.0.len() * 64);
         self.0[bit / 64] & 1 << (bit % 64) != 0
     }
 }
