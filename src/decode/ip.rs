@@ -53,6 +53,16 @@ pub(super) fn parse_quoted(c: Cut<'_>) -> Result<Ip<'_>, Skip> {
     }
 }
 
+/// How many bytes an IP packet says it has, its header included; none where it does not say.
+pub(super) fn claimed(packet: &[u8]) -> Option<usize> {
+    let (n, header) = match packet.first()? >> 4 {
+        4 => (be16(packet, 2)?, 0),
+        6 => (be16(packet, 4)?, 40),
+        _ => return None,
+    };
+    (n > 0).then(|| usize::from(n) + header)
+}
+
 /// Reads an IPv4 packet. `trust_length`: it is no quotation.
 #[inline]
 pub(super) fn v4(c: Cut<'_>, trust_length: bool) -> Result<Ip<'_>, Skip> {

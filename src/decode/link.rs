@@ -128,6 +128,9 @@ fn fddi<'a>(c: Cut<'a>, key: &mut LinkKey) -> Result<Cut<'a>, Skip> {
     llc(skip(c, 13)?, key)
 }
 
+/// Of an Ethernet frame, padding included (IEEE 802.3 §3.2.8).
+const SMALLEST_PAYLOAD: usize = 46;
+
 /// PPPoE session packet (RFC 2516 §4), the EtherType already taken off.
 fn pppoe<'a>(c: Cut<'a>, key: &mut LinkKey) -> Result<Cut<'a>, Skip> {
     let head = c.data.get(..6).ok_or(Skip::TooShort)?;
@@ -135,7 +138,18 @@ fn pppoe<'a>(c: Cut<'a>, key: &mut LinkKey) -> Result<Cut<'a>, Skip> {
         return Err(Skip::NotIp);
     }
     key.add(&head[2..4]);
-    ppp(skip(c, 6)?)
+    let said = usize::from(u16::from_be_bytes([head[4], head[5]]));
+    let body = skip(c, 6)?;
+    let ip = ppp(body)?;
+    // Some devices take Ethernet's padding for payload and write that into the IP header, sums included. Whoever
+    // unpacks the session frame cuts it to this length, and then drops an IP packet that claims more.
+    let room = said.saturating_sub(body.wire - ip.wire);
+    match super::ip::claimed(ip.data) {
+        Some(n) if n > room && n <= SMALLEST_PAYLOAD => {
+            Err(Skip::Malformed("IP packet longer than its PPPoE frame"))
+        }
+        _ => Ok(ip),
+    }
 }
 
 /// PPP (RFC 1661, 1662), with or without HDLC-like address and control, with compressed protocol field or not.

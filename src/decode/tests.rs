@@ -83,6 +83,18 @@ fn every_field_of_a_plain_packet() {
     assert!(s.ip_id.is_some());
 }
 
+/// From a capture behind a router that padded its ACKs to Ethernet's 46 bytes and numbered the padding as data.
+#[test]
+fn padding_that_a_pppoe_device_took_for_payload_is_no_data() {
+    let mut padded = ip4(&[0; 6])[..46].to_vec();
+    padded[0] = 0x45;
+    padded[32] = 0x50;
+    set16(&mut padded, 2, 46);
+    let under = |said: u8| whole(51, &join(&[&[0x11, 0, 0, 9, 0, said, 0, 0x21], &padded]));
+    assert_eq!(under(42), Decoded::Skip(Skip::Malformed("IP packet longer than its PPPoE frame")));
+    assert_eq!(tcp(under(48)).len, 6, "a packet of that size is none of them");
+}
+
 #[test]
 fn one_packet_under_every_link_header() {
     let p = ip4(b"hello");
