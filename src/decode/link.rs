@@ -142,14 +142,10 @@ fn pppoe<'a>(c: Cut<'a>, key: &mut LinkKey) -> Result<Cut<'a>, Skip> {
     let body = skip(c, 6)?;
     let ip = ppp(body)?;
     // Some devices take Ethernet's padding for payload and write that into the IP header, sums included. Whoever
-    // unpacks the session frame cuts it to this length, and then drops an IP packet that claims more.
+    // unpacks the session frame cuts it to this length.
     let room = said.saturating_sub(body.wire - ip.wire);
-    match super::ip::claimed(ip.data) {
-        Some(n) if n > room && n <= SMALLEST_PAYLOAD => {
-            Err(Skip::Malformed("IP packet longer than its PPPoE frame"))
-        }
-        _ => Ok(ip),
-    }
+    let padded = super::ip::claimed(ip.data).is_some_and(|n| n > room && n <= SMALLEST_PAYLOAD);
+    Ok(if padded { ip.at_most(room) } else { ip })
 }
 
 /// PPP (RFC 1661, 1662), with or without HDLC-like address and control, with compressed protocol field or not.

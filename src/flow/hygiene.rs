@@ -148,6 +148,10 @@ const SAME_CLOCK: Ns = Ns::from_secs(1);
 /// The same, where link addresses, interface or TTL prove two vantage points.
 const SAME_PACKET_ELSEWHERE: Ns = Ns::from_millis(50);
 
+/// A stack may send a segment again under its old IP ID (RFC 1122 §3.2.1.5). No timer of one that does is known to
+/// be shorter, and no network holds a copy back for so long.
+const SHORTEST_TIMER: Ns = Ns::from_millis(200);
+
 /// Packets whose sequence and acknowledgment numbers others may share, by a hash of both.
 struct Repeats(Vec<u64>);
 
@@ -200,6 +204,9 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
     let same_packet = trace.known.irtt.map_or(SAME_PACKET, |rtt| rtt.scaled(1, 2).max(SAME_PACKET));
     // (copy, original, seen from another vantage point)
     let mut twins: Vec<(usize, usize, bool)> = Vec::new();
+    // Those that only their ID makes copies, and whose sender seems to keep its IDs.
+    let mut by_id: Vec<usize> = Vec::new();
+    let mut keeps_ids: PerDir<bool> = PerDir::default();
     // Copies that got an answer of their own: their host had them twice.
     let mut heard: HashSet<usize> = HashSet::new();
     for (i, p) in trace.packets.iter().enumerate().filter(|(_, p)| repeats.may_hold(p)) {
@@ -224,10 +231,24 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
                 continue;
             }
         }
-        if same_id || seen_elsewhere || (p.carries() && close < same_packet) {
+        let at_once = p.carries() && close < same_packet;
+        let goes_on = || {
+            let resend = goes_on_behind(&trace.packets[j..=i]).map(|k| j + k);
+            resend.is_some_and(|k| twins.binary_search_by_key(&k, |t| t.0).is_err())
+        };
+        if same_id && p.carries() && p.timestamps.is_none() && !seen_elsewhere {
+            keeps_ids[p.dir] |= close >= SHORTEST_TIMER;
+            by_id.push(i);
+        }
+        if same_id || seen_elsewhere || (at_once && !goes_on()) {
             twins.push((i, j, elsewhere));
         }
     }
+    by_id.retain(|&i| keeps_ids[trace.packets[i].dir]);
+    twins.retain(|&(i, j, _)| {
+        let apart = trace.packets[i].ts.since(trace.packets[j].ts);
+        by_id.binary_search(&i).is_err() || apart < same_packet
+    });
     if twins.is_empty() {
         return;
     }
@@ -241,6 +262,14 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         let capture = (by_capture && !heard.contains(&i)) || elsewhere;
         trace.packets[i].twin = if capture { Twin::Capture(of) } else { Twin::Network(of) };
     }
+}
+
+/// The one that the last of these packets goes on behind, where it lies below the first and came after it: resends
+/// run on, and reach what was sent just before they began.
+fn goes_on_behind(from: &[Packet]) -> Option<usize> {
+    let (first, last) = (from.first()?, from.last()?);
+    let k = from[..from.len() - 1].iter().rposition(|p| p.dir == last.dir && p.carries())?;
+    (k > 0 && from[k].range().end == last.seq && from[k].seq < first.seq).then_some(k)
 }
 
 /// Linux numbers no SYN-ACK, so two of them may agree in everything and still be two.

@@ -3,7 +3,7 @@
 use super::script::trace;
 use super::{HELLO, HELLO_AT_SERVER, causes, classes, with};
 use syncscope::model::Dir;
-use syncscope::model::tcp::{Filler, LossWhere, SegmentClass, TapPosition};
+use syncscope::model::tcp::{Cause, Filler, LossWhere, SegmentClass, TapPosition};
 
 /// A trace with every packet twice, 20 µs apart.
 fn doubled(text: &str) -> String {
@@ -325,4 +325,50 @@ fn a_late_original_behind_its_own_resend_was_called_another_resend() {
             .last()
             .is_some_and(|c| [NetworkDuplicate, SegmentClass::CaptureDuplicate].contains(&c.1))
     );
+}
+
+/// A real one, seen over PPPoE: three times the same ID, 300 and 600 ms apart.
+#[test]
+fn a_resend_under_its_old_ip_id_was_called_a_copy_of_the_network() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.081 s ack 1001
+         0.082 c 1001:2001 id 120
+         0.122 s ack 2001
+         0.130 c 2001:3001 id 130
+         0.430 c 2001:3001 id 130
+         1.030 c 2001:3001 id 130
+         1.070 s ack 3001
+         1.071 c 3001:4001 id 140
+         1.111 s ack 4001",
+    ));
+    assert_eq!(causes(&c), [(9, Cause::Rto, 1), (10, Cause::Rto, 2)]);
+    // So soon it is a copy all the same, from whomever.
+    let soon = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.081 s ack 1001
+         0.082 c 1001:2001 id 120
+         0.0825 c 1001:2001 id 120
+         0.122 s ack 2001
+         0.123 s ack 2001 sack 1001:2001",
+    ));
+    assert_eq!(classes(&soon), [(7, SegmentClass::NetworkDuplicate)]);
+}
+
+/// The same capture: the time-out came 3 ms after new data, and that went out again with the rest.
+#[test]
+fn the_last_of_a_run_of_resends_was_called_a_copy_of_what_was_sent_just_before() {
+    let c = trace(&with(
+        HELLO,
+        "0.0410 c 1:1001 noid
+         0.0411 c 1001:2001 noid
+         0.3400 c 2001:2501 noid
+         0.3430 c 1:1001 noid
+         0.3431 c 1001:2001 noid
+         0.3440 c 2001:2501 noid
+         0.3830 s ack 2501",
+    ));
+    assert_eq!(classes(&c).last(), Some(&(9, SegmentClass::Retransmission)));
 }
