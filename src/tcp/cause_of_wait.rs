@@ -562,6 +562,8 @@ impl Facts<'_> {
                 let turn = self.wait.until.since(p.ts.max(self.wait.start));
                 if turn.scaled(2, 1) < self.wait.len() {
                     Some((Owner::SenderApp, StallCause::WaitingForPeer, 0.8))
+                } else if self.wait.dir == Dir::S2c && my_last.is_some() && self.ends_the_talk() {
+                    Some((Owner::SenderApp, StallCause::WaitingForPeer, 0.6))
                 } else if self.wait.dir == Dir::S2c {
                     // A server that was asked owes an answer.
                     Some((Owner::SenderApp, StallCause::NoData, 0.7))
@@ -573,6 +575,12 @@ impl Facts<'_> {
             None if self.wait.end.is_some() => Some((Owner::SenderApp, StallCause::NoData, 0.85)),
             None => Some((Owner::SenderApp, StallCause::Idle, 0.5)),
         }
+    }
+
+    /// The other side has closed, and what ended the wait closes this one: nobody waited for more than that.
+    fn ends_the_talk(&self) -> bool {
+        let closed = self.cx.goodbye[self.wait.dir.flip()].is_some_and(|t| t <= self.wait.until);
+        closed && self.records.iter().any(|r| r.fin && Some(r.ts) == self.wait.end)
     }
 
     /// The tap may have missed the first copies, or the sender their ACKs. None: no resend ended it.

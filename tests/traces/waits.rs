@@ -2,6 +2,7 @@
 
 use super::script::trace;
 use super::{HELLO, HELLO_AT_SERVER, with};
+use syncscope::model::Dir;
 use syncscope::model::tcp::{Owner, Stall, StallCause};
 use syncscope::tcp::Connection;
 
@@ -181,4 +182,29 @@ fn a_lost_fin_was_called_a_fast_retransmission() {
     ));
     let s = c.stalls.first().unwrap();
     assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::LossTail), "{:#?}", c.stalls);
+}
+
+/// A real one: the client's last words and its FIN, and four minutes later the server's.
+#[test]
+fn a_server_that_closed_long_after_its_client_was_called_slow() {
+    let case = |asked: &str| {
+        let c = trace(&with(
+            HELLO,
+            &format!(
+                "{asked}
+                 1.041 c 101:132
+                 1.042 c F 132:132
+                 1.082 s ack 133
+                 240.0 s F 1001:1032
+                 240.04 c ack 1033"
+            ),
+        ));
+        c.stalls.iter().filter(|s| s.dir == Dir::S2c).map(|s| s.cause).collect::<Vec<_>>()
+    };
+    // Asked and closed at once (`nc -N`): it owes the answer.
+    assert_eq!(case("0.041 c 1:101"), [StallCause::NoData]);
+    let answered = "0.041 c 1:101
+                    0.081 s 1:1001 ack 101
+                    0.0811 c ack 1001";
+    assert_eq!(case(answered), [StallCause::WaitingForPeer]);
 }
