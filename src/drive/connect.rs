@@ -79,7 +79,7 @@ pub fn open_control(
 ) -> Result<Channel, DriveError> {
     let unreachable = |e: io::Error| match e.kind() {
         ErrorKind::Interrupted => DriveError::Interrupted,
-        _ => DriveError::unreachable(server, &e),
+        _ => DriveError::unreachable(server, secret.is_some(), &e),
     };
     let socket =
         Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP)).map_err(unreachable)?;
