@@ -30,14 +30,16 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longest wait for an answer beside the data, however long the run's own time-out is.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left for the server's half of the record after the user has said stop.
 const LAST_WORD: Duration = Duration::from_millis(600);
+/// How long a server that has given up may still talk on the data connection.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What is left after a cut for what had arrived.
 pub(super) const SALVAGE: Duration = Duration::from_millis(300);
 /// Largest server log and capture that are fetched.
@@ -251,6 +253,8 @@ struct Pulse {
     over: AtomicBool,
     /// All is sent and received.
     done: AtomicBool,
+    /// What the server said when it gave up, and when.
+    refused: OnceLock<(Instant, String)>,
 }
 
 impl Pulse {
@@ -262,7 +266,13 @@ impl Pulse {
             control,
             over: AtomicBool::new(false),
             done: AtomicBool::new(false),
+            refused: OnceLock::new(),
         }
+    }
+
+    /// The server gave up, and has had its time to say so on the data connection, too.
+    fn is_refused(&self) -> bool {
+        self.refused.get().is_some_and(|(at, _)| at.elapsed() >= FAREWELL)
     }
 
     /// How long the control connection has not been answered.
@@ -422,7 +432,11 @@ impl Client<'_> {
                     pulse.vitals.hear(now, beat);
                     pulse.answered.store(now.0, Ordering::Relaxed);
                 }
-                Ok(Answer::Refused { message }) => return Err(WireError::Refused(printable(&message))),
+                Ok(Answer::Refused { message }) => {
+                    let message = printable(&message);
+                    let _ = pulse.refused.set((Instant::now(), message.clone()));
+                    return Err(WireError::Refused(message));
+                }
                 Ok(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
                 Err(WireError::Stopped) => break,
                 Err(e) => return Err(e),
@@ -455,7 +469,8 @@ impl Client<'_> {
         config.rules.clone_from(&o.rules);
         let session = Session::client(o.mode.into(), &ready.path, config);
         let mut engine = SessionEngine::new(session, Disk::new(&o.local)).itemize(o.itemize);
-        let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {
+        let stop = || (self.stop)() || pulse.is_refused();
+        let end = match connect(data.socket, o.server, o.timeout, &stop).and_then(|s| {
             greet(&s, ready.token, &mut recorder)?;
             Ok(s)
         }) {
@@ -469,7 +484,7 @@ impl Client<'_> {
                     busy: own(&o.busy),
                     hold: own(&o.hold),
                     timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
-                    stop: &|| (self.stop)(),
+                    stop: &stop,
                     vitals: &pulse.vitals,
                     done,
                     tick,
@@ -487,8 +502,14 @@ impl Client<'_> {
                     end => end,
                 }
             }
-            Err(_) if (self.stop)() => RunEnd::Interrupted,
+            Err(_) if stop() => RunEnd::Interrupted,
             Err(e) => RunEnd::Broken(format!("the data connection could not be opened: {e}")),
+        };
+        let end = match (end, pulse.refused.get()) {
+            (RunEnd::Interrupted, Some((_, why))) if !(self.stop)() => {
+                RunEnd::Broken(format!("the server gave up: {why}"))
+            }
+            (end, _) => end,
         };
         if matches!(end, RunEnd::TimedOut(_) | RunEnd::Broken(_)) {
             engine.salvage(SALVAGE);
