@@ -1,8 +1,12 @@
 //! What is fuzzed: one function a target. Bytes in; a panic says what is wrong. The ordinary tests (`tests/fuzz.rs`)
 //! replay the corpus through the same functions.
 
+#[path = "peer.rs"]
+pub mod peer;
 #[path = "../../hostile/run.rs"]
 pub mod run;
+
+pub use peer::{control, seal};
 
 use std::io::Cursor;
 use std::net::SocketAddr;
@@ -24,7 +28,7 @@ use syncscope::{cli, view};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 11] = [
+pub const ALL: [Target; 13] = [
     ("capture", capture),
     ("frame", frame),
     ("tcp", tcp),
@@ -36,6 +40,8 @@ pub const ALL: [Target; 11] = [
     ("report", report),
     ("wire", wire),
     ("session", session),
+    ("seal", seal),
+    ("control", control),
 ];
 
 /// Frames looked at of one file.
