@@ -5,7 +5,7 @@
 
 use super::alive::Vitals;
 use super::clock::{Clock, over_run};
-use super::connect::{bind_beside, connect, open_control};
+use super::connect::{bind_beside, connect, open_control, refusal};
 use super::control::{
     Answer, Ask, Clocks, Ended, Pause, Prepare, beat_every, from_hex, message_from_hex, random, to_hex,
 };
@@ -44,9 +44,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) const SALVAGE: Duration = Duration::from_millis(300);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
-/// A server says no more than this to whom it does not let in.
-const CLOSED_AT_ONCE: &str = "it closed the connection at once. Either it does not admit this host's address (its --allow and --deny, \
-    or those of the module), or too many connections are open; what it printed says which. Or it is no syncscope";
 /// A step of the system clock that is worth telling.
 const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
@@ -101,9 +98,24 @@ pub fn run_sync(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunRecord, DriveError> {
-    let stopped = || stop.load(Ordering::Relaxed);
+    let missing = |p: &&Path| !p.as_os_str().is_empty() && !p.exists();
+    let made: Vec<&Path> = options.record.ancestors().take_while(missing).collect();
     std::fs::create_dir_all(&options.record)
         .map_err(|e| DriveError::local(format!("run record {}", options.record.display()), e))?;
+    let result = recorded(options, stop, observer);
+    if result.is_err() {
+        // There is nothing to record; a folder with something in it stays.
+        let _ = made.iter().try_for_each(|p| std::fs::remove_dir(p));
+    }
+    result
+}
+
+fn recorded(
+    options: &SyncOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<RunRecord, DriveError> {
+    let stopped = || stop.load(Ordering::Relaxed);
     let run =
         Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
     let secret = options.secret.as_ref().map(|s| (s, options.user.as_str()));
@@ -223,8 +235,12 @@ fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
             Some(_) => None,
             None => Some("no data connection arrived".to_owned()),
         };
-        let said = how.into_iter().chain(ended.errors).map(|e| format!("server: {}", printable(&e)));
-        record.errors.extend(said);
+        for said in how.into_iter().chain(ended.errors).map(|e| format!("server: {}", printable(&e))) {
+            // Files that failed there are told of on the way, too.
+            if !record.errors.contains(&said) {
+                record.errors.push(said);
+            }
+        }
     }
     for (who, capture) in [("client", &record.client_capture), ("server", &record.server_capture)] {
         let Some(capture) = capture else { continue };
@@ -339,19 +355,7 @@ struct Moved {
 
 impl Client<'_> {
     fn refusal(&self, e: WireError) -> DriveError {
-        let server = self.options.server;
-        let message = e.to_string();
-        match e {
-            WireError::Refused(message) => DriveError::Refused { server, message },
-            e if e.is_close() => DriveError::Refused { server, message: CLOSED_AT_ONCE.to_owned() },
-            WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
-            WireError::Stopped => DriveError::Interrupted,
-            WireError::Closed
-            | WireError::Seal(_)
-            | WireError::Late
-            | WireError::Silent(_)
-            | WireError::Io(_) => DriveError::Network { peer: server, message },
-        }
+        refusal(self.options.server, e)
     }
 
     fn prepare(
@@ -518,7 +522,7 @@ impl Client<'_> {
         if o.itemize {
             observer.items(engine.items());
         }
-        let mut errors = engine.failures();
+        let mut errors = engine.failures("server");
         if recorder.lost() > 0 {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
         }

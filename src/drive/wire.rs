@@ -107,7 +107,7 @@ pub enum WireError {
     #[error("{0}")]
     Refused(String),
     /// It did not come to the point in time, however much it said.
-    #[error("did not come to the point in time")]
+    #[error("it did not come to the point in time")]
     Late,
     /// The other end is not who it should be.
     #[error("{0}")]

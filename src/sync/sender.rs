@@ -170,14 +170,14 @@ impl Sender {
                     core.done(file, change);
                 } else {
                     let path = core.name(file).to_owned();
-                    core.failed(&path, reason);
+                    core.failed_there(&path, reason);
                 }
             }
             Frame::Gone { path, dir, reason } if !self.finished && self.delete => {
                 if path != "." && !safe_path(path) {
                     return Err(PeerFault::Path(path.chars().take(80).collect()).into());
                 }
-                core.gone(path, dir, reason);
+                core.gone(path, dir, reason, true);
             }
             Frame::Finish(stats) if self.idle() => {
                 core.settle(stats);

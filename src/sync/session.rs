@@ -107,6 +107,8 @@ pub enum SessionEvent {
         path: String,
         /// Why, safe to print.
         reason: String,
+        /// It failed at the other end, which says so.
+        there: bool,
     },
     /// All is done; some files may have failed.
     Finished(Stats),
@@ -178,11 +180,21 @@ impl Core {
         self.names.get(file as usize).map_or("", String::as_str)
     }
 
-    /// Notes a failure. Names and reasons may be the peer's: they are made safe to print.
+    /// Notes a failure on this side.
     pub(super) fn failed(&mut self, path: &str, reason: &str) {
+        self.failure(path, reason, false);
+    }
+
+    /// Notes a failure that the peer tells of.
+    pub(super) fn failed_there(&mut self, path: &str, reason: &str) {
+        self.failure(path, reason, true);
+    }
+
+    /// Names and reasons may be the peer's: they are made safe to print.
+    fn failure(&mut self, path: &str, reason: &str, there: bool) {
         self.stats.failed += 1;
         let (path, reason) = (printable(path), printable(reason));
-        self.events.push_back(SessionEvent::Failed { path, reason });
+        self.events.push_back(SessionEvent::Failed { path, reason, there });
     }
 
     /// Notes an entry that is in place now.
@@ -193,13 +205,13 @@ impl Core {
         self.events.push_back(SessionEvent::Done { file, kind, change });
     }
 
-    /// Notes something that was removed, or could not be.
-    pub(super) fn gone(&mut self, path: &str, dir: bool, reason: &str) {
+    /// Notes something that was removed, or could not be, here or there.
+    pub(super) fn gone(&mut self, path: &str, dir: bool, reason: &str, there: bool) {
         if reason.is_empty() {
             self.stats.deleted += 1;
             self.events.push_back(SessionEvent::Gone { path: path.to_owned(), dir });
         } else {
-            self.failed(path, reason);
+            self.failure(path, reason, there);
         }
     }
 
