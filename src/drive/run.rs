@@ -105,7 +105,7 @@ pub fn run_sync(
     let result = recorded(options, stop, observer);
     if result.is_err() {
         // There is nothing to record; a folder with something in it stays.
-        let _ = made.iter().try_for_each(|p| std::fs::remove_dir(p));
+        let _ = made.iter().try_for_each(std::fs::remove_dir);
     }
     result
 }
