@@ -7,12 +7,12 @@ mod skip;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use syncscope::capture::live::{LiveCapture, LiveOptions};
 use syncscope::cli::reading::{Reading, read_capture};
@@ -511,7 +511,7 @@ fn strangers_are_refused_and_cost_nothing() {
 #[test]
 fn nobody_there_and_no_folder_are_errors_that_say_what_to_do() {
     let t = Trees::new(&TreeSpec { files: 1, bytes: 10, big: 0, ..small_tree() });
-    let gone = std::net::TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+    let gone = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
     let e = run_sync(&pull(gone, &t), &AtomicBool::new(false), &mut ()).unwrap_err();
     assert!(matches!(e, DriveError::Connect { .. }) && e.to_string().contains("syncscope serve"), "{e}");
     let e =
@@ -520,11 +520,48 @@ fn nobody_there_and_no_folder_are_errors_that_say_what_to_do() {
         e.to_string(),
         "/nonexistent: there is no such folder; make it (mkdir -p '/nonexistent') or name another"
     );
+    let holder = TcpListener::bind(ANY).unwrap();
+    let taken = holder.local_addr().unwrap();
+    let e = Server::bind(taken, &t.source(), ServeOptions::default()).unwrap_err().to_string();
+    assert!(e.contains(&format!("ss -ltnp 'sport = :{}'", taken.port())), "{e}");
     let r = serving(&t.source(), ServeOptions::default(), |addr, _| {
         run(&SyncOptions { remote_path: "no/such/place".to_owned(), ..pull(addr, &t) })
     });
     let RunEnd::Failed(words) = &r.end else { panic!("{:?}", r.end) };
     assert!(words.contains("no/such/place"), "{words}");
+}
+
+/// Whose disk was full could not be told: both ends said the same words, of any failure.
+#[test]
+fn what_failed_is_told_once_and_at_which_end() {
+    let t = Trees::new(&small_tree());
+    fs::create_dir_all(t.basis().join("run.sh")).unwrap();
+    let why = "run.sh: a directory is in the way";
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&heard);
+    let notice = Arc::new(move |line: &str| told.lock().unwrap().push(line.to_owned()));
+    let r = serving(&t.basis(), ServeOptions { notice, ..ServeOptions::default() }, |addr, _| {
+        run(&SyncOptions { mode: Mode::Push, local: t.source(), ..pull(addr, &t) })
+    });
+    assert_eq!((r.end, r.errors), (RunEnd::Done, vec![format!("server: {why}")]));
+    let heard = heard.lock().unwrap().join("\n");
+    assert!(heard.contains(&format!("done; {why}")), "the server's own log, too: {heard}");
+    let r = serving(&t.source(), ServeOptions::default(), |addr, _| run(&pull(addr, &t)));
+    assert_eq!((r.end, r.errors), (RunEnd::Done, vec![why.to_owned()]));
+}
+
+/// An empty folder stayed for every server that could not be reached.
+#[test]
+fn a_run_that_never_began_leaves_no_folder_for_its_record() {
+    let t = Trees::new(&small_tree());
+    let nobody = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+    let runs = t.dir.path().join("runs");
+    let o = SyncOptions { record: runs.join("today"), ..pull(nobody, &t) };
+    run_sync(&o, &AtomicBool::new(false), &mut ()).unwrap_err();
+    assert!(!runs.exists());
+    fs::create_dir(&runs).unwrap();
+    run_sync(&o, &AtomicBool::new(false), &mut ()).unwrap_err();
+    assert_eq!(fs::read_dir(&runs).unwrap().count(), 0, "what was there is left alone");
 }
 
 #[test]

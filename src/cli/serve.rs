@@ -66,7 +66,7 @@ pub struct Args {
     /// Connections a minute from one address. A wrong secret counts as twenty.
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(2..))]
     max_rate: u32,
-    /// Entries that one push may list, folders included.
+    /// Entries that one push or pull may list, folders included.
     #[arg(long, value_name = "N", default_value_t = Limits::default().entries)]
     max_files: usize,
     /// Larger files are not taken: `4GiB`.

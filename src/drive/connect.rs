@@ -79,7 +79,7 @@ pub fn open_control(
 ) -> Result<Channel, DriveError> {
     let unreachable = |e: io::Error| match e.kind() {
         ErrorKind::Interrupted => DriveError::Interrupted,
-        _ => DriveError::unreachable(server, &e),
+        _ => DriveError::unreachable(server, secret.is_some(), &e),
     };
     let socket =
         Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP)).map_err(unreachable)?;
@@ -94,13 +94,33 @@ pub fn open_control(
             shake_hands(&mut channel, secret, &preamble(Kind::Secured, name), patience, stop)
         }
     };
-    result.map_err(|e| match e {
-        WireError::Stopped => DriveError::Interrupted,
-        WireError::Refused(message) => DriveError::Refused { server, message },
-        WireError::Seal(e) => DriveError::Refused { server, message: e.to_string() },
-        e => DriveError::Network { peer: server, message: e.to_string() },
-    })?;
+    result.map_err(|e| refusal(server, e))?;
     Ok(channel)
+}
+
+/// A server says no more than this to whom it does not let in.
+const CLOSED_AT_ONCE: &str = "it closed the connection at once. Either it does not admit this host's address (its --allow and --deny, \
+    or those of the module), or too many connections are open; what it printed says which. Or it is no syncscope";
+
+/// What went wrong before the run began.
+pub(super) fn refusal(server: SocketAddr, e: WireError) -> DriveError {
+    let message = e.to_string();
+    match e {
+        WireError::Refused(message) => DriveError::Refused { server, message },
+        WireError::Seal(_) => DriveError::Refused { server, message },
+        e if e.is_close() => DriveError::Refused { server, message: CLOSED_AT_ONCE.to_owned() },
+        WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
+        WireError::Stopped => DriveError::Interrupted,
+        WireError::Late | WireError::Silent(_) => DriveError::Network {
+            peer: server,
+            message: format!(
+                "{message}\n  the port is open, and no syncscope answers: either the server there hangs, or another \
+                 program listens; see which: ss -ltnp 'sport = :{}'",
+                server.port()
+            ),
+        },
+        WireError::Closed | WireError::Io(_) => DriveError::Network { peer: server, message },
+    }
 }
 
 /// Both show each other that they have the secret.
@@ -146,6 +166,15 @@ mod tests {
         let announced = bound.addr;
         let _open = connect(bound.socket, to, Duration::from_secs(1), &|| false).unwrap();
         assert_eq!(l.accept().unwrap().1, announced);
+    }
+
+    #[test]
+    fn a_port_that_another_program_has_says_how_to_see_which() {
+        let l = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = l.local_addr().unwrap();
+        let secret = Secret::new(b"a secret of some length").unwrap();
+        let e = open_control(to, Some((&secret, "")), Duration::from_millis(50), &|| false).unwrap_err();
+        assert!(e.to_string().contains(&format!("ss -ltnp 'sport = :{}'", to.port())), "{e}");
     }
 
     #[test]

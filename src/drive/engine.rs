@@ -20,7 +20,8 @@ pub struct SessionEngine {
     session: Session,
     disk: Disk,
     failure: Option<SyncError>,
-    failed: Vec<String>,
+    /// What failed, and whether at the other end.
+    failed: Vec<(bool, String)>,
     unnamed: u64,
     /// What was changed, by index of the file where it has one; none: nobody wants to know.
     changed: Option<Vec<SessionEvent>>,
@@ -94,8 +95,8 @@ impl SessionEngine {
         }
         while let Some(event) = self.session.poll_event() {
             match (event, &mut self.changed) {
-                (SessionEvent::Failed { path, reason }, _) if self.failed.len() < NAMED_FAILURES => {
-                    self.failed.push(format!("{path}: {reason}"));
+                (SessionEvent::Failed { path, reason, there }, _) if self.failed.len() < NAMED_FAILURES => {
+                    self.failed.push((there, format!("{path}: {reason}")));
                 }
                 (SessionEvent::Failed { .. }, _) => self.unnamed += 1,
                 (e @ (SessionEvent::Done { .. } | SessionEvent::Gone { .. }), Some(changed)) => {
@@ -119,10 +120,19 @@ impl SessionEngine {
         self.disk.keep_part()
     }
 
-    /// Files that could not be synchronised, in words.
-    pub fn failures(&self) -> Vec<String> {
+    /// What could not be synchronised, in words; `peer` is what the other end is called.
+    pub fn failures(&self, peer: &str) -> Vec<String> {
         let more = (self.unnamed > 0).then(|| format!("and {} more files failed", self.unnamed));
-        self.failed.iter().cloned().chain(more).collect()
+        let named = self.failed.iter().map(|(there, why)| match there {
+            true => format!("{peer}: {why}"),
+            false => why.clone(),
+        });
+        named.chain(more).collect()
+    }
+
+    /// The same, as far as it failed at this end: the other one knows the rest better.
+    pub fn failures_here(&self) -> Vec<String> {
+        self.failed.iter().filter(|f| !f.0).map(|f| f.1.clone()).collect()
     }
 
     /// What was done so far; bytes on the wire and the duration are the pump's to know.

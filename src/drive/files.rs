@@ -126,7 +126,7 @@ impl Disk {
                 self.enter(&path, create)?;
                 FsReply::Done
             }
-            FsOp::List => self.list(),
+            FsOp::List => self.list()?,
             FsOp::Stat { path } => FsReply::Stat(self.look(&path)?),
             FsOp::MakeDir { path } => self.make_dir(&path)?,
             FsOp::SetAttr { .. } if self.pick.dry_run => FsReply::Done,
@@ -319,13 +319,13 @@ impl Disk {
         open_file(&dir, name)
     }
 
-    fn list(&mut self) -> FsReply {
+    fn list(&mut self) -> Result<FsReply, FsError> {
         let fresh = || Listing::new(self.only.clone(), self.pick.clone());
         let mut listing = self.listing.take().unwrap_or_else(fresh);
-        let (entries, faults) = listing.some(self);
+        let (entries, faults) = listing.some(self)?;
         let last = listing.is_over();
         self.listing = (!last).then_some(listing);
-        FsReply::Listed { entries, faults, last }
+        Ok(FsReply::Listed { entries, faults, last })
     }
 
     /// Whether what was found is left out of the source.

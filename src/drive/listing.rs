@@ -25,6 +25,8 @@ pub(super) struct Listing {
     /// Paths that are still to be looked at, the next one last.
     todo: Vec<String>,
     begun: bool,
+    /// Entries so far, with those that cannot be synced.
+    given: usize,
     only: bool,
     pick: Pick,
 }
@@ -32,20 +34,20 @@ pub(super) struct Listing {
 impl Listing {
     /// Of the whole tree, or of one file in its root.
     pub(super) fn new(only: Option<String>, pick: Pick) -> Listing {
-        Listing { only: only.is_some(), todo: only.into_iter().collect(), begun: false, pick }
+        Listing { only: only.is_some(), todo: only.into_iter().collect(), begun: false, given: 0, pick }
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.begun && self.todo.is_empty()
     }
 
-    /// The next few.
-    pub(super) fn some(&mut self, disk: &mut Disk) -> (Vec<Entry>, Vec<Fault>) {
+    /// The next few; an error: there are more than this side lists. What is left out counts while it waits.
+    pub(super) fn some(&mut self, disk: &mut Disk) -> Result<(Vec<Entry>, Vec<Fault>), FsError> {
         let (mut entries, mut faults) = (Vec::new(), Vec::new());
         if !self.begun {
             self.begun = true;
             if !self.only {
-                self.read(disk, "", &mut faults);
+                self.read(disk, "", &mut faults)?;
             }
         }
         while entries.len() + faults.len() < BATCH {
@@ -56,13 +58,15 @@ impl Listing {
                 Ok(Some(e)) => {
                     entries.push(e);
                     if entries.last().is_some_and(|e| e.meta.kind == Kind::Dir) {
-                        self.read(disk, &path, &mut faults);
+                        self.read(disk, &path, &mut faults)?;
                     }
                 }
                 Err(e) => faults.push((path, e)),
             }
         }
-        (entries, faults)
+        self.given += entries.len() + faults.len();
+        self.pick.bears(self.given)?;
+        Ok((entries, faults))
     }
 
     /// What lies there as an entry of the list; none: nothing any more, or nothing that is wanted.
@@ -99,16 +103,16 @@ impl Listing {
     }
 
     /// Puts what lies in a directory on the list of what is to be done.
-    fn read(&mut self, disk: &mut Disk, path: &str, faults: &mut Vec<Fault>) {
+    fn read(&mut self, disk: &mut Disk, path: &str, faults: &mut Vec<Fault>) -> Result<(), FsError> {
         let first = self.todo.len();
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        match open(disk, path).and_then(|mut dir| self.names(&mut dir, &prefix)) {
-            Ok(()) => {}
-            Err(e) => faults.push((if path.is_empty() { "." } else { path }.to_owned(), e)),
+        if let Err(e) = open(disk, path).and_then(|mut dir| self.names(&mut dir, &prefix)) {
+            faults.push((if path.is_empty() { "." } else { path }.to_owned(), e));
         }
         if let Some(new) = self.todo.get_mut(first..) {
             new.sort_unstable_by(|a, b| b.cmp(a));
         }
+        self.pick.bears(self.todo.len())
     }
 
     fn names(&mut self, dir: &mut Dir, prefix: &str) -> Result<(), FsError> {
@@ -118,6 +122,8 @@ impl Listing {
             match name.to_bytes() {
                 b"." | b".." => {}
                 name if part::is_ours(&String::from_utf8_lossy(name)) => {}
+                // One more than is borne is enough to know.
+                _ if self.todo.len() > self.pick.entries => break,
                 name => self.todo.push(format!("{prefix}{}", name::from_bytes(name))),
             }
         }

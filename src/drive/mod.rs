@@ -37,7 +37,7 @@ pub mod run;
 pub mod sandbox;
 pub mod scratch;
 pub mod seal;
-mod sealed;
+pub mod sealed;
 pub mod secret;
 pub mod serve;
 pub mod share;

@@ -5,7 +5,7 @@
 
 use super::alive::Vitals;
 use super::clock::{Clock, over_run};
-use super::connect::{bind_beside, connect, open_control};
+use super::connect::{bind_beside, connect, open_control, refusal};
 use super::control::{
     Answer, Ask, Clocks, Ended, Pause, Prepare, beat_every, from_hex, message_from_hex, random, to_hex,
 };
@@ -30,21 +30,20 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longest wait for an answer beside the data, however long the run's own time-out is.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left for the server's half of the record after the user has said stop.
 const LAST_WORD: Duration = Duration::from_millis(600);
+/// How long a server that has given up may still talk on the data connection.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What is left after a cut for what had arrived.
 pub(super) const SALVAGE: Duration = Duration::from_millis(300);
 /// Largest server log and capture that are fetched.
 const MAX_BLOB: u64 = 8 << 30;
-/// A server says no more than this to whom it does not let in.
-const CLOSED_AT_ONCE: &str = "it closed the connection at once. Either it does not admit this host's address (its --allow and --deny, \
-    or those of the module), or too many connections are open; what it printed says which. Or it is no syncscope";
 /// A step of the system clock that is worth telling.
 const NOTABLE_STEP: Ns = Ns::from_millis(1);
 
@@ -99,9 +98,24 @@ pub fn run_sync(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunRecord, DriveError> {
-    let stopped = || stop.load(Ordering::Relaxed);
+    let missing = |p: &&Path| !p.as_os_str().is_empty() && !p.exists();
+    let made: Vec<&Path> = options.record.ancestors().take_while(missing).collect();
     std::fs::create_dir_all(&options.record)
         .map_err(|e| DriveError::local(format!("run record {}", options.record.display()), e))?;
+    let result = recorded(options, stop, observer);
+    if result.is_err() {
+        // There is nothing to record; a folder with something in it stays.
+        let _ = made.iter().try_for_each(std::fs::remove_dir);
+    }
+    result
+}
+
+fn recorded(
+    options: &SyncOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<RunRecord, DriveError> {
+    let stopped = || stop.load(Ordering::Relaxed);
     let run =
         Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
     let secret = options.secret.as_ref().map(|s| (s, options.user.as_str()));
@@ -221,8 +235,12 @@ fn with_remarks(mut record: RunRecord, server: Option<Ended>) -> RunRecord {
             Some(_) => None,
             None => Some("no data connection arrived".to_owned()),
         };
-        let said = how.into_iter().chain(ended.errors).map(|e| format!("server: {}", printable(&e)));
-        record.errors.extend(said);
+        for said in how.into_iter().chain(ended.errors).map(|e| format!("server: {}", printable(&e))) {
+            // Files that failed there are told of on the way, too.
+            if !record.errors.contains(&said) {
+                record.errors.push(said);
+            }
+        }
     }
     for (who, capture) in [("client", &record.client_capture), ("server", &record.server_capture)] {
         let Some(capture) = capture else { continue };
@@ -251,6 +269,8 @@ struct Pulse {
     over: AtomicBool,
     /// All is sent and received.
     done: AtomicBool,
+    /// What the server said when it gave up, and when.
+    refused: OnceLock<(Instant, String)>,
 }
 
 impl Pulse {
@@ -262,7 +282,13 @@ impl Pulse {
             control,
             over: AtomicBool::new(false),
             done: AtomicBool::new(false),
+            refused: OnceLock::new(),
         }
+    }
+
+    /// The server gave up, and has had its time to say so on the data connection, too.
+    fn is_refused(&self) -> bool {
+        self.refused.get().is_some_and(|(at, _)| at.elapsed() >= FAREWELL)
     }
 
     /// How long the control connection has not been answered.
@@ -329,19 +355,7 @@ struct Moved {
 
 impl Client<'_> {
     fn refusal(&self, e: WireError) -> DriveError {
-        let server = self.options.server;
-        let message = e.to_string();
-        match e {
-            WireError::Refused(message) => DriveError::Refused { server, message },
-            e if e.is_close() => DriveError::Refused { server, message: CLOSED_AT_ONCE.to_owned() },
-            WireError::Garbage(message) => DriveError::Protocol { peer: server, message },
-            WireError::Stopped => DriveError::Interrupted,
-            WireError::Closed
-            | WireError::Seal(_)
-            | WireError::Late
-            | WireError::Silent(_)
-            | WireError::Io(_) => DriveError::Network { peer: server, message },
-        }
+        refusal(self.options.server, e)
     }
 
     fn prepare(
@@ -422,7 +436,11 @@ impl Client<'_> {
                     pulse.vitals.hear(now, beat);
                     pulse.answered.store(now.0, Ordering::Relaxed);
                 }
-                Ok(Answer::Refused { message }) => return Err(WireError::Refused(printable(&message))),
+                Ok(Answer::Refused { message }) => {
+                    let message = printable(&message);
+                    let _ = pulse.refused.set((Instant::now(), message.clone()));
+                    return Err(WireError::Refused(message));
+                }
                 Ok(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
                 Err(WireError::Stopped) => break,
                 Err(e) => return Err(e),
@@ -455,7 +473,8 @@ impl Client<'_> {
         config.rules.clone_from(&o.rules);
         let session = Session::client(o.mode.into(), &ready.path, config);
         let mut engine = SessionEngine::new(session, Disk::new(&o.local)).itemize(o.itemize);
-        let end = match connect(data.socket, o.server, o.timeout, self.stop).and_then(|s| {
+        let stop = || (self.stop)() || pulse.is_refused();
+        let end = match connect(data.socket, o.server, o.timeout, &stop).and_then(|s| {
             greet(&s, ready.token, &mut recorder)?;
             Ok(s)
         }) {
@@ -469,7 +488,7 @@ impl Client<'_> {
                     busy: own(&o.busy),
                     hold: own(&o.hold),
                     timeout: Ns(i64::try_from(o.timeout.as_nanos()).unwrap_or(i64::MAX)),
-                    stop: &|| (self.stop)(),
+                    stop: &stop,
                     vitals: &pulse.vitals,
                     done,
                     tick,
@@ -487,8 +506,14 @@ impl Client<'_> {
                     end => end,
                 }
             }
-            Err(_) if (self.stop)() => RunEnd::Interrupted,
+            Err(_) if stop() => RunEnd::Interrupted,
             Err(e) => RunEnd::Broken(format!("the data connection could not be opened: {e}")),
+        };
+        let end = match (end, pulse.refused.get()) {
+            (RunEnd::Interrupted, Some((_, why))) if !(self.stop)() => {
+                RunEnd::Broken(format!("the server gave up: {why}"))
+            }
+            (end, _) => end,
         };
         if matches!(end, RunEnd::TimedOut(_) | RunEnd::Broken(_)) {
             engine.salvage(SALVAGE);
@@ -497,7 +522,7 @@ impl Client<'_> {
         if o.itemize {
             observer.items(engine.items());
         }
-        let mut errors = engine.failures();
+        let mut errors = engine.failures("server");
         if recorder.lost() > 0 {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
         }

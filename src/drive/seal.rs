@@ -128,7 +128,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// Appends what is in the records that are complete with these bytes.
+    /// Appends what is in the records that are complete with these bytes; of one that is not genuine, nothing.
     pub fn open(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
         let mut part = std::mem::take(&mut self.part);
         while !bytes.is_empty() {
@@ -161,7 +161,10 @@ impl Sealed {
         let len = record.len().checked_sub(TAG).ok_or(SealError::Changed)?;
         out.resize(start + len, 0);
         let room = out.get_mut(start..).unwrap_or_default();
-        self.state.read_message(record, room).map(drop).map_err(|_| SealError::Changed)
+        self.state.read_message(record, room).map(drop).map_err(|_| {
+            out.truncate(start);
+            SealError::Changed
+        })
     }
 }
 
@@ -258,6 +261,16 @@ mod tests {
         assert_eq!(open(&mut b, &one), Err(SealError::Changed), "again");
         one[4] ^= 1;
         assert_eq!(open(&mut pair().1, &one), Err(SealError::Changed));
+    }
+
+    #[test]
+    fn a_record_that_is_not_genuine_leaves_no_bytes_behind() {
+        let (mut a, mut b) = pair();
+        let mut wire = [sealed(&mut a, b"genuine"), sealed(&mut a, b"changed")].concat();
+        *wire.last_mut().unwrap() ^= 1;
+        let mut got = Vec::new();
+        assert_eq!(b.open(&wire, &mut got), Err(SealError::Changed));
+        assert_eq!(got, b"genuine");
     }
 
     #[test]

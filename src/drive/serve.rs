@@ -152,7 +152,7 @@ impl Server {
             Ok((listener, addr))
         };
         let (listener, addr) =
-            listen().map_err(|e| DriveError::local(format!("cannot listen on {addr}"), e))?;
+            listen().map_err(|e| DriveError::local(format!("cannot listen on {addr}"), unheard(addr, &e)))?;
         Ok(Server {
             listener,
             addr,
@@ -366,7 +366,7 @@ impl Server {
         };
         let stats =
             engine.stats(recorder.bytes_read(), recorder.bytes_written(), clock.now() - clock.at(accepted));
-        let mut errors = engine.failures();
+        let mut errors = engine.failures_here();
         if recorder.lost() > 0 {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
         }
@@ -507,7 +507,14 @@ impl Server {
             (None, None) => None,
         };
         let (ended, log) = summary(outcome, capture, &clock);
-        let how = ended.end.as_ref().map_or_else(|| "no data connection came".to_owned(), RunEnd::sentence);
+        let mut how =
+            ended.end.as_ref().map_or_else(|| "no data connection came".to_owned(), RunEnd::sentence);
+        if let Some((first, more)) = ended.errors.split_first() {
+            how = format!("{how}; {first}");
+            if !more.is_empty() {
+                how = format!("{how}; and {} more failures here", more.len());
+            }
+        }
         self.say(&format!("{client}: {how}"));
         let log_file = scratch.path().join(record::SERVER_EVENTS);
         if let Some(log) = log {
@@ -602,6 +609,23 @@ fn hand_over(
         channel.send_blob(&mut BufReader::new(File::open(path)?), patience, stop)?;
     }
     Ok(())
+}
+
+/// Why there can be no listening at this address, and what to do.
+fn unheard(addr: SocketAddr, e: &std::io::Error) -> String {
+    let (ip, port) = (addr.ip(), addr.port());
+    match e.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "another program does already; see which: ss -ltnp 'sport = :{port}', or take another port"
+            )
+        }
+        ErrorKind::AddrNotAvailable => {
+            format!("{ip} is none of this host's addresses; see those: ip -brief address")
+        }
+        ErrorKind::PermissionDenied => "only root may, below port 1024; take a higher one".to_owned(),
+        _ => e.to_string(),
+    }
 }
 
 /// Reads the first bytes of a connection, and when each part of them came.

@@ -107,7 +107,7 @@ pub enum WireError {
     #[error("{0}")]
     Refused(String),
     /// It did not come to the point in time, however much it said.
-    #[error("did not come to the point in time")]
+    #[error("it did not come to the point in time")]
     Late,
     /// The other end is not who it should be.
     #[error("{0}")]
@@ -157,12 +157,55 @@ impl Frame {
     }
 }
 
+/// What has arrived on a control connection, opened and cut into frames.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    buf: Vec<u8>,
+    seal: Option<Sealed>,
+}
+
+impl Inbox {
+    /// Takes what arrived.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        match &mut self.seal {
+            Some(seal) => seal.open(bytes, &mut self.buf)?,
+            None => self.buf.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    /// The next bytes, of a handshake; none: not all are there.
+    pub fn raw(&mut self, n: usize) -> Option<Vec<u8>> {
+        (self.buf.len() >= n).then(|| self.buf.drain(..n).collect())
+    }
+
+    /// What follows is sealed, and what is there already, too.
+    pub fn secure(&mut self, seal: Sealed) -> Result<(), WireError> {
+        let ahead = std::mem::take(&mut self.buf);
+        self.seal = Some(seal);
+        self.take(&ahead)
+    }
+
+    /// The next frame; none: not all of it is there.
+    pub fn frame(&mut self) -> Result<Option<Frame>, WireError> {
+        let Some((head, rest)) = self.buf.split_first_chunk::<5>() else { return Ok(None) };
+        let [a, b, c, d, kind] = *head;
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        if len > MAX_FRAME || !(1..=2).contains(&kind) {
+            return Err(WireError::Garbage(format!("a frame of kind {kind} with {len} bytes")));
+        }
+        let Some(body) = rest.get(..len) else { return Ok(None) };
+        let body = body.to_vec();
+        self.buf.drain(..5 + len);
+        Ok(Some(if kind == 1 { Frame::Message(body) } else { Frame::Chunk(body) }))
+    }
+}
+
 /// A control connection after its preamble.
 #[derive(Debug)]
 pub struct Channel {
     stream: TcpStream,
-    buf: Vec<u8>,
-    seal: Option<Sealed>,
+    inbox: Inbox,
     deadline: Option<Instant>,
 }
 
@@ -171,7 +214,7 @@ impl Channel {
     pub fn new(stream: TcpStream) -> io::Result<Channel> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(Channel { stream, buf: Vec::new(), seal: None, deadline: None })
+        Ok(Channel { stream, inbox: Inbox::default(), deadline: None })
     }
 
     /// Nothing is waited for beyond this moment, even if something comes all the time.
@@ -180,16 +223,13 @@ impl Channel {
     }
 
     /// From here on all that is sent and received is sealed.
-    pub fn secure(&mut self, mut seal: Sealed) -> Result<(), WireError> {
-        let ahead = std::mem::take(&mut self.buf);
-        seal.open(&ahead, &mut self.buf)?;
-        self.seal = Some(seal);
-        Ok(())
+    pub fn secure(&mut self, seal: Sealed) -> Result<(), WireError> {
+        self.inbox.secure(seal)
     }
 
     /// The seal, if there is one.
     pub fn seal(&self) -> Option<&Sealed> {
-        self.seal.as_ref()
+        self.inbox.seal.as_ref()
     }
 
     /// The next `n` bytes, of a handshake.
@@ -200,14 +240,16 @@ impl Channel {
         stop: Stop<'_>,
     ) -> Result<Vec<u8>, WireError> {
         let mut since = Instant::now();
-        while self.buf.len() < n {
+        loop {
+            if let Some(bytes) = self.inbox.raw(n) {
+                return Ok(bytes);
+            }
             if self.read_some()? {
                 since = Instant::now();
             } else {
                 self.wait(PollFlags::POLLIN, since, patience, stop)?;
             }
         }
-        Ok(self.buf.drain(..n).collect())
     }
 
     /// Takes what is there; false: nothing.
@@ -219,11 +261,7 @@ impl Channel {
         match self.stream.read(&mut chunk) {
             Ok(0) => Err(WireError::Closed),
             Ok(n) => {
-                let bytes = chunk.get(..n).unwrap_or(&[]);
-                match &mut self.seal {
-                    Some(seal) => seal.open(bytes, &mut self.buf)?,
-                    None => self.buf.extend_from_slice(bytes),
-                }
+                self.inbox.take(chunk.get(..n).unwrap_or(&[]))?;
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
@@ -273,7 +311,7 @@ impl Channel {
         frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
         frame.push(kind);
         frame.extend_from_slice(body);
-        if let Some(seal) = &mut self.seal {
+        if let Some(seal) = &mut self.inbox.seal {
             let plain = std::mem::take(&mut frame);
             seal.seal(&plain, &mut frame)?;
         }
@@ -304,7 +342,7 @@ impl Channel {
         let mut since = Instant::now();
         let mut read_at = clock.now();
         loop {
-            if let Some(frame) = self.take_frame()? {
+            if let Some(frame) = self.inbox.frame()? {
                 return Ok((frame, read_at));
             }
             if self.read_some()? {
@@ -318,20 +356,7 @@ impl Channel {
 
     /// Whether something is there to be received, now or within this time.
     pub fn has_word(&self, within: Duration) -> io::Result<bool> {
-        Ok(!self.buf.is_empty() || !wait_for(&self.stream, PollFlags::POLLIN, within)?.is_empty())
-    }
-
-    fn take_frame(&mut self) -> Result<Option<Frame>, WireError> {
-        let Some((head, rest)) = self.buf.split_first_chunk::<5>() else { return Ok(None) };
-        let [a, b, c, d, kind] = *head;
-        let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        if len > MAX_FRAME || !(1..=2).contains(&kind) {
-            return Err(WireError::Garbage(format!("a frame of kind {kind} with {len} bytes")));
-        }
-        let Some(body) = rest.get(..len) else { return Ok(None) };
-        let body = body.to_vec();
-        self.buf.drain(..5 + len);
-        Ok(Some(if kind == 1 { Frame::Message(body) } else { Frame::Chunk(body) }))
+        Ok(!self.inbox.buf.is_empty() || !wait_for(&self.stream, PollFlags::POLLIN, within)?.is_empty())
     }
 
     fn wait(
@@ -378,19 +403,27 @@ impl Channel {
         patience: Duration,
         stop: Stop<'_>,
     ) -> Result<u64, WireError> {
-        let mut chunks =
-            ChunkReader { channel: self, clock, patience, stop, chunk: Vec::new(), at: 0, end: false };
-        let mut zstd = zstd::Decoder::new(&mut chunks)?;
-        zstd.window_log_max(23)?;
-        let n = io::copy(&mut zstd.by_ref().take(limit), sink)?;
-        if n == limit {
-            return Err(WireError::Garbage(format!("a blob of more than {limit} bytes")));
-        }
-        drop(zstd);
-        match chunks.end || chunks.next_chunk()?.is_empty() {
-            true => Ok(n),
-            false => Err(WireError::Garbage("something behind the end of a blob".to_owned())),
-        }
+        unpack(&mut || Ok(self.receive(clock, patience, stop)?.0), sink, limit)
+    }
+}
+
+/// Unpacks the blob that the next frames carry, of at most `limit` bytes, into `sink`; how many it had.
+pub fn unpack(
+    frames: &mut dyn FnMut() -> Result<Frame, WireError>,
+    sink: &mut dyn Write,
+    limit: u64,
+) -> Result<u64, WireError> {
+    let mut chunks = ChunkReader { frames, chunk: Vec::new(), at: 0, end: false };
+    let mut zstd = zstd::Decoder::new(&mut chunks)?;
+    zstd.window_log_max(23)?;
+    let n = io::copy(&mut zstd.by_ref().take(limit), sink)?;
+    if n == limit {
+        return Err(WireError::Garbage(format!("a blob of more than {limit} bytes")));
+    }
+    drop(zstd);
+    match chunks.end || chunks.next_chunk()?.is_empty() {
+        true => Ok(n),
+        false => Err(WireError::Garbage("something behind the end of a blob".to_owned())),
     }
 }
 
@@ -432,10 +465,7 @@ impl Write for ChunkWriter<'_> {
 }
 
 struct ChunkReader<'a> {
-    channel: &'a mut Channel,
-    clock: &'a Clock,
-    patience: Duration,
-    stop: Stop<'a>,
+    frames: &'a mut dyn FnMut() -> Result<Frame, WireError>,
     chunk: Vec<u8>,
     at: usize,
     end: bool,
@@ -443,7 +473,7 @@ struct ChunkReader<'a> {
 
 impl ChunkReader<'_> {
     fn next_chunk(&mut self) -> Result<Vec<u8>, WireError> {
-        match self.channel.receive(self.clock, self.patience, self.stop)?.0 {
+        match (self.frames)()? {
             Frame::Chunk(c) => Ok(c),
             Frame::Message(_) => Err(WireError::Garbage("a message inside a blob".to_owned())),
         }

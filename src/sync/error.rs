@@ -47,6 +47,13 @@ pub enum SyncError {
     Bug(&'static str),
 }
 
+impl SyncError {
+    /// The tree at this path can't be used; empty: all that is served.
+    pub(super) fn root(path: &str, error: FsError) -> SyncError {
+        SyncError::Root { path: if path.is_empty() { "." } else { path }.to_owned(), error }
+    }
+}
+
 /// How the peer broke the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerFault {

@@ -278,11 +278,20 @@ pub struct Pick {
     pub dry_run: bool,
     /// What is left out, in the syntax of `.gitignore`; later lines count more, `!` takes back.
     pub rules: Vec<String>,
+    /// Most entries of a list; a tree with more is not listed.
+    pub entries: usize,
 }
 
 impl Default for Pick {
     fn default() -> Pick {
-        Pick { recurse: true, links: true, hard_links: false, dry_run: false, rules: Vec::new() }
+        Pick {
+            recurse: true,
+            links: true,
+            hard_links: false,
+            dry_run: false,
+            rules: Vec::new(),
+            entries: usize::MAX,
+        }
     }
 }
 

@@ -183,6 +183,6 @@ impl Last {
 
     fn say(&self, core: &mut Core, path: &str, dir: bool, reason: &str) {
         core.out.frame(&Frame::Gone { path, dir, reason }, (Phase::Rename, None, None));
-        core.gone(path, dir, reason);
+        core.gone(path, dir, reason, false);
     }
 }

@@ -1,7 +1,7 @@
-//! How much a peer's list may ask of this side.
+//! How much a list may ask of this side: a peer's that it is sent, its own that it is asked for.
 
 use super::error::PeerFault;
-use super::fs::{Kind, Meta};
+use super::fs::{FsError, FsErrorKind, Kind, Meta, Pick};
 
 /// Most of each; beyond entries and bytes the session ends, a single file or path is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,5 +40,20 @@ impl Limits {
             () if bytes > self.bytes => Err(PeerFault::TooMany("bytes of files")),
             () => Ok(()),
         }
+    }
+}
+
+impl Pick {
+    /// Whether this side lists a tree that has `found` entries so far.
+    pub fn bears(&self, found: usize) -> Result<(), FsError> {
+        if found <= self.entries {
+            return Ok(());
+        }
+        let message = format!(
+            "it has more than {} entries, and no more are listed here; pull a folder of it alone, or let more be listed \
+             where it is served: --max-files N, or max-files of the module",
+            self.entries
+        );
+        Err(FsError::new(FsErrorKind::Unsupported, message))
     }
 }

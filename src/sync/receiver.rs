@@ -40,7 +40,8 @@ pub(super) struct Asked {
 }
 
 /// What is said of a file that somebody wrote while it was read.
-const TORN: &str = "it changed while it was read: the copy may be of no single moment; sync again";
+const TORN: &str =
+    "it changed in the source while it was read: the copy may be of no single moment; sync again";
 
 #[derive(Clone, Copy, Debug)]
 enum Prepare {
@@ -158,7 +159,7 @@ impl Receiver {
                     return Err(PeerFault::TooMany("list entries").into());
                 }
                 self.last.spare(path);
-                core.failed(path, reason);
+                core.failed_there(path, reason);
             }
             Frame::ListEnd { entries } if !self.list_ended => {
                 if entries as usize != core.names.len() {
@@ -551,7 +552,7 @@ impl Receiver {
                 self.asked.remove(&file);
                 self.last.failed(core, file);
                 let path = core.name(file).to_owned();
-                core.failed(&path, &reason);
+                core.failed_there(&path, &reason);
             }
         }
     }

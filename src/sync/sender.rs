@@ -87,6 +87,8 @@ enum List {
 
 #[derive(Debug)]
 pub(super) struct Sender {
+    /// Where the tree lies, as the client said it.
+    root: String,
     full_search: bool,
     delete: bool,
     list: List,
@@ -103,8 +105,9 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(config: &Config) -> Sender {
+    pub(super) fn new(config: &Config, root: &str) -> Sender {
         Sender {
+            root: root.to_owned(),
             full_search: config.flags.full_search,
             delete: config.flags.delete,
             list: List::Open,
@@ -167,14 +170,14 @@ impl Sender {
                     core.done(file, change);
                 } else {
                     let path = core.name(file).to_owned();
-                    core.failed(&path, reason);
+                    core.failed_there(&path, reason);
                 }
             }
             Frame::Gone { path, dir, reason } if !self.finished && self.delete => {
                 if path != "." && !safe_path(path) {
                     return Err(PeerFault::Path(path.chars().take(80).collect()).into());
                 }
-                core.gone(path, dir, reason);
+                core.gone(path, dir, reason, true);
             }
             Frame::Finish(stats) if self.idle() => {
                 core.settle(stats);
@@ -343,7 +346,7 @@ impl Sender {
         let about = (Phase::List, None, None);
         let (entries, faults, last) = match reply {
             FsReply::Listed { entries, faults, last } => (entries, faults, last),
-            FsReply::Failed(e) => return Err(SyncError::Root { path: ".".to_owned(), error: e }),
+            FsReply::Failed(e) => return Err(SyncError::root(&self.root, e)),
             _ => return Err(SyncError::Bug("a reply of the wrong kind")),
         };
         for e in entries {

@@ -39,7 +39,8 @@ pub struct Config {
     pub flags: Flags,
     /// What is left out, in the syntax of `.gitignore`. The client's choice counts.
     pub rules: Vec<String>,
-    /// How much the peer may send, where this side receives.
+    /// How much the peer may send, where this side receives; of a server's own tree, how many entries a pull may
+    /// have listed.
     pub limits: Limits,
     /// A server that takes no files.
     pub read_only: bool,
@@ -58,9 +59,9 @@ impl Config {
         }
     }
 
-    fn pick(&self) -> Pick {
+    fn pick(&self, entries: usize) -> Pick {
         let Flags { recurse, links, hard_links, dry_run, .. } = self.flags;
-        Pick { recurse, links, hard_links, dry_run, rules: self.rules.clone() }
+        Pick { recurse, links, hard_links, dry_run, rules: self.rules.clone(), entries }
     }
 }
 
@@ -106,6 +107,8 @@ pub enum SessionEvent {
         path: String,
         /// Why, safe to print.
         reason: String,
+        /// It failed at the other end, which says so.
+        there: bool,
     },
     /// All is done; some files may have failed.
     Finished(Stats),
@@ -177,11 +180,21 @@ impl Core {
         self.names.get(file as usize).map_or("", String::as_str)
     }
 
-    /// Notes a failure. Names and reasons may be the peer's: they are made safe to print.
+    /// Notes a failure on this side.
     pub(super) fn failed(&mut self, path: &str, reason: &str) {
+        self.failure(path, reason, false);
+    }
+
+    /// Notes a failure that the peer tells of.
+    pub(super) fn failed_there(&mut self, path: &str, reason: &str) {
+        self.failure(path, reason, true);
+    }
+
+    /// Names and reasons may be the peer's: they are made safe to print.
+    fn failure(&mut self, path: &str, reason: &str, there: bool) {
         self.stats.failed += 1;
         let (path, reason) = (printable(path), printable(reason));
-        self.events.push_back(SessionEvent::Failed { path, reason });
+        self.events.push_back(SessionEvent::Failed { path, reason, there });
     }
 
     /// Notes an entry that is in place now.
@@ -192,13 +205,13 @@ impl Core {
         self.events.push_back(SessionEvent::Done { file, kind, change });
     }
 
-    /// Notes something that was removed, or could not be.
-    pub(super) fn gone(&mut self, path: &str, dir: bool, reason: &str) {
+    /// Notes something that was removed, or could not be, here or there.
+    pub(super) fn gone(&mut self, path: &str, dir: bool, reason: &str, there: bool) {
         if reason.is_empty() {
             self.stats.deleted += 1;
             self.events.push_back(SessionEvent::Gone { path: path.to_owned(), dir });
         } else {
-            self.failed(path, reason);
+            self.failure(path, reason, there);
         }
     }
 
@@ -227,7 +240,7 @@ enum Role {
 #[derive(Debug, PartialEq, Eq)]
 enum Entering {
     No,
-    Wanted { path: String, create: bool },
+    Wanted { path: String, create: bool, entries: usize },
     Asked { path: String },
     Inside,
 }
@@ -266,7 +279,8 @@ impl Session {
             rules: &s.config.rules.join("\n"),
         };
         s.core.out.frame(&hello, (Phase::Handshake, None, None));
-        s.begin(mode == Mode::Push, String::new());
+        // What is its user's own is listed, however much it is.
+        s.begin(mode == Mode::Push, String::new(), usize::MAX);
         s
     }
 
@@ -296,13 +310,13 @@ impl Session {
         }
     }
 
-    fn begin(&mut self, send: bool, path: String) {
-        self.entering = Entering::Wanted { path, create: !send };
+    fn begin(&mut self, send: bool, path: String, entries: usize) {
         self.role = if send {
-            Role::Sender(Sender::new(&self.config))
+            Role::Sender(Sender::new(&self.config, &path))
         } else {
             Role::Receiver(Receiver::new(&self.config))
         };
+        self.entering = Entering::Wanted { path, create: !send, entries };
     }
 
     /// Takes what was read from the peer. Any amount is taken, but memory stays bounded only when
@@ -337,9 +351,9 @@ impl Session {
             return None;
         }
         let ask = match std::mem::replace(&mut self.entering, Entering::No) {
-            Entering::Wanted { path, create } => {
+            Entering::Wanted { path, create, entries } => {
                 self.entering = Entering::Asked { path: path.clone() };
-                let op = FsOp::Enter { path, create, pick: self.config.pick() };
+                let op = FsOp::Enter { path, create, pick: self.config.pick(entries) };
                 Some(Ask { about: (Phase::Handshake, None, None), op })
             }
             Entering::Inside => {
@@ -376,9 +390,7 @@ impl Session {
                     }
                     Ok(())
                 }
-                FsReply::Failed(error) => {
-                    Err(SyncError::Root { path: if path.is_empty() { ".".to_owned() } else { path }, error })
-                }
+                FsReply::Failed(error) => Err(SyncError::root(&path, error)),
                 _ => Err(SyncError::Bug("a reply of the wrong kind")),
             },
             _ => match &mut self.role {
@@ -564,7 +576,7 @@ impl Session {
                 self.config.flags = flags;
                 self.config.rules = rules.lines().map(str::to_owned).collect();
                 let path = path.to_owned();
-                self.begin(mode == Mode::Pull, path);
+                self.begin(mode == Mode::Pull, path, self.config.limits.entries);
             }
             (Role::Unknown, f) => {
                 return Err(PeerFault::Unexpected { frame: f.name(), during: "handshake" }.into());

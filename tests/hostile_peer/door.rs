@@ -11,12 +11,15 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use syncscope::drive::clock::Clock;
+use syncscope::drive::control::{Answer, Ask, to_hex};
 use syncscope::drive::gate::{Access, network};
-use syncscope::drive::seal::{Bond, Opening};
-use syncscope::drive::wire::{Kind, preamble};
+use syncscope::drive::seal::{Bond, MESSAGE, Opening, answer};
+use syncscope::drive::wire::{Channel, Kind, PREAMBLE, preamble};
 use syncscope::drive::{
     DriveError, Mode, RunEnd, RunRecord, Secret, ServeOptions, Server, Share, SyncOptions, run_sync,
 };
+use syncscope::model::Ns;
 use syncscope::sync::Limits;
 
 pub type Said = Arc<Mutex<Vec<String>>>;
@@ -101,6 +104,33 @@ fn both_ends_show_that_they_have_the_secret_and_nothing_passes_in_the_clear() {
             }
         });
     }
+}
+
+/// Plays a server that answers as it likes, until the client has gone.
+pub fn impostor(listener: &TcpListener, secret: Option<&Secret>, mut answers: impl FnMut(Ask) -> Answer) {
+    let (patience, no) = (Duration::from_secs(60), || false);
+    let mut channel = Channel::new(listener.accept().unwrap().0).unwrap();
+    let hello = channel.receive_raw(PREAMBLE, patience, &no).unwrap();
+    if let Some(secret) = secret {
+        let first = channel.receive_raw(MESSAGE, patience, &no).unwrap();
+        let (sealed, second) = answer(Bond::Secret(secret, &hello), &first).unwrap();
+        channel.send_raw(&[&[0], &second[..]].concat(), patience, &no).unwrap();
+        channel.secure(sealed).unwrap();
+    }
+    let clock = Clock::new();
+    while let Ok((frame, t1)) = channel.receive(&clock, patience, &no) {
+        let answer = match frame.message().unwrap() {
+            Ask::Ping => Answer::Pong { t1, t2: clock.now() },
+            ask => answers(ask),
+        };
+        let _ = channel.send(&answer, patience, &no);
+    }
+}
+
+/// A run may begin, without a seal.
+pub fn ready(timeout: Ns) -> Answer {
+    let token = to_hex(&[7; 16]);
+    Answer::Ready { token, timeout, path: String::new(), hello: None, no_capture: None }
 }
 
 /// A relay that keeps what passes it, both ways.
@@ -193,6 +223,24 @@ fn cve_2026_70454_without_the_secret_there_is_no_way_in_and_none_around() {
     }
 }
 
+/// The answer to the data connection's handshake is left out: then nothing is sent at all.
+#[test]
+fn no_server_talks_a_client_into_plain_data() {
+    let (dir, source, _) = scene();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let o = options(listener.local_addr().unwrap(), Mode::Push, &source, dir.path());
+    let e = std::thread::scope(|s| {
+        s.spawn(|| {
+            impostor(&listener, Some(&secret("right")), |ask| match ask {
+                Ask::Prepare(wish) => ready(wish.timeout),
+                _ => Answer::Refused { message: "enough".to_owned() },
+            });
+        });
+        run(&SyncOptions { secret: Some(secret("right")), ..o }).unwrap_err()
+    });
+    assert!(e.to_string().contains("no handshake for the data connection"), "{e}");
+}
+
 #[test]
 fn data_goes_plainly_only_where_both_ends_want_it() {
     let (dir, source, dest) = scene();
@@ -213,35 +261,36 @@ fn data_goes_plainly_only_where_both_ends_want_it() {
 /// A peer that greets and then stalls or trickles held its seat for ever.
 #[test]
 fn cve_2026_70464_whoever_trickles_is_gone_at_the_deadline() {
-    let (dir, source, dest) = scene();
+    let (dir, source, _) = scene();
     let few =
-        ServeOptions { max_connections: 4, handshake: Duration::from_millis(700), ..ServeOptions::default() };
+        ServeOptions { max_connections: 4, handshake: Duration::from_secs(2), ..ServeOptions::default() };
     let secured = ServeOptions { secrets: with_secret("right").secrets, ..few.clone() };
-    for (server, first) in [
-        (few.clone(), preamble(Kind::Control, [0; 16]).to_vec()),
-        (few, b"syncsc".to_vec()),
-        (secured.clone(), preamble(Kind::Secured, [0; 16]).to_vec()),
-        (secured, Opening::new(Bond::Secret(&secret("right"), &preamble(Kind::Secured, [0; 16]))).unwrap().1),
-    ] {
-        // The last one: a handshake that is right, and then silence.
-        let first = match first.len() {
-            48 => [&preamble(Kind::Secured, [0; 16])[..], &first].concat(),
-            _ => first,
-        };
+    let hello = preamble(Kind::Secured, [0; 16]);
+    let shaken = Opening::new(Bond::Secret(&secret("right"), &hello)).unwrap().1;
+    let message = [&preamble(Kind::Control, [0; 16])[..], &60_000u32.to_le_bytes(), &[1]].concat();
+    let trickle = |what: &str, server: ServeOptions, first: &[u8]| {
         let key = (!server.secrets.is_empty()).then(|| secret("right"));
+        let here = dir.path().join(what);
         serving(&source, server, |addr, _| {
             let mut all: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(addr).unwrap()).collect();
-            all.iter_mut().for_each(|s| s.write_all(&first).unwrap());
+            all.iter_mut().for_each(|s| s.write_all(first).unwrap());
             let began = Instant::now();
-            // A byte every 50 ms: there is always something new, and never anything whole.
-            while began.elapsed() < Duration::from_millis(1500) {
-                all.iter_mut().for_each(|s| drop(s.write_all(&[0])));
-                std::thread::sleep(Duration::from_millis(50));
+            // There is always something new, and never anything whole.
+            while began.elapsed() < Duration::from_millis(3200) {
+                all.iter_mut().for_each(|s| drop(s.write_all(&[0xff])));
+                std::thread::sleep(Duration::from_millis(200));
             }
-            let o = SyncOptions { secret: key, ..options(addr, Mode::Pull, &dest, dir.path()) };
-            assert_eq!(run(&o).unwrap().end, RunEnd::Done, "all seats were free again");
+            let o = SyncOptions { secret: key, ..options(addr, Mode::Pull, &here.join("copy"), &here) };
+            let end = run(&o).map(|r| r.end);
+            assert_eq!(end, Ok(RunEnd::Done), "{what}: not all seats were free again");
         });
-    }
+    };
+    std::thread::scope(|s| {
+        s.spawn(|| trickle("greeting", few.clone(), b"syncsc"));
+        s.spawn(|| trickle("message", few.clone(), &message));
+        s.spawn(|| trickle("handshake", secured.clone(), &hello));
+        s.spawn(|| trickle("record", secured.clone(), &[&hello[..], &shaken].concat()));
+    });
 }
 
 /// A deny rule by name failed open when the name could not be looked up.
@@ -396,19 +445,18 @@ fn one_address_cannot_have_all_seats_nor_knock_for_ever() {
     let server = ServeOptions { max_per_address: 2, max_rate: 30, ..ServeOptions::default() };
     serving(&source, server, |addr, said| {
         let all: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        let told = |word: &str| {
-            let until = Instant::now() + Duration::from_secs(20);
-            while !said.lock().unwrap().iter().any(|l| l.contains(word)) {
-                assert!(Instant::now() < until, "{word}: {said:?}");
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        };
-        told("2 connections of this address");
+        let told = |word: &str| said.lock().unwrap().iter().any(|l| l.contains(word));
+        let until = Instant::now() + Duration::from_secs(60);
+        while !told("2 connections of this address") {
+            assert!(Instant::now() < until, "{said:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         drop(all);
-        for _ in 0..60 {
+        // Who knocks before those seats are free again is turned away without being counted.
+        while !told("more than 30 connections a minute") {
+            assert!(Instant::now() < until, "{said:?}");
             assert!(asks(addr, b"GET /").is_empty());
         }
-        told("more than 30 connections a minute");
     });
 }
 

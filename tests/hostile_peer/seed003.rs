@@ -1,12 +1,13 @@
 //! The seven errors of a field report, which rsync tells as `error in rsync protocol data stream (code 12)` and the like:
 //! each says here what is wrong and what to do.
 
-use crate::door::{options, run, scene, secret, serving, syncscope, with_secret};
+use crate::door::{impostor, options, ready, run, scene, secret, serving, syncscope, with_secret};
 use crate::rig::noise;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use syncscope::drive::control::{Answer, Ask};
 use syncscope::drive::gate::{Access, network};
 use syncscope::drive::{Mode, Observer, Progress, RunEnd, ServeOptions, SyncOptions, run_sync};
 
@@ -103,6 +104,29 @@ fn error_6_the_server_is_stopped_meanwhile() {
     assert!(matches!(record.end, RunEnd::Broken(_) | RunEnd::Failed(_)), "{:?}", record.end);
     let said = format!("{} {}", record.end.sentence(), record.errors.join("; "));
     says(&said, &["the server was stopped", "start it again"]);
+}
+
+/// The client waited for its whole time-out where the server had not yet taken the data connection.
+#[test]
+fn error_6_a_server_that_says_that_it_gives_up_is_believed_before_the_data_connection_is_taken() {
+    let (dir, source, _) = scene();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let record = std::thread::scope(|s| {
+        s.spawn(|| {
+            impostor(&listener, None, |ask| match ask {
+                Ask::Prepare(wish) => ready(wish.timeout),
+                _ => Answer::Refused { message: "the server was stopped there".to_owned() },
+            });
+        });
+        let patient = SyncOptions {
+            timeout: Duration::from_secs(60),
+            ..options(addr, Mode::Push, &source, dir.path())
+        };
+        run(&patient).unwrap()
+    });
+    let RunEnd::Broken(why) = &record.end else { panic!("{:?}", record.end) };
+    says(why, &["the server gave up: the server was stopped there"]);
 }
 
 #[test]

@@ -301,6 +301,41 @@ fn a_list_beyond_the_limits_of_this_side_is_refused_or_skipped() {
     assert_eq!(std::fs::read(dest.join("fits")).unwrap(), noise(2, 5000));
 }
 
+/// Any number was listed for whoever asked.
+#[test]
+fn a_server_lists_no_more_for_a_pull_than_it_takes_in_a_push() {
+    let (_dir, source, dest) = dirs();
+    (0..6).for_each(|i| put(source.join(format!("many/{i}")), b"x", 0));
+    put(source.join("few/f"), b"x", 0);
+    // "many", "few", and what is in them; the folder itself is none.
+    for (entries, path, listed) in [(9, "", true), (8, "", false), (6, "many", true), (5, "many", false)] {
+        let limits = Limits { entries, ..Limits::default() };
+        let (mut c, mut s) = pair(Mode::Pull, &source, &dest, &Config::new(1));
+        c.session = Session::client(Mode::Pull, path, Config::new(1));
+        s.session = Session::server(Config { limits, ..Config::new(2) });
+        match run(&mut c, &mut s) {
+            Ok(()) => assert!(listed, "{entries} {path:?}"),
+            Err((who, e)) => {
+                assert!(!listed && who == "server", "{who}: {e}");
+                let name = if path.is_empty() { "." } else { path };
+                let said = e.to_string();
+                for words in [
+                    &format!("{name:?}"),
+                    &format!("more than {entries} entries"),
+                    "pull a folder of it",
+                    "--max-files",
+                ] {
+                    assert!(said.contains(words), "{words}: {said}");
+                }
+            }
+        }
+    }
+    // A client lists its own, however much.
+    let own = Limits { entries: 1, ..Limits::default() };
+    let (mut c, mut s) = pair(Mode::Push, &source, &dest, &Config { limits: own, ..Config::new(1) });
+    run(&mut c, &mut s).unwrap();
+}
+
 #[test]
 fn nothing_is_pushed_to_what_is_served_read_only() {
     let (_dir, source, dest) = dirs();

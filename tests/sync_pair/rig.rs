@@ -87,7 +87,7 @@ impl<'a> End<'a> {
 
     pub fn failures(&self) -> Vec<(String, String)> {
         let failed = |e: &SessionEvent| match e {
-            SessionEvent::Failed { path, reason } => Some((path.clone(), reason.clone())),
+            SessionEvent::Failed { path, reason, .. } => Some((path.clone(), reason.clone())),
             _ => None,
         };
         self.events.iter().filter_map(failed).collect()

@@ -192,7 +192,7 @@ fn a_source_that_changes_while_it_is_read_arrives_as_it_was_read_and_is_told() {
     run(&mut c, &mut s).unwrap();
     let stats = agree(&c, &s);
     assert_eq!((stats.changed, stats.failed), (3, 2));
-    let why = "it changed while it was read: the copy may be of no single moment; sync again";
+    let why = "it changed in the source while it was read: the copy may be of no single moment; sync again";
     assert_eq!(c.failures(), ["f", "g"].map(|f| (f.to_owned(), why.to_owned())));
     assert_eq!(fs::read(dest.join("f")).unwrap(), noise(2, 300_000));
     assert_eq!(fs::read(dest.join("g")).unwrap(), noise(3, 900_000));

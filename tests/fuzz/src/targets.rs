@@ -1,8 +1,12 @@
 //! What is fuzzed: one function a target. Bytes in; a panic says what is wrong. The ordinary tests (`tests/fuzz.rs`)
 //! replay the corpus through the same functions.
 
+#[path = "peer.rs"]
+pub mod peer;
 #[path = "../../hostile/run.rs"]
 pub mod run;
+
+pub use peer::{control, seal};
 
 use std::io::Cursor;
 use std::net::SocketAddr;
@@ -15,7 +19,7 @@ use syncscope::flow::Table;
 use syncscope::model::{Frame, FrameNo, LinkType, PerDir, Seq, Span, Ts};
 use syncscope::sync::signature::sums;
 use syncscope::sync::{
-    Config, Entry, FsOp, FsReply, FsRequest, Kind, Meta, Mode, Mtime, Session, SyncError, wire,
+    Config, Entry, FsOp, FsReply, FsRequest, Gone, Kind, Meta, Mode, Mtime, Session, SyncError, wire,
 };
 use syncscope::tcp::{Keep, Trackers};
 use syncscope::{cli, view};
@@ -24,7 +28,7 @@ use syncscope::{cli, view};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 11] = [
+pub const ALL: [Target; 13] = [
     ("capture", capture),
     ("frame", frame),
     ("tcp", tcp),
@@ -36,6 +40,8 @@ pub const ALL: [Target; 11] = [
     ("report", report),
     ("wire", wire),
     ("session", session),
+    ("seal", seal),
+    ("control", control),
 ];
 
 /// Frames looked at of one file.
@@ -287,6 +293,10 @@ fn answer(r: &FsRequest) -> FsReply {
         FsOp::ReadSource { offset, len, .. } => FsReply::Data(bytes(*offset, *len as usize)),
         FsOp::Sums { block_size, strong, .. } => FsReply::Sums(sums(&bytes(0, 2000), *block_size, *strong)),
         FsOp::FindPart { path } => FsReply::Part(if path == "b" { 300 } else { 0 }),
+        FsOp::Prune { path, .. } => {
+            let removed = vec![Gone { path: "c".to_owned(), dir: path.is_empty() }];
+            FsReply::Pruned { removed, faults: Vec::new(), more: false }
+        }
         FsOp::Hash | FsOp::SumPart { .. } => FsReply::Hash([7; 32]),
         _ => FsReply::Done,
     }
