@@ -12,6 +12,10 @@ use std::thread::JoinHandle;
 
 /// A thread is worth its start for more files than this.
 const FEW: usize = 8;
+/// So many are handed over at once: for each one the thread would have to be woken.
+const BATCH: usize = 8;
+/// While so many are on their way, the next ones are done here: then both threads are busy.
+const MANY: usize = 32;
 
 /// The last step of a file.
 #[derive(Debug)]
@@ -29,71 +33,93 @@ impl Commit {
     }
 }
 
-/// See the module. What has not begun when this is dropped is not done. Whoever hands over more than he settles
-/// bounds that himself.
+/// See the module. What has not begun when this is dropped is not done. Whoever takes on more than he settles bounds
+/// that himself.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     taken: usize,
-    /// Handed over and not settled.
+    /// To be handed over.
+    batch: Vec<Commit>,
+    /// Handed over, and nothing is heard of it.
     open: usize,
+    /// How others went.
+    results: Vec<Placed>,
     apart: Option<Apart>,
 }
 
+type Placed = Result<(), FsError>;
+
 #[derive(Debug)]
 struct Apart {
-    commits: Option<Sender<Commit>>,
-    done: Receiver<Result<(), FsError>>,
+    commits: Option<Sender<Vec<Commit>>>,
+    done: Receiver<Vec<Placed>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Behind {
-    /// Hands it over, or does it at once where that is simpler.
+    /// Takes it on, or does it at once where that is better.
     pub(super) fn take(&mut self, commit: Commit) -> Result<FsReply, FsError> {
         self.taken += 1;
         if self.apart.is_none() && self.taken > FEW {
             self.apart = Apart::start();
         }
-        let Some(commits) = self.apart.as_ref().and_then(|a| a.commits.as_ref()) else { return commit.run() };
-        match commits.send(commit) {
-            Ok(()) => {
-                self.open += 1;
-                Ok(FsReply::Later)
-            }
-            // The thread never ends before its channel does.
-            Err(returned) => returned.0.run(),
+        while let Some(results) = self.apart.as_ref().and_then(|a| a.done.try_recv().ok()) {
+            self.heard(results);
         }
+        if self.apart.is_none() || self.open >= MANY {
+            return commit.run();
+        }
+        self.batch.push(commit);
+        if self.batch.len() >= BATCH {
+            self.hand_over();
+        }
+        Ok(FsReply::Later)
     }
 
-    /// Waits until at most `left` are not done; how the others went, in the order in which they were taken.
-    pub(super) fn settle(&mut self, left: usize) -> Vec<Result<(), FsError>> {
-        let mut results = Vec::new();
-        let Some(apart) = &self.apart else { return results };
-        while self.open > 0 {
-            let result = match self.open > left {
-                true => apart.done.recv().map_err(|_| ()),
-                false => match apart.done.try_recv() {
-                    Ok(result) => Ok(result),
-                    Err(_) => break,
-                },
-            };
-            let lost = "internal error: the thread that puts files in their places is gone; please report it";
-            results.push(result.unwrap_or_else(|()| Err(FsError::new(FsErrorKind::Other, lost))));
-            self.open -= 1;
+    /// Waits until at most `left` are not done; how the others went, in the order in which they were taken on.
+    pub(super) fn settle(&mut self, left: usize) -> Vec<Placed> {
+        self.hand_over();
+        while self.open > left {
+            match self.apart.as_ref().map(|a| a.done.recv()) {
+                Some(Ok(results)) => self.heard(results),
+                Some(Err(_)) | None => {
+                    let lost = "internal error: the thread that puts files in their places is gone; please report it";
+                    let lost = FsError::new(FsErrorKind::Other, lost);
+                    self.results.extend(std::iter::repeat_n(Err(lost), self.open));
+                    self.open = 0;
+                }
+            }
         }
-        results
+        std::mem::take(&mut self.results)
+    }
+
+    fn heard(&mut self, results: Vec<Placed>) {
+        self.open -= results.len().min(self.open);
+        self.results.extend(results);
+    }
+
+    fn hand_over(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.open += batch.len();
+        if let Some(commits) = self.apart.as_ref().and_then(|a| a.commits.as_ref()) {
+            // If the thread is gone, `settle` says so.
+            let _ = commits.send(batch);
+        }
     }
 }
 
 impl Apart {
     fn start() -> Option<Apart> {
-        let (commits, taken) = channel::<Commit>();
+        let (commits, taken) = channel::<Vec<Commit>>();
         let (told, done) = channel();
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
         let work = move || {
-            for commit in taken {
-                if stop.load(Ordering::Relaxed) || told.send(commit.run().map(drop)).is_err() {
+            for batch in taken {
+                let goes_on = |_: &Commit| !stop.load(Ordering::Relaxed);
+                let placed = batch.into_iter().take_while(goes_on).map(|c| c.run().map(drop));
+                if told.send(placed.collect()).is_err() {
                     return;
                 }
             }
@@ -135,18 +161,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("30")).unwrap();
         let (fd, mut behind) = (open(dir.path()), Behind::default());
-        let replies: Vec<_> = (0..100).map(|i| behind.take(commit(&fd, &i.to_string()))).collect();
-        assert_eq!(
-            replies.iter().filter(|r| **r == Ok(FsReply::Done)).count(),
-            FEW,
-            "at first none is handed over"
-        );
-        assert!(replies.iter().skip(FEW).all(|r| *r == Ok(FsReply::Later)));
-        let mut results = behind.settle(50);
-        assert!(results.len() >= 100 - FEW - 50, "{}", results.len());
+        let replies: Vec<_> = (0..100u32).map(|i| behind.take(commit(&fd, &i.to_string()))).collect();
+        assert!(replies.iter().take(FEW).all(|r| *r == Ok(FsReply::Done)), "at first none is handed over");
+        assert!(replies.iter().skip(FEW).take(MANY).all(|r| *r == Ok(FsReply::Later)));
+        let mut results = behind.settle(10);
+        let later = replies.iter().filter(|r| **r == Ok(FsReply::Later)).count();
+        assert!(results.len() + 10 >= later, "{} of {later}", results.len());
         results.extend(behind.settle(0));
-        assert_eq!(results.len(), 100 - FEW);
-        for (i, result) in results.iter().enumerate().map(|(at, r)| (at + FEW, r)) {
+        assert_eq!(results.len(), later);
+        let mut results = results.into_iter();
+        for (i, reply) in replies.into_iter().enumerate() {
+            let result = if reply == Ok(FsReply::Later) { results.next().unwrap() } else { reply.map(drop) };
             assert_eq!(result.is_ok(), i != 30, "{i}: {result:?}");
             let there = std::fs::read(dir.path().join(i.to_string())).ok();
             assert_eq!(there, (i != 30).then(|| i.to_string().into_bytes()));

@@ -260,8 +260,13 @@ impl Patch {
         }
     }
 
-    /// The next piece of work for the disk.
-    pub(super) fn ask(&mut self, core: &Core) -> Option<Ask> {
+    /// Files that are put in their places, and whose outcome is not known.
+    pub(super) fn on_their_way(&self) -> usize {
+        self.behind.len()
+    }
+
+    /// The next piece of work for the disk; `more`: others are to come from the peer.
+    pub(super) fn ask(&mut self, core: &Core, more: bool) -> Option<Ask> {
         if self.doing.is_some() {
             return None;
         }
@@ -308,7 +313,8 @@ impl Patch {
             }
         }
         let Some(step) = self.queue.pop_front() else {
-            return (!self.behind.is_empty()).then(|| self.settle(0));
+            // While the peer sends, nobody waits for the disk; while it waits for us, it hears how all went.
+            return (!more && !self.behind.is_empty()).then(|| self.settle(0));
         };
         self.queued -= cost(&step);
         if let Step::Begin { file, meta, basis, block, from } = step {
