@@ -16,8 +16,8 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
-/// A new file up to this length is kept in memory until it is whole, bytes.
-const SHORT: usize = 64 * 1024;
+/// A new file up to this length is kept in memory until it is whole, bytes: no part would be kept of it either.
+const SHORT: usize = part::LEAST as usize;
 
 /// See the module. What is not committed goes when it is dropped.
 #[derive(Debug)]
