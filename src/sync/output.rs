@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 pub(super) type About = (Phase, Option<u32>, Option<u32>);
 
 /// No more work is begun that fills the queue beyond this, bytes.
-pub(super) const HIGH: usize = 512 * 1024;
+pub(super) const HIGH: usize = 1 << 20;
 
 /// Less than this is not compressed, bytes.
 const WORTH_PACKING: usize = 512;
