@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use syncscope::capture::live::{LiveCapture, LiveOptions};
 use syncscope::cli::reading::{Reading, read_capture};
+use syncscope::drive::clock::Clock;
+use syncscope::drive::control::{Answer, Ask};
 use syncscope::drive::tree::{TreeSpec, make_tree};
 use syncscope::drive::{
     Busy, DriveError, LiveRun, Mode, Observer, Progress, RunEnd, RunRecord, ServeOptions, Server,
@@ -467,6 +469,41 @@ fn a_program_that_is_stopped_is_told_from_a_host_that_is_gone() {
     assert!(
         words.contains("the host and the path are alive: the program there is stopped or hangs"),
         "{words}"
+    );
+}
+
+/// It was opened only after the server's answer, which cost a round trip.
+#[test]
+fn without_captures_the_data_connection_is_opened_while_the_answer_is_on_its_way() {
+    let t = Trees::new(&TreeSpec { files: 1, bytes: 10, big: 0, ..small_tree() });
+    let listener = std::net::TcpListener::bind(ANY).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut control, _) = listener.accept().unwrap();
+        control.read_exact(&mut [0; wire::PREAMBLE]).unwrap();
+        let (clock, soon) = (Clock::new(), Duration::from_secs(20));
+        let mut channel = wire::Channel::new(control).unwrap();
+        let port = loop {
+            let (frame, t1) = channel.receive(&clock, soon, &|| false).unwrap();
+            match frame.message().unwrap() {
+                Ask::Ping => channel.send(&Answer::Pong { t1, t2: clock.now() }, soon, &|| false).unwrap(),
+                Ask::Prepare(wish) => break wish.data_port,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (data, from) = listener.accept().unwrap();
+        data.set_nonblocking(true).unwrap();
+        let said = (&data).read(&mut [0; 1]).map_err(|e| e.kind());
+        let message = "that is all".to_owned();
+        channel.send(&Answer::Refused { message }, soon, &|| false).unwrap();
+        (from.port() == port, said)
+    });
+    let e = run_sync(&pull(addr, &t), &AtomicBool::new(false), &mut ()).unwrap_err();
+    assert!(e.to_string().contains("that is all"), "{e}");
+    assert_eq!(
+        server.join().unwrap(),
+        (true, Err(std::io::ErrorKind::WouldBlock)),
+        "and nothing is said on it yet"
     );
 }
 

@@ -10,7 +10,7 @@ use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns, Side};
 use crate::report::{Report, RunInfo, record};
 use crate::view;
-use std::io::{BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 /// Reads slower than this are listed, unless `--slow-read` says otherwise.
@@ -97,16 +97,25 @@ pub fn save(dir: &Path, report: &Report) -> Result<(), CliError> {
     write().map_err(|e| CliError::Message(format!("{}: {e}", path.display())))
 }
 
+/// A log up to this length is read at once, bytes: that is faster, and takes that much memory.
+const SHORT_LOG: u64 = 4 << 20;
+
 /// Reads an application's event log; none where there is no such file.
 pub fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {
-    let text = match std::fs::read(path) {
-        Ok(t) => t,
+    let fail = |e: std::io::Error| CliError::Message(format!("{}: {e}", path.display()));
+    let mut file = match std::fs::File::open(path) {
+        Ok(f) => f,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(CliError::Message(format!("{}: {e}", path.display()))),
+        Err(e) => return Err(fail(e)),
     };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|e| CliError::Message(format!("{}: not an event log: {e}", path.display())))
+    let log = if file.metadata().map_err(fail)?.len() > SHORT_LOG {
+        serde_json::from_reader(BufReader::new(file))
+    } else {
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(fail)?;
+        serde_json::from_slice(&text)
+    };
+    log.map(Some).map_err(|e| CliError::Message(format!("{}: not an event log: {e}", path.display())))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(super) const PASS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 /// A file to read; not waiting for a writer if it turns out to be a pipe.
 pub(super) const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK);
-/// A new file to write.
-pub(super) const MAKE: OFlag = OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL);
+/// A new file to write, and to read again what was written.
+pub(super) const MAKE: OFlag = OFlag::O_RDWR.union(OFlag::O_CREAT).union(OFlag::O_EXCL);
 /// Nothing outside of the directory, no symlink on the way, none of /proc's.
 const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
     .union(ResolveFlag::RESOLVE_NO_SYMLINKS)

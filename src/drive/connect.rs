@@ -24,6 +24,13 @@ pub struct Bound {
     pub port: u16,
 }
 
+impl Bound {
+    /// Sends the SYN and waits for nothing; whatever goes wrong, [`connect`] says.
+    pub fn set_out(&self, to: SocketAddr) {
+        let _ = self.socket.set_nonblocking(true).and_then(|()| self.socket.connect(&to.into()));
+    }
+}
+
 /// A socket on the same local address as `control`, and another port.
 pub fn bind_beside(control: &TcpStream) -> io::Result<Bound> {
     let mut addr = control.local_addr()?;
@@ -34,13 +41,14 @@ pub fn bind_beside(control: &TcpStream) -> io::Result<Bound> {
     Ok(Bound { socket, addr, port: addr.port() })
 }
 
-/// Connects, within `patience`, or until `stop`. Non-blocking afterwards.
+/// Connects, within `patience`, or until `stop`, also where that has begun. Non-blocking afterwards.
 pub fn connect(socket: Socket, to: SocketAddr, patience: Duration, stop: Stop<'_>) -> io::Result<TcpStream> {
     socket.set_nonblocking(true)?;
     let began = Instant::now();
     match socket.connect(&to.into()) {
         Ok(()) => {}
-        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) || e.kind() == ErrorKind::WouldBlock => loop {
+        Err(e) if e.raw_os_error() == Some(libc::EISCONN) => {}
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EALREADY)) => loop {
             if stop() {
                 return Err(ErrorKind::Interrupted.into());
             }
@@ -175,6 +183,32 @@ mod tests {
         let secret = Secret::new(b"a secret of some length").unwrap();
         let e = open_control(to, Some((&secret, "")), Duration::from_millis(50), &|| false).unwrap_err();
         assert!(e.to_string().contains(&format!("ss -ltnp 'sport = :{}'", to.port())), "{e}");
+    }
+
+    #[test]
+    fn a_connection_that_was_begun_is_the_one_that_is_used() {
+        let l = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = l.local_addr().unwrap();
+        let control = TcpStream::connect(to).unwrap();
+        l.accept().unwrap();
+        let bound = bind_beside(&control).unwrap();
+        let announced = bound.addr;
+        bound.set_out(to);
+        assert_eq!(l.accept().unwrap().1, announced, "before anybody waits for it");
+        let open = connect(bound.socket, to, Duration::from_secs(1), &|| false).unwrap();
+        assert_eq!((open.local_addr().unwrap(), open.peer_addr().unwrap()), (announced, to));
+    }
+
+    #[test]
+    fn a_connection_that_was_begun_in_vain_says_why() {
+        let l = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = l.local_addr().unwrap();
+        let control = TcpStream::connect(to).unwrap();
+        let bound = bind_beside(&control).unwrap();
+        drop(l);
+        bound.set_out(to);
+        let e = connect(bound.socket, to, Duration::from_secs(1), &|| false).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::ConnectionRefused);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //!  client                         server
-//!  Ping ×16 ────────────────────► Pong                clocks, while the path is quiet
+//!  Ping ×4…16 ──────────────────► Pong                clocks, while the path is quiet
 //!  Prepare{port, options} ──────► start the capture
 //!         ◄────────────────────── Ready{token}
-//!  (data connection from that port, with the token)
+//!  (data connection from that port, with the token; without captures it is opened beside Prepare)
 //!  Beat ×… ─────────────────────► Beat                what each end is doing: see `alive`
-//!  Ping ×16 ────────────────────► Pong                clocks again: drift
+//!  Ping ×4…16 ──────────────────► Pong                clocks again: drift
 //!  Finish{fetch} ───────────────► stop the capture
 //!         ◄────────────────────── Ended{stats, …}, then log and capture as blobs
 //! ```
@@ -27,8 +27,11 @@ use std::time::Duration;
 
 /// Exchanges of one comparison of the clocks.
 pub const EXCHANGES: usize = 16;
-/// The next question is not kept waiting longer than this by the answer to the one before.
+/// The next question is not kept waiting longer than this by the answer to the one before …
 const APART: Duration = Duration::from_millis(1);
+/// … and where so many are unanswered, none follows: the first flight of a connection has room for ten packets.
+const FAR: usize = 4;
+
 /// How often an end says what it does: four times in a time-out, and at least once a second.
 pub fn beat_every(timeout: Duration) -> Duration {
     (timeout / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
@@ -145,8 +148,8 @@ pub struct Ended {
 
 /// Questions for the time: how many are on their way, and the answers so far.
 ///
-/// Near by each is answered before the next is asked. Over a long way they follow each other, and what
-/// else there is to say follows them: all of it together costs one round trip.
+/// Near by each is answered before the next is asked. Over a long way a few follow each other, and what else there is
+/// to say follows them: all of it together costs one round trip.
 #[derive(Debug, Default)]
 pub struct Clocks {
     asked: VecDeque<Ts>,
@@ -167,6 +170,8 @@ impl Clocks {
             channel.send(&Ask::Ping, patience, stop)?;
             if channel.has_word(APART)? {
                 clocks.pong(channel.receive(clock, patience, stop)?)?;
+            } else if clocks.asked.len() >= FAR {
+                break;
             }
         }
         Ok(clocks)

@@ -10,6 +10,8 @@
 //! Synced are regular files, directories and symlinks, with permission bits and modification time, and which names
 //! are one file. Symlinks are made anew, never followed. Owners, set-id bits and extended attributes are not kept.
 
+use super::ahead::{Ahead, Piece};
+use super::behind::{Behind, Commit};
 use super::confine::{PASS, READ, io, leads_out, open_below, pass, raw, split, sys};
 use super::listing::Listing;
 use super::part::{self, Found, Part};
@@ -18,7 +20,6 @@ use super::rules::Rules;
 use super::temp::{OwnTemp, Temp};
 use crate::model::name;
 use crate::sync::fs::MAX_WORK;
-use crate::sync::signature::sums;
 use crate::sync::{
     FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Mtime, Pick, safe_path, safe_target,
 };
@@ -56,10 +57,12 @@ pub struct Disk {
     /// The directories that were last walked to, the latest first: most files lie beside the one before.
     near: Vec<(String, Arc<OwnedFd>)>,
     source: Option<(File, Meta)>,
-    basis: Option<File>,
+    basis: Option<Arc<File>>,
+    ahead: Ahead,
     /// What was last read to be summed.
     piece: Vec<u8>,
     temp: Option<Temp>,
+    behind: Behind,
     /// The part that is being summed.
     finding: Option<(String, Found)>,
     /// Parts that were summed, by the path of their files.
@@ -82,8 +85,10 @@ impl Disk {
             near: Vec::new(),
             source: None,
             basis: None,
+            ahead: Ahead::default(),
             piece: Vec::new(),
             temp: None,
+            behind: Behind::default(),
             finding: None,
             found: HashMap::new(),
         }
@@ -153,12 +158,13 @@ impl Disk {
             }
             FsOp::OpenBasis { path } => {
                 let (file, meta) = self.open(&path)?;
-                self.basis = Some(file);
+                self.basis = Some(Arc::new(file));
                 FsReply::Opened(meta)
             }
             FsOp::Sums { offset, len, block_size, strong } => {
-                read(self.basis.as_ref(), offset, len, &mut self.piece)?;
-                FsReply::Sums(sums(&self.piece, block_size, strong))
+                let basis = self.basis.as_ref().ok_or_else(out_of_order)?;
+                let len = len.min(MAX_WORK);
+                FsReply::Sums(self.ahead.sums(basis, Piece { offset, len, block_size, strong })?)
             }
             FsOp::FindPart { path } => {
                 let (dir, name) = self.parent(&path)?;
@@ -212,7 +218,15 @@ impl Disk {
             }
             FsOp::Commit { mode, perms, mtime } => {
                 let temp = self.temp.take().ok_or_else(out_of_order)?;
-                temp.commit(mode, perms, mtime, self.fsync)?
+                let last = Commit { temp, mode, perms, mtime, fsync: self.fsync };
+                if last.temp.is_short() { self.behind.take(last) } else { last.run() }?
+            }
+            FsOp::Settle { left } => {
+                let results = self.behind.settle(left);
+                if results.iter().any(Result::is_err) {
+                    self.near.clear();
+                }
+                FsReply::Settled(results)
             }
             FsOp::Discard => {
                 self.temp = None;
@@ -424,7 +438,7 @@ impl Disk {
             if let Some(found) = found {
                 found.discard();
             }
-            Temp::fresh(dir, name)?
+            Temp::fresh(dir, name)
         });
         Ok(())
     }

@@ -12,7 +12,9 @@
 //! Threads and polled sockets, no async runtime: the time at which a read returned is then the time at
 //! which the kernel woke this thread, and nothing else.
 
+mod ahead;
 pub mod alive;
+mod behind;
 pub mod clock;
 mod confine;
 pub mod connect;

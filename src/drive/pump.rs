@@ -38,7 +38,7 @@ const NAP: Ns = Ns::from_millis(50);
 /// While there is work, less than this much output waits for company …
 const WORTH_A_WRITE: usize = CHUNK;
 /// … but not longer than this, and nothing that arrived waits longer to be read.
-const SOON: Ns = Ns::from_micros(500);
+const SOON: Ns = Ns::from_millis(1);
 
 /// What the pump moves bytes for: a sync session with its disk, or a stand-in.
 pub trait Engine {
@@ -252,7 +252,13 @@ impl<'a, 'r> Pump<'a, 'r> {
             moved = true;
         }
         self.working = None;
-        moved |= self.write()?;
+        while self.write()? {
+            moved = true;
+            // All that waits goes out before there is more: what is sent while it is young is still in the cache.
+            if self.engine.output(WORTH_A_WRITE).len() < WORTH_A_WRITE {
+                break;
+            }
+        }
         Ok(moved)
     }
 

@@ -5,7 +5,7 @@
 
 use super::alive::Vitals;
 use super::clock::{Clock, over_run};
-use super::connect::{bind_beside, connect, open_control, refusal};
+use super::connect::{Bound, bind_beside, connect, open_control, refusal};
 use super::control::{
     Answer, Ask, Clocks, Ended, Pause, Prepare, beat_every, from_hex, message_from_hex, random, to_hex,
 };
@@ -132,7 +132,7 @@ fn recorded(
     };
     // Before the server begins its half: it may keep that in the same folder.
     clear_old(&options.record);
-    let ready = run.prepare(&mut channel, &mut clocks, data.port, seed)?;
+    let ready = run.prepare(&mut channel, &mut clocks, &data, seed)?;
     let before = clocks.offset().map_err(|e| run.refusal(e))?;
     let (server_without, server_timeout) = (ready.no_capture.clone(), ready.timeout);
     give_up_after(channel.stream(), options.timeout);
@@ -362,7 +362,7 @@ impl Client<'_> {
         &self,
         channel: &mut Channel,
         clocks: &mut Clocks,
-        data_port: u16,
+        data: &Bound,
         seed: u64,
     ) -> Result<Ready, DriveError> {
         let o = self.options;
@@ -379,7 +379,7 @@ impl Client<'_> {
             mine.map(|b| Pause { at: b.at, lasts: b.lasts }).collect()
         };
         let wish = Prepare {
-            data_port,
+            data_port: data.port,
             bwlimit: o.bwlimit,
             busy: servers(&o.busy),
             hold: servers(&o.hold),
@@ -393,7 +393,13 @@ impl Client<'_> {
         };
         let answer = channel
             .send(&Ask::Prepare(wish), self.patience, self.stop)
-            .and_then(|()| clocks.next(channel, &self.clock, self.patience, self.stop))
+            .and_then(|()| {
+                // Without captures nobody has to see its SYN: that spares a round trip.
+                if !o.capture {
+                    data.set_out(o.server);
+                }
+                clocks.next(channel, &self.clock, self.patience, self.stop)
+            })
             .map_err(|e| self.refusal(e))?;
         match answer {
             Answer::Ready { token, timeout, path, hello, no_capture } => {
@@ -455,7 +461,7 @@ impl Client<'_> {
     /// Opens the data connection and moves everything over it.
     fn transfer(
         &self,
-        data: super::connect::Bound,
+        data: Bound,
         ready: Ready,
         seed: u64,
         pulse: &Pulse,

@@ -16,14 +16,19 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
+/// A new file up to this length is kept in memory until it is whole, bytes: no part would be kept of it either.
+const SHORT: usize = part::LEAST as usize;
+
 /// See the module. What is not committed goes when it is dropped.
 #[derive(Debug)]
 pub(super) struct Temp {
     dir: Arc<OwnedFd>,
     /// Name in the tree.
     place: String,
-    /// The new file; none: the basis may be right.
-    file: Option<(File, OwnTemp)>,
+    /// The new file; none: it is short so far, or the basis may be right.
+    file: Option<(Arc<File>, OwnTemp)>,
+    /// All of a new file that is short so far: it is made once it is known to be right.
+    short: Option<Vec<u8>>,
     basis: Option<File>,
     digest: Digest,
     /// Bytes of the basis that are hashed and not yet copied.
@@ -32,10 +37,13 @@ pub(super) struct Temp {
 
 impl Temp {
     /// A new file.
-    pub(super) fn fresh(dir: Arc<OwnedFd>, place: &str) -> Result<Temp, FsError> {
-        let mut temp = Temp::empty(dir, place);
-        temp.file = Some(create(&temp.dir)?);
-        Ok(temp)
+    pub(super) fn fresh(dir: Arc<OwnedFd>, place: &str) -> Temp {
+        Temp { short: Some(Vec::new()), ..Temp::empty(dir, place) }
+    }
+
+    /// All of it is in memory.
+    pub(super) fn is_short(&self) -> bool {
+        self.short.is_some()
     }
 
     /// The file that is there, which may be right.
@@ -49,7 +57,7 @@ impl Temp {
         let mut temp = if basis { Temp::keep(dir, place)? } else { Temp::empty(dir, place) };
         let name = OwnTemp::name();
         let (file, digest) = found.adopt(&name).map_err(|e| changed(sys("take up the part", e)))?;
-        (temp.file, temp.digest) = (Some((file, OwnTemp::new(&temp.dir, name))), digest);
+        (temp.file, temp.digest) = (Some((Arc::new(file), OwnTemp::new(&temp.dir, name))), digest);
         Ok(temp)
     }
 
@@ -61,7 +69,8 @@ impl Temp {
     }
 
     fn empty(dir: Arc<OwnedFd>, place: &str) -> Temp {
-        Temp { dir, place: place.to_owned(), file: None, basis: None, digest: Digest::default(), recopied: 0 }
+        let (place, digest) = (place.to_owned(), Digest::default());
+        Temp { dir, place, file: None, short: None, basis: None, digest, recopied: 0 }
     }
 
     /// The file that is there is not right after all.
@@ -72,44 +81,61 @@ impl Temp {
 
     /// Copies the next piece of what was hashed from the basis.
     pub(super) fn recopy(&mut self, len: u32) -> Result<(), FsError> {
-        let (Some(basis), Some((file, _))) = (&self.basis, &mut self.file) else {
-            return Err(out_of_order());
-        };
+        let (Some(basis), Some((file, _))) = (&self.basis, &self.file) else { return Err(out_of_order()) };
         let end = self.recopied + u64::from(len);
+        if copy_between(basis, self.recopied, file, len)? {
+            self.recopied = end;
+            return Ok(());
+        }
         let mut buf = Vec::new();
         while self.recopied < end {
-            let left = (end - self.recopied) as usize;
-            let mut from = self.recopied as i64;
-            let n = match copy_file_range(basis.as_fd(), Some(&mut from), file.as_fd(), None, left) {
-                Ok(n) => n,
-                // Not between these two file systems, or not in this kernel.
-                Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM) => {
-                    let piece = left.min(MAX_WORK as usize) as u32;
-                    read(Some(basis), self.recopied, piece, &mut buf).map_err(changed)?;
-                    file.write_all(&buf).map_err(|e| io("write", &e))?;
-                    buf.len()
-                }
-                Err(Errno::EINTR) => continue,
-                Err(e) => return Err(sys("write", e)),
-            };
-            if n == 0 {
+            let piece = (end - self.recopied).min(u64::from(MAX_WORK)) as u32;
+            read(Some(basis), self.recopied, piece, &mut buf).map_err(changed)?;
+            if buf.is_empty() {
                 return Err(shorter());
             }
-            self.recopied += n as u64;
+            (&**file).write_all(&buf).map_err(|e| io("write", &e))?;
+            self.recopied += buf.len() as u64;
         }
         Ok(())
     }
 
     /// New bytes.
     pub(super) fn append(&mut self, data: Vec<u8>) -> Result<(), FsError> {
-        let (file, _) = self.file.as_mut().ok_or_else(out_of_order)?;
-        file.write_all(&data).map_err(|e| io("write", &e))?;
+        if let Some(mut short) = self.short.take() {
+            if short.is_empty() && data.len() <= SHORT {
+                self.short = Some(data);
+                return Ok(());
+            }
+            if short.len() + data.len() <= SHORT {
+                short.extend_from_slice(&data);
+                self.short = Some(short);
+                return Ok(());
+            }
+            self.file = Some(create(&self.dir)?);
+            if !short.is_empty() {
+                self.put(short)?;
+            }
+        }
+        self.put(data)
+    }
+
+    fn put(&mut self, data: Vec<u8>) -> Result<(), FsError> {
+        let (file, _) = self.file.as_ref().ok_or_else(out_of_order)?;
+        (&**file).write_all(&data).map_err(|e| io("write", &e))?;
         self.digest.update(data);
         Ok(())
     }
 
     /// Bytes of the basis.
     pub(super) fn copy(&mut self, from: u64, len: u32) -> Result<(), FsError> {
+        // In the kernel, where the thread that hashes can read what was written: so that is what is hashed.
+        if let (Some(basis), Some((file, _)), true) = (&self.basis, &self.file, self.digest.is_apart())
+            && copy_between(basis, from, file, len)?
+        {
+            self.digest.written(file, len);
+            return Ok(());
+        }
         let mut data = self.digest.buffer();
         read(self.basis.as_ref(), from, len, &mut data).map_err(changed)?;
         if data.len() < len as usize {
@@ -124,8 +150,10 @@ impl Temp {
 
     /// BLAKE3 of all bytes so far.
     pub(super) fn hash(&mut self) -> Result<[u8; 32], FsError> {
-        let lost = || FsError::new(FsErrorKind::Other, "internal error: the hash is lost; please report it");
-        self.digest.finish().ok_or_else(lost)
+        if let Some(short) = &self.short {
+            return Ok(*blake3::hash(short).as_bytes());
+        }
+        self.digest.finish().map_err(|e| io("read what was written", &e))
     }
 
     /// Puts it in its place.
@@ -146,6 +174,11 @@ impl Temp {
                 None => Ok(()),
             }
         };
+        if let Some(short) = self.short.take() {
+            let (file, own) = create(&self.dir)?;
+            (&*file).write_all(&short).map_err(|e| io("write", &e))?;
+            self.file = Some((file, own));
+        }
         let Some((file, own)) = self.file.take() else {
             let file = self.basis.take().ok_or_else(out_of_order)?;
             set(&file, perms.then_some(mode))?;
@@ -221,16 +254,36 @@ fn umask() -> u32 {
     })
 }
 
-fn create(dir: &Arc<OwnedFd>) -> Result<(File, OwnTemp), FsError> {
+fn create(dir: &Arc<OwnedFd>) -> Result<(Arc<File>, OwnTemp), FsError> {
     let mut tries = 0;
     loop {
         let name = OwnTemp::name();
         match open_below(dir, name.as_str(), MAKE, Mode::from_bits_truncate(0o600)) {
-            Ok(fd) => return Ok((File::from(fd), OwnTemp::new(dir, name))),
+            Ok(fd) => return Ok((Arc::new(File::from(fd)), OwnTemp::new(dir, name))),
             Err(Errno::EEXIST) if tries < 10 => tries += 1,
             Err(e) => return Err(sys("make a temporary file", e)),
         }
     }
+}
+
+/// Copies within the kernel, to the end of `to`; false, and nothing is copied, where it can't.
+fn copy_between(basis: &File, from: u64, to: &File, len: u32) -> Result<bool, FsError> {
+    let (mut at, mut left) = (from as i64, len as usize);
+    while left > 0 {
+        match copy_file_range(basis.as_fd(), Some(&mut at), to.as_fd(), None, left) {
+            Ok(0) => return Err(shorter()),
+            Ok(n) => left -= n,
+            Err(Errno::EINTR) => {}
+            // Not between these two file systems, or not in this kernel.
+            Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM)
+                if left == len as usize =>
+            {
+                return Ok(false);
+            }
+            Err(e) => return Err(sys("write", e)),
+        }
+    }
+    Ok(true)
 }
 
 fn shorter() -> FsError {

@@ -159,7 +159,7 @@ pub enum FsOp {
     /// BLAKE3 of all that was appended. → `Hash`
     Hash,
     /// Set attributes of the temporary file and rename it to its place; after `Keep`, of the file itself. → `Done`,
-    /// or `Unchanged` if it was kept
+    /// `Later`, or `Unchanged` if it was kept
     Commit {
         /// Permission bits.
         mode: u32,
@@ -167,6 +167,11 @@ pub enum FsOp {
         perms: bool,
         /// Modification time; none: now.
         mtime: Option<Mtime>,
+    },
+    /// Wait until at most so many of those answered with `Later` are left. → `Settled`
+    Settle {
+        /// How many.
+        left: usize,
     },
     /// Remove the temporary file. → `Done`
     Discard,
@@ -181,6 +186,10 @@ pub enum FsReply {
     Replaced,
     /// There was nothing to do.
     Unchanged,
+    /// It is under way; how it went is asked for with [`FsOp::Settle`].
+    Later,
+    /// How those answered with `Later` went, in that order, since the last time.
+    Settled(Vec<Result<(), FsError>>),
     /// Entries of the tree.
     Listed {
         /// In order, parents first.

@@ -1,6 +1,6 @@
 //! Frames waiting to be written, and what each is about.
 
-use super::pack;
+use super::pack::Packer;
 use super::signature::BlockSum;
 use super::wire::{self, Frame};
 use crate::model::Phase;
@@ -28,6 +28,7 @@ pub(super) struct Output {
     edge: usize,
     /// Up to here in `buf` it goes alone: it is compressed, or the rest of a frame.
     packed: usize,
+    packer: Packer,
 }
 
 impl Output {
@@ -87,7 +88,8 @@ impl Output {
         if self.head == self.buf.len() {
             self.buf.clear();
             (self.head, self.edge, self.packed) = (0, 0, 0);
-        } else if self.head >= HIGH / 2 {
+        } else if self.head >= HIGH / 2 && self.head >= self.pending() {
+            // No byte is moved up for another one than it makes room for.
             self.find_edge();
             self.buf.drain(..self.head);
             self.edge -= self.head;
@@ -121,7 +123,7 @@ impl Output {
             return None;
         }
         let frames = rest.get(..len)?;
-        let Some(packed) = pack::pack(frames) else { return Some((len, len)) };
+        let Some(packed) = self.packer.pack(frames) else { return Some((len, len)) };
         let mut frame = Vec::with_capacity(packed.len() + wire::HEADER);
         Frame::Packed(&packed).encode(&mut frame);
         let saved = len.checked_sub(frame.len()).filter(|s| *s > 0)?;
@@ -166,7 +168,7 @@ mod tests {
             let bytes = o.peek(10_000).to_vec();
             match wire::decode(&bytes).unwrap() {
                 Some((Frame::Packed(p), n)) => {
-                    got.extend(pack::unpack(p).unwrap());
+                    got.extend(Packer::default().unpack(p).unwrap());
                     o.consume(n);
                 }
                 _ => {

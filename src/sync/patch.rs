@@ -6,6 +6,7 @@
 //!                                    with a basis └─► Keep Copy… Hash Commit          it is the same: no byte is written
 //!                                                          └─► Fork Recopy… (Write | Copy)… Hash Commit
 //! ```
+//! A disk may put files in their places later, while the next ones are rebuilt; Settle asks how that went.
 //! What fails here fails for one file; its remaining frames are swallowed.
 
 use super::error::{PeerFault, SyncError};
@@ -22,6 +23,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// No more frames are taken while this many bytes wait for the disk.
 const QUEUE_HIGH: usize = 1 << 20;
+/// So many files at most are on their way to their places.
+const BEHIND: usize = 64;
 /// What a step in the queue costs beside its data, bytes.
 const STEP: usize = 64;
 
@@ -99,6 +102,7 @@ enum Doing {
     Append { len: u64, copied: bool },
     Hash([u8; 32]),
     Commit,
+    Settle,
     Discard,
 }
 
@@ -113,6 +117,8 @@ pub(super) struct Patch {
     queued: usize,
     current: Option<Current>,
     doing: Option<Doing>,
+    /// Files that are put in their places later, in this order, and whether their source changed meanwhile.
+    behind: VecDeque<(u32, bool)>,
     outcomes: VecDeque<(u32, Outcome)>,
 }
 
@@ -130,6 +136,7 @@ impl Patch {
             && self.queue.is_empty()
             && self.current.is_none()
             && self.doing.is_none()
+            && self.behind.is_empty()
             && self.outcomes.is_empty()
     }
 
@@ -253,10 +260,18 @@ impl Patch {
         }
     }
 
-    /// The next piece of work for the disk.
-    pub(super) fn ask(&mut self, core: &Core) -> Option<Ask> {
+    /// Files that are put in their places, and whose outcome is not known.
+    pub(super) fn on_their_way(&self) -> usize {
+        self.behind.len()
+    }
+
+    /// The next piece of work for the disk; `more`: others are to come from the peer.
+    pub(super) fn ask(&mut self, core: &Core, more: bool) -> Option<Ask> {
         if self.doing.is_some() {
             return None;
+        }
+        if self.behind.len() >= BEHIND {
+            return Some(self.settle(BEHIND / 2));
         }
         if let Some(c) = &mut self.current {
             let about = (Phase::Rename, Some(c.file), None);
@@ -297,7 +312,10 @@ impl Patch {
                 }
             }
         }
-        let step = self.queue.pop_front()?;
+        let Some(step) = self.queue.pop_front() else {
+            // While the peer sends, nobody waits for the disk; while it waits for us, it hears how all went.
+            return (!more && !self.behind.is_empty()).then(|| self.settle(0));
+        };
         self.queued -= cost(&step);
         if let Step::Begin { file, meta, basis, block, from } = step {
             let path = core.name(file).to_owned();
@@ -348,7 +366,36 @@ impl Patch {
         Some(Ask { about, op })
     }
 
+    fn settle(&mut self, left: usize) -> Ask {
+        self.doing = Some(Doing::Settle);
+        let file = self.behind.front().map(|b| b.0);
+        Ask { about: (Phase::Rename, file, None), op: FsOp::Settle { left } }
+    }
+
+    fn settled(&mut self, reply: FsReply) -> Result<(), SyncError> {
+        let results = match reply {
+            FsReply::Settled(results) if (1..=self.behind.len()).contains(&results.len()) => results,
+            FsReply::Failed(e) => vec![Err(e); self.behind.len()],
+            _ => return Err(SyncError::Bug("a reply of the wrong kind")),
+        };
+        for ((file, torn), result) in self.behind.drain(..results.len()).zip(results) {
+            let outcome = match result {
+                Ok(()) if torn => Outcome::Torn,
+                Ok(()) => Outcome::Done,
+                Err(e) => Outcome::Failed(e),
+            };
+            self.outcomes.push_back((file, outcome));
+        }
+        Ok(())
+    }
+
     pub(super) fn reply(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {
+        if let Some(Doing::Settle) = self.doing {
+            self.doing = None;
+            self.settled(reply)?;
+            self.advance();
+            return Ok(());
+        }
         let (Some(doing), Some(c)) = (self.doing.take(), &mut self.current) else {
             return Err(SyncError::Bug("a reply to a rebuild that asked nothing"));
         };
@@ -385,6 +432,10 @@ impl Patch {
                     _ => Outcome::Kept,
                 };
                 self.outcomes.push_back((file, outcome));
+            }
+            (Doing::Commit, FsReply::Later) => {
+                self.behind.push_back((c.file, c.torn));
+                self.current = None;
             }
             (Doing::Discard, FsReply::Done | FsReply::Failed(_)) => {}
             (_, FsReply::Failed(e)) => {

@@ -216,7 +216,7 @@ impl Receiver {
         };
         for lane in order {
             let ask = match lane {
-                Lane::Rebuild => self.patch.ask(core),
+                Lane::Rebuild => self.patch.ask(core, self.asked.len() > self.patch.on_their_way()),
                 Lane::Prepare => self.ask_prepare(core),
                 Lane::Last if self.files_in_place(core) => self.last.ask(core),
                 Lane::Last => None,
@@ -234,7 +234,7 @@ impl Receiver {
 
     /// What is left to do with what has arrived.
     pub(super) fn remains(&mut self, core: &Core) -> Option<Ask> {
-        self.patch.ask(core)
+        self.patch.ask(core, false)
     }
 
     pub(super) fn remained(&mut self, core: &mut Core, reply: FsReply) -> Result<(), SyncError> {

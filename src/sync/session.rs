@@ -6,7 +6,7 @@ use super::error::{PeerFault, SyncError};
 use super::fs::{FsError, FsErrorKind, FsOp, FsReply, FsRequest, Kind, Meta, Pick};
 use super::limits::Limits;
 use super::output::{About, Output};
-use super::pack;
+use super::pack::Packer;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::signature::{MAX_BLOCK, MIN_BLOCK};
@@ -17,7 +17,7 @@ use crate::model::{Phase, name};
 use std::collections::VecDeque;
 
 /// Input is not wanted while this much of it waits, bytes.
-const INPUT_HIGH: usize = 512 * 1024;
+const INPUT_HIGH: usize = 256 * 1024;
 
 /// Which way the files go, as the client says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,6 +259,7 @@ pub struct Session {
     /// What came compressed, and how much of it is dealt with.
     unpacked: Vec<u8>,
     used: usize,
+    packer: Packer,
     next_id: u64,
     /// The request that is out.
     out_id: Option<u64>,
@@ -303,6 +304,7 @@ impl Session {
             taken: 0,
             unpacked: Vec::new(),
             used: 0,
+            packer: Packer::default(),
             next_id: 1,
             out_id: None,
             last: (Phase::Handshake, None, None),
@@ -325,8 +327,23 @@ impl Session {
         self.check()?;
         self.last = self.input_phase();
         self.core.stats.wire_in += bytes.len() as u64;
+        let mut bytes = bytes;
+        // Of what has begun, no more than that needs: what comes whole is not copied.
+        while self.taken < self.input.len() {
+            let (more, later) = bytes.split_at(self.missing().min(bytes.len()));
+            if more.is_empty() {
+                break;
+            }
+            self.input.extend_from_slice(more);
+            self.parse()?;
+            bytes = later;
+        }
+        if self.taken == self.input.len() {
+            let n = self.parse_all(bytes)?;
+            bytes = bytes.get(n..).unwrap_or_default();
+        }
         self.input.extend_from_slice(bytes);
-        self.parse()
+        Ok(())
     }
 
     /// The peer closed its end.
@@ -342,7 +359,7 @@ impl Session {
 
     /// False while there is more to do than should be held in memory.
     pub fn wants_input(&self) -> bool {
-        self.error.is_none() && self.input.len() - self.taken < INPUT_HIGH
+        self.error.is_none() && self.input.len() - self.taken < INPUT_HIGH && self.accepts()
     }
 
     /// The next piece of work for the file system; none while one is out.
@@ -511,23 +528,26 @@ impl Session {
         Err(e)
     }
 
-    /// Deals with the frames that are complete, as long as there is room for their work.
-    fn parse(&mut self) -> Result<(), SyncError> {
-        loop {
-            let accepts = match &self.role {
-                Role::Unknown => true,
-                Role::Sender(s) => s.accepts(),
-                Role::Receiver(r) => r.accepts(),
-            };
-            if !accepts {
-                break;
-            }
-            match self.parse_one() {
-                Ok(None) => break,
-                Ok(Some(n)) => self.taken += n,
-                Err(e) => return self.fail(e),
-            }
+    fn accepts(&self) -> bool {
+        match &self.role {
+            Role::Unknown => true,
+            Role::Sender(s) => s.accepts(),
+            Role::Receiver(r) => r.accepts(),
         }
+    }
+
+    /// Bytes that what has begun to come lacks, as far as that is known; 0: it is there.
+    fn missing(&self) -> usize {
+        let begun = self.input.get(self.taken..).unwrap_or_default();
+        if self.greeted { wire::missing(begun) } else { wire::PREAMBLE.saturating_sub(begun.len()) }
+    }
+
+    /// Deals with what waits, as long as there is room for its work.
+    fn parse(&mut self) -> Result<(), SyncError> {
+        let input = std::mem::take(&mut self.input);
+        let done = self.parse_all(input.get(self.taken..).unwrap_or_default());
+        self.input = input;
+        self.taken += done?;
         if self.taken == self.input.len() {
             self.input.clear();
             self.taken = 0;
@@ -538,13 +558,25 @@ impl Session {
         Ok(())
     }
 
-    /// Deals with one frame; how many bytes of the input that takes. None: none is complete.
-    fn parse_one(&mut self) -> Result<Option<usize>, SyncError> {
+    /// Deals with the frames that are complete, as long as there is room for their work; how many bytes of `input`
+    /// that took.
+    fn parse_all(&mut self, input: &[u8]) -> Result<usize, SyncError> {
+        let mut at = 0;
+        while self.accepts() {
+            match self.parse_one(input.get(at..).unwrap_or_default()) {
+                Ok(None) => break,
+                Ok(Some(n)) => at += n,
+                Err(e) => return self.fail(e).map(|()| at),
+            }
+        }
+        Ok(at)
+    }
+
+    /// Deals with one frame, of what came compressed if there is more of that; how many bytes of `input` that takes.
+    /// None: none is complete.
+    fn parse_one(&mut self, input: &[u8]) -> Result<Option<usize>, SyncError> {
         let packed = self.used < self.unpacked.len();
-        let bytes = match packed {
-            true => self.unpacked.get(self.used..).unwrap_or_default(),
-            false => self.input.get(self.taken..).unwrap_or_default(),
-        };
+        let bytes = if packed { self.unpacked.get(self.used..).unwrap_or_default() } else { input };
         if !self.greeted {
             self.greeted = wire::check_preamble(bytes, PROTOCOL)?;
             return Ok(self.greeted.then_some(wire::PREAMBLE));
@@ -555,7 +587,7 @@ impl Session {
         match (&mut self.role, frame) {
             (_, Frame::Packed(_)) if packed => return Err(PeerFault::Malformed("packed").into()),
             (_, Frame::Packed(bytes)) => {
-                self.unpacked = pack::unpack(bytes)?;
+                self.unpacked = self.packer.unpack(bytes)?;
                 self.used = 0;
                 return Ok(Some(n));
             }

@@ -365,6 +365,15 @@ pub fn whole(bytes: &[u8], max: usize) -> usize {
     end
 }
 
+/// Bytes that the first frame lacks: of its header, if that is not there; 0: it is whole.
+pub fn missing(bytes: &[u8]) -> usize {
+    let end = match bytes.first_chunk::<HEADER>() {
+        Some(&[_, a, b, c, d]) => HEADER + u32::from_le_bytes([a, b, c, d]) as usize,
+        None => HEADER,
+    };
+    end.saturating_sub(bytes.len())
+}
+
 /// The first frame and the bytes it takes; none: not all of it is there yet.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, PeerFault> {
     let Some((&kind, rest)) = bytes.split_first() else { return Ok(None) };

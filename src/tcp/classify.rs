@@ -136,7 +136,7 @@ impl Walk<'_> {
             self.window_closed = p.raw_window == 0;
         }
         self.peer_spoke |= p.carries();
-        self.reported += u32::from(p.dsack.is_some_and(|d| !self.was_repeated(d)));
+        self.reported += u32::from(p.dsack().is_some_and(|d| !self.was_repeated(d)));
         self.peer_nxt = self.peer_nxt.max(p.range().end);
     }
 

@@ -5,6 +5,7 @@ use super::{BOTH, dirs};
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::rc::Rc;
 use syncscope::sync::signature::{Strong, sums};
 use syncscope::sync::{
     Config, FsError, FsErrorKind, FsOp, FsReply, FsRequest, Mode, Session, SessionEvent, SyncError,
@@ -72,6 +73,46 @@ fn a_full_disk_or_a_forbidden_place_fails_one_file_and_leaves_nothing() {
             assert_eq!(fs::read(dest.join("b")).unwrap(), old, "{what}: the old file is untouched");
             assert_clean(&dest);
         }
+    }
+}
+
+#[test]
+fn of_many_short_files_that_are_put_in_place_together_one_fails_alone() {
+    for mode in BOTH {
+        let (_dir, source, dest) = dirs();
+        for i in 0..200u64 {
+            put(source.join(format!("d/{i:03}")), &noise(i, i as usize * 100), 0);
+        }
+        let (mut c, mut s) = pair(mode, &source, &dest, &Config::new(1));
+        let receiver = if mode == Mode::Pull { &mut c } else { &mut s };
+        let (place, mut committed, mut settled) = (dest.join("d/100"), 0, 0);
+        let seen = Rc::new(Cell::new((0, 0)));
+        let told = Rc::clone(&seen);
+        receiver.hook = Box::new(move |r: &FsRequest| {
+            match r.op {
+                FsOp::Commit { .. } => {
+                    committed += 1;
+                    if committed == 101 {
+                        fs::create_dir(&place).unwrap();
+                    }
+                }
+                FsOp::Settle { .. } => settled += 1,
+                _ => {}
+            }
+            told.set((committed, settled));
+            None
+        });
+        run(&mut c, &mut s).unwrap();
+        let stats = agree(&c, &s);
+        assert_eq!((stats.changed, stats.failed), (199, 1));
+        assert!(matches!(seen.get(), (200, 1..)), "{:?}", seen.get());
+        let [(path, why)] = &c.failures()[..] else { panic!("{:?}", c.failures()) };
+        assert_eq!(path, "d/100");
+        assert!(why.contains("put it in its place"), "{why}");
+        for i in (0..200u64).filter(|i| *i != 100) {
+            assert_eq!(fs::read(dest.join(format!("d/{i:03}"))).unwrap(), noise(i, i as usize * 100));
+        }
+        assert_clean(&dest);
     }
 }
 
