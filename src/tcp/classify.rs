@@ -75,6 +75,8 @@ struct Walk<'a> {
     /// Newest packet of this direction, and whether the other side sent data since.
     previous: Option<usize>,
     peer_spoke: bool,
+    /// Packets since the newest one that the receiver says it had twice, and that did not come by.
+    reported: u32,
     /// One past the highest number that the other side was seen to use.
     peer_nxt: RelSeq,
     last_ack: Option<Ts>,
@@ -101,6 +103,7 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
         probing: false,
         previous: None,
         peer_spoke: false,
+        reported: 0,
         peer_nxt: RelSeq(0),
         last_ack: None,
         unseen: Unseen::new(trace.segment_size(dir)),
@@ -129,7 +132,14 @@ impl Walk<'_> {
             self.window_closed = p.raw_window == 0;
         }
         self.peer_spoke |= p.carries();
+        self.reported += u32::from(p.dsack.is_some_and(|d| !self.was_repeated(d)));
         self.peer_nxt = self.peer_nxt.max(p.range().end);
+    }
+
+    /// One of the newest packets is a second copy of these bytes.
+    fn was_repeated(&self, r: StreamRange) -> bool {
+        let newest = self.half.records.iter().rev().take(16);
+        newest.into_iter().any(|s| s.class != SegmentClass::New && s.range().overlaps(r))
     }
 
     fn record(&mut self, i: usize, class: SegmentClass, of: Option<u32>) -> u32 {
@@ -185,6 +195,7 @@ impl Walk<'_> {
         }
         self.previous = Some(i);
         self.peer_spoke = false;
+        self.reported = 0;
     }
 
     /// A probe repeats the last acknowledged number with no or one byte, or tries one new byte into a
@@ -229,6 +240,10 @@ impl Walk<'_> {
         let gap = StreamRange::new(nxt, r.start);
         // What was acknowledged already did arrive; the capture missed it.
         let from = self.score.una.map_or(gap.start, |u| gap.start.max(u));
+        let goes_on = self.started && self.unseen.repeats() && self.are_all_missing(i, gap);
+        if goes_on {
+            self.unseen.skip(gap);
+        }
         if self.started && from < gap.end {
             let range = StreamRange::new(from, gap.end);
             let mut left = RangeSet::default();
@@ -247,6 +262,9 @@ impl Walk<'_> {
                 queued_behind: 0,
                 waited: None,
             });
+            if goes_on {
+                return self.next_unseen(i);
+            }
             self.settle(None);
             if let Some((missing, _)) = self.missing_before(i) {
                 return (self.unseen.beyond(gap, missing), None);
@@ -258,6 +276,8 @@ impl Walk<'_> {
                 let pause = p.ts.since(self.trace.packets[prev].ts);
                 return (self.unseen.maybe_probe(pause, rtt.max(Ns::from_millis(5))), None);
             }
+        } else if goes_on {
+            return self.next_unseen(i);
         } else if self.started && gap.is_empty() {
             if let Some((missing, pause)) = self.missing_before(i).filter(|m| m.0 > 0) {
                 self.unseen.timed_out(missing, pause, p.len, p.ts);
@@ -267,15 +287,32 @@ impl Walk<'_> {
                 self.unseen.maybe_timed_out(p.ts);
                 return (SegmentClass::Undecided, None);
             }
-            let id = self.half.records.len() as u32;
             if let Some(until) = self.died_before(i).and_then(|m| self.cut_shorter(i, m)) {
                 self.unseen.too_long(until, p.ts);
             }
-            let (class, cause) = self.unseen.next(id, r, p.ts, self.patience);
-            self.half.told.extend(cause.map(|c| (id, c)));
-            return (class, None);
+            return self.next_unseen(i);
         }
         (SegmentClass::New, None)
+    }
+
+    /// New, or the next of what the tap never saw before.
+    fn next_unseen(&mut self, i: usize) -> (SegmentClass, Option<u32>) {
+        let p = &self.trace.packets[i];
+        let id = self.half.records.len() as u32;
+        let (class, cause) = self.unseen.next(id, p.range(), p.ts, self.patience);
+        self.half.told.extend(cause.map(|c| (id, c)));
+        (class, None)
+    }
+
+    /// A gap, and as many packets did not come by right before this one as fit into it: this is the next of those that
+    /// are sent in order. New data that a sender puts between its resends (F-RTO, RFC 5682 §2.1) leaves a gap without them.
+    fn are_all_missing(&self, i: usize, gap: StreamRange) -> bool {
+        let Some(prev) = self.previous.map(|j| &self.trace.packets[j]) else { return false };
+        let packets = i64::from(self.unseen.packets(gap.len()));
+        !gap.is_empty()
+            && self.order.counts_every_packet(self.dir)
+            && prev.range().end == gap.start
+            && self.order.distance(prev, &self.trace.packets[i]).is_some_and(|d| i64::from(d) == packets + 1)
     }
 
     /// What was captured after packet `i`, without second copies of it.
@@ -297,7 +334,8 @@ impl Walk<'_> {
             return None;
         }
         let ids = self.order.distance(prev, p).filter(|&d| (1..4096).contains(&d))?;
-        Some((u32::from(ids.unsigned_abs()).saturating_sub(self.unseen.on_the_wire(prev.len)), pause))
+        let gone = self.unseen.on_the_wire(prev.len) + self.reported;
+        Some((u32::from(ids.unsigned_abs()).saturating_sub(gone), pause))
     }
 
     /// Packets that died on their way to the tap right before this one; none where they may be late, or had

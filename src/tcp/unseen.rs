@@ -146,7 +146,7 @@ impl Unseen {
     }
 
     /// Packets that so many bytes take where they are cut as the newest ones were.
-    fn packets(&self, bytes: u64) -> u32 {
+    pub fn packets(&self, bytes: u64) -> u32 {
         let mut sizes: Vec<u32> = self.sizes.iter().copied().collect();
         sizes.sort_unstable();
         let usual = sizes.get(sizes.len() / 2).copied().unwrap_or(self.mss).max(1);
@@ -196,6 +196,15 @@ impl Unseen {
     /// What came by looks like a time-out's resend, without a count that proves it.
     pub fn maybe_timed_out(&mut self, at: Ts) {
         self.again = Some(GoBack { proven: false, ..GoBack::begins(0, FLIGHT, at) });
+    }
+
+    /// These bytes were sent again, too, and did not come by.
+    pub fn skip(&mut self, r: StreamRange) {
+        let cost = self.packets(r.len());
+        if let Some(g) = self.again.as_mut() {
+            g.most = g.most.saturating_sub(cost);
+            g.sure = g.sure.saturating_sub(cost);
+        }
     }
 
     /// A sender repeats what the tap never saw, or may do so.

@@ -454,6 +454,60 @@ fn a_go_back_whose_first_copies_never_came_by_was_called_new() {
     assert!(c.losses.iter().all(|l| l.location == LossWhere::Upstream));
 }
 
+/// The same, and the capture missed one of the resends: all that came behind was new, and the count reached too far.
+#[test]
+fn a_go_back_of_which_the_capture_missed_one_was_called_new() {
+    let case = |third: &str, fourth: u32| {
+        let text = counted()
+            + &format!(
+                "0.500 c 3001:3101 id 140
+                 0.5001 s ack 3101
+                 0.5401 c 3101:3201 id 141
+                 {third}
+                 0.5803 c 3301:3401 id {fourth}
+                 0.5804 c 3401:3501 id {}
+                 0.5805 c 3501:3601 id {}
+                 0.5806 s ack 3601
+                 0.5807 c 3601:3701 id {}
+                 0.5808 c 3701:3801 id {}
+                 0.5809 s ack 3801",
+                fourth + 1,
+                fourth + 2,
+                fourth + 3,
+                fourth + 4
+            );
+        let c = trace(&with(HELLO_AT_SERVER, &text));
+        let odd: Vec<_> = c.segments.iter().filter(|r| r.seq.0 > 3200 && r.dir == Dir::C2s).collect();
+        odd.iter().map(|r| (r.seq.0, r.class)).collect::<Vec<_>>()
+    };
+    use SegmentClass::{New, Retransmission};
+    let again =
+        [(3301, Retransmission), (3401, Retransmission), (3501, Retransmission), (3601, New), (3701, New)];
+    assert_eq!(case("0.5403 s ack 3301", 143), again);
+    // No packet is missing: it is new data.
+    assert!(case("", 142).iter().all(|r| r.1 == New));
+}
+
+/// The capture missed a probe that repeated the tail. Its DSACK tells of it; still the next packet, of new data, passed for
+/// a resend whose first copy had died.
+#[test]
+fn new_data_behind_a_probe_that_the_capture_missed_was_called_a_resend() {
+    let case = |dsack: &str| {
+        let text = counted()
+            + &format!(
+                "0.210 s ack 3001 {dsack}
+                 0.211 c 3001:3101 id 134
+                 0.2111 s ack 3101
+                 0.2112 c 3101:3201 id 135
+                 0.2113 s ack 3201"
+            );
+        let c = trace(&with(HELLO_AT_SERVER, &text));
+        (classes(&c), c.losses.len())
+    };
+    assert_eq!(case("sack 2901:3001"), (vec![], 0));
+    assert_eq!(case(""), (vec![(36, SegmentClass::Retransmission)], 1));
+}
+
 /// Two packets are missing before the resend, the first copy and a probe or the second of the flight; but the
 /// sender goes on and on. Had it had to go back, it would have tried new data first and left a gap (F-RTO).
 #[test]

@@ -67,7 +67,8 @@ struct Gaps {
     either: RangeSet,
 }
 
-fn gaps(packets: &[Packet], from: From) -> Gaps {
+fn gaps(wire: &Wire, dir: Dir, from: From) -> Gaps {
+    let packets = &wire.packets[dir];
     let taps: &[bool] = match from {
         From::Sender => &[true],
         From::Receiver => &[false],
@@ -78,10 +79,22 @@ fn gaps(packets: &[Packet], from: From) -> Gaps {
         dropped.insert(payload(p));
     }
     let mut out = Gaps { capture: RangeSet::default(), either: RangeSet::default() };
+    // Its resend came first: that the original came as well nothing but that report says, or itself at the receiver's.
+    if let [sender] = *taps {
+        let came = |r: StreamRange| {
+            let mut here = packets.iter().filter(|p| p.copy == 1 && p.range.overlaps(r));
+            !sender && here.any(|p| p.captured(false).is_some())
+        };
+        let reports = wire.packets[dir.flip()].iter().filter(|p| p.missed(!sender));
+        for r in reports.filter_map(Packet::dsack).filter(|r| !came(*r)) {
+            out.either.insert(r);
+        }
+    }
     for &at_sender in taps {
         let mut seen = RangeSet::default();
-        // What came before the capture began is nothing that it lost.
-        let begin = packets.iter().find(|p| p.copy == 1 && p.captured(at_sender).is_some());
+        // What came before the capture began is nothing that it lost. A resend tells nothing of that, save of a SYN.
+        let begins = |p: &&Packet| (p.copy == 1 || p.syn) && p.captured(at_sender).is_some();
+        let begin = packets.iter().find(begins);
         if let Some(p) = begin {
             seen.insert(StreamRange::new(RelSeq(0), p.range.start));
         }
@@ -119,7 +132,7 @@ pub fn score(s: &mut Score, at: &str, wire: &Wire, dir: Dir, from: From, report:
     let packets = &wire.packets[dir];
     let data = packets.iter().filter(|p| p.len > 0).map(|p| payload(p).end).max();
     let data = data.unwrap_or(RelSeq(0));
-    let gaps = gaps(packets, from);
+    let gaps = gaps(wire, dir, from);
     let known = StreamRange::new(RelSeq(1), horizon(wire, dir, from).min(data));
     let known = gaps.either.gaps(known);
     let mut truth = dropped(packets);

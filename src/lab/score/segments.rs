@@ -207,15 +207,9 @@ pub fn why_sent(wire: &Wire, dir: Dir, kernel: Option<&Kernel>) -> Vec<Option<Wh
     out
 }
 
-/// Duplicates that the receiver reported, and when the sender heard of it (RFC 2883 §4): a first block
-/// at or below the acknowledgment, or inside the second block.
+/// Duplicates that the receiver reported, and when the sender heard of it.
 fn dsacks(wire: &Wire, dir: Dir) -> Vec<(Ts, StreamRange)> {
-    let reports = wire.packets[dir.flip()].iter().filter_map(|p| {
-        let first = *p.sack.first()?;
-        let below = p.ack.is_some_and(|a| first.end <= a);
-        let inside = p.sack.get(1).is_some_and(|s| s.covers(first));
-        (below || inside).then_some((p.captured(false)?, first))
-    });
+    let reports = wire.packets[dir.flip()].iter().filter_map(|p| Some((p.captured(false)?, p.dsack()?)));
     reports.collect()
 }
 

@@ -254,6 +254,45 @@ fn what_only_the_capture_lacks_is_no_loss_of_the_network() {
     assert_eq!(unsaid, Found { truth: 1000, said: 0, right: 0 });
 }
 
+/// A late original behind its own resend: where the capture lacks the DSACK, nothing tells that it came.
+#[test]
+fn a_late_original_whose_report_the_capture_lacks_is_asked_of_nobody() {
+    let mut log = Log::new();
+    log.data(50, 1, 1000, Some(190));
+    log.data(51, 1001, 1000, Some(71));
+    log.data(110, 1, 1000, Some(130));
+    log.ack(130, 2001, Some(150));
+    log.ack(190, 2001, Some(210)).sack = vec![(ISN.wrapping_add(1), ISN.wrapping_add(1001))];
+    let (orig, dsack) = (1, 2);
+    let said = |from, missed: &[(Side, Dir, u64)]| {
+        let mut wire = log.wire();
+        let missed: Vec<_> =
+            missed.iter().map(|&(side, dir, index)| wire::Missed { side, dir, index }).collect();
+        wire.miss(&missed);
+        let loss = Loss {
+            input: 0,
+            flow: FlowId(0),
+            dir: Dir::C2s,
+            range: StreamRange::new(RelSeq(1), RelSeq(1001)),
+            sent: None,
+            sent_frame: None,
+            repaired: None,
+            repair_frame: None,
+            location: if from == losses::From::Sender { LossWhere::Downstream } else { LossWhere::Upstream },
+        };
+        let mut s = Score::default();
+        let said = losses::Said { losses: &[&loss], records: &[], shift: 0 };
+        losses::score(&mut s, "a tap", &wire, Dir::C2s, from, &said);
+        s.losses.said
+    };
+    use losses::From::{Receiver, Sender};
+    let (client, server) = (Side::Client, Side::Server);
+    assert_eq!(said(Sender, &[]), 1000);
+    assert_eq!(said(Sender, &[(client, Dir::S2c, dsack)]), 0);
+    assert_eq!(said(Receiver, &[(server, Dir::S2c, dsack)]), 1000, "it came by itself");
+    assert_eq!(said(Receiver, &[(server, Dir::S2c, dsack), (server, Dir::C2s, orig)]), 0);
+}
+
 #[test]
 fn a_capture_with_every_frame_twice_shows_each_packet_and_its_copy() {
     let mut log = Log::new();

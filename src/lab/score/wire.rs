@@ -75,6 +75,15 @@ impl Packet {
         self.arrived.is_none()
     }
 
+    /// The bytes that it reports to have come twice (RFC 2883 §4): a first block at or below the acknowledgment, or
+    /// inside the second block.
+    pub fn dsack(&self) -> Option<StreamRange> {
+        let first = *self.sack.first()?;
+        let below = self.ack.is_some_and(|a| first.end <= a);
+        let inside = self.sack.get(1).is_some_and(|s| s.covers(first));
+        (below || inside).then_some(first)
+    }
+
     /// One of the two captures lacks it, although that saw its time.
     pub fn missed(&self, at_sender: bool) -> bool {
         if at_sender { self.missed_at_sender } else { self.missed_at_receiver }
