@@ -82,8 +82,7 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
                 sent_frame: Some(lost.frame),
                 repaired: got_through.map(|r| r.ts),
                 repair_frame: got_through.map(|r| r.frame),
-                // A capture that lacks frames may lack the ACK that granted more.
-                location: match (broken, word.unseen.is_empty() && beyond_window(word, lost)) {
+                location: match (broken, beyond_window(word, lost)) {
                     (true, _) => LossWhere::Upstream,
                     (_, true) => LossWhere::ReceivingHost,
                     _ => seen_then_lost,

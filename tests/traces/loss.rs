@@ -508,31 +508,6 @@ fn new_data_behind_a_probe_that_the_capture_missed_was_called_a_resend() {
     assert_eq!(case(""), (vec![(36, SegmentClass::Retransmission)], 1));
 }
 
-/// A capture that lacks frames lacked the ACK that had opened the window: what was sent into it and lost on the way was
-/// blamed on the receiving host.
-#[test]
-fn a_loss_beyond_a_window_whose_opening_the_capture_missed_was_the_receiving_hosts() {
-    let case = |third: &str| {
-        let text = format!(
-            "0.041 c 1:8001
-             0.081 s ack 8001 win 2000
-             0.082 c 8001:9001
-             {third}
-             0.123 c 10001:11001
-             0.1231 c 11001:12001
-             0.163 s ack 10001 sack 11001:12001 win 8000
-             0.1632 s ack 10001 sack 11001:12001
-             0.164 c 10001:11001
-             0.204 s ack 12001"
-        );
-        let c = trace(&with(HELLO, &text));
-        let lost = c.losses.iter().filter(|l| l.range.start.0 == 10_001);
-        lost.map(|l| l.location).collect::<Vec<_>>()
-    };
-    assert_eq!(case(""), [LossWhere::Downstream]);
-    assert_eq!(case("0.0821 c 9001:10001"), [LossWhere::ReceivingHost]);
-}
-
 /// Two packets are missing before the resend, the first copy and a probe or the second of the flight; but the
 /// sender goes on and on. Had it had to go back, it would have tried new data first and left a gap (F-RTO).
 #[test]
