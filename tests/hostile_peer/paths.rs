@@ -60,7 +60,7 @@ fn raced_with(config: &Config, receiver: bool, folder: &str, only: fn(&FsOp) -> 
         let s = Scene::new();
         // A sender keeps the directories open that it listed last; here those are others.
         (0..if receiver { 0 } else { 20 })
-            .for_each(|i| fs::create_dir_all(s.source.join(format!("y/{i}"))).unwrap());
+            .for_each(|i| fs::create_dir_all(s.source.join(format!("y/{i}/x"))).unwrap());
         let before = picture(&s.outside);
         let secret = fs::read(s.outside.join("d/sub/changed")).unwrap();
         let (mut c, mut end) = pair(Mode::Push, &s.source, &s.dest, config);
