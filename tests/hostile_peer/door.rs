@@ -332,7 +332,8 @@ fn cve_2026_70463_a_list_with_a_hole_in_it_is_an_error() {
     }
 }
 
-/// A PROXY header gave any client the address that it liked.
+/// A PROXY header gave any client the address that it liked. Nothing here reads one: to the greeting and to the
+/// preamble behind it they are bytes of a stranger.
 #[test]
 fn cve_2026_53791_a_proxys_header_gives_nobody_another_address() {
     let (_dir, source, _) = scene();
