@@ -243,8 +243,12 @@ fn signs(f: &Flow, l: &Lists<'_>, index: &Index, end: Ts) -> (Vec<Sign>, Vec<Sig
         hard.push(Sign { dir: x.dir, span, open: x.death.is_none(), kind, what: What::Hole(n) });
     }
     for t in &f.taps {
+        let hellos = t.conn.segments.iter().filter(|s| s.syn);
+        let hellos: std::collections::HashMap<_, _> = hellos.map(|s| ((s.dir, s.frame), s)).collect();
         for s in &t.conn.segments {
-            if let Some(kind) = kind_of_segment(s).filter(|_| !is_early_answer(s, &t.conn.segments)) {
+            let first = s.of.and_then(|of| hellos.get(&(s.dir, of)));
+            let early_answer = s.syn && first.is_some_and(|first| answers_a_copy(first, s));
+            if let Some(kind) = kind_of_segment(s).filter(|_| !early_answer) {
                 let span = Span::new(s.ts, s.ts);
                 let late = s.class == SegmentClass::Reordered;
                 let best = if late { f.receiver_tap(s.dir) } else { f.sender_tap(s.dir) };
@@ -285,12 +289,6 @@ fn part_span(j: &Joined, part: &str) -> Span {
     first.map_or(Span::new(j.read.start, j.read.end), |s| {
         Span::new(s.start, steps.next_back().map_or(s.end, |l| l.span.end))
     })
-}
-
-/// See [`answers_a_copy`].
-fn is_early_answer(s: &SegmentRecord, all: &[SegmentRecord]) -> bool {
-    let before = || all.iter().find(|o| o.dir == s.dir && Some(o.frame) == s.of);
-    s.syn && before().is_some_and(|o| answers_a_copy(o, s))
 }
 
 fn kind_of_segment(s: &SegmentRecord) -> Option<Kind> {
