@@ -8,6 +8,7 @@ mod path_mtu;
 mod script;
 mod stalls;
 mod traps;
+mod unseen;
 mod waits;
 
 use script::trace;
