@@ -5,6 +5,7 @@ use super::sys;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use std::io;
+use std::time::Duration;
 
 /// How the process came to be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,16 @@ pub fn check_tun() -> Result<(), LabError> {
 
 fn enter_user_namespace() -> Result<(), LabError> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| not_allowed("make a user namespace", e))?;
+    let mut entered = unshare(CloneFlags::CLONE_NEWUSER);
+    // A thread that was joined still counts for a moment: joining returns before the kernel has put it away.
+    for _ in 0..200 {
+        if entered != Err(Errno::EINVAL) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        entered = unshare(CloneFlags::CLONE_NEWUSER);
+    }
+    entered.map_err(|e| not_allowed("make a user namespace", e))?;
     // A program that got capabilities from its file may not write its own maps until it is dumpable again.
     let _ = nix::sys::prctl::set_dumpable(true);
     // Without `deny` an unprivileged process may not map a group (user_namespaces(7)).
