@@ -24,6 +24,7 @@ use syncscope::drive::{
     SyncOptions, run_sync, wire,
 };
 use syncscope::model::{AppEvent, AppLog, AppOp, Ns, Phase, Side};
+use syncscope::sync::{Compress, Flags};
 use tempfile::TempDir;
 
 const ANY: &str = "127.0.0.1:0";
@@ -94,8 +95,10 @@ fn serving<T>(root: &Path, options: ServeOptions, client: impl FnOnce(SocketAddr
     })
 }
 
+/// Uncompressed: what compressing saves is another share each time, and things happen at fixed times here.
 fn pull(addr: SocketAddr, t: &Trees) -> SyncOptions {
-    SyncOptions { capture: false, ..SyncOptions::new(addr, Mode::Pull, "", t.basis(), t.record()) }
+    let flags = Flags { compress: Compress::Never, ..Flags::default() };
+    SyncOptions { capture: false, flags, ..SyncOptions::new(addr, Mode::Pull, "", t.basis(), t.record()) }
 }
 
 fn run(o: &SyncOptions) -> RunRecord {
