@@ -204,8 +204,8 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
     let same_packet = trace.known.irtt.map_or(SAME_PACKET, |rtt| rtt.scaled(1, 2).max(SAME_PACKET));
     // (copy, original, seen from another vantage point)
     let mut twins: Vec<(usize, usize, bool)> = Vec::new();
-    // Those that only their ID makes copies, and whose sender seems to keep its IDs.
-    let mut by_id: Vec<usize> = Vec::new();
+    // Those that nothing but their ID makes copies: none are, where their sender keeps its IDs.
+    let mut by_id: HashSet<usize> = HashSet::new();
     let mut keeps_ids: PerDir<bool> = PerDir::default();
     // Copies that got an answer of their own: their host had them twice.
     let mut heard: HashSet<usize> = HashSet::new();
@@ -238,17 +238,15 @@ pub fn mark_twins(trace: &mut Trace, order: &IdOrder) {
         };
         if same_id && p.carries() && p.timestamps.is_none() && !seen_elsewhere {
             keeps_ids[p.dir] |= close >= SHORTEST_TIMER;
-            by_id.push(i);
+            if apart >= same_packet {
+                by_id.insert(i);
+            }
         }
         if same_id || seen_elsewhere || (at_once && !goes_on()) {
             twins.push((i, j, elsewhere));
         }
     }
-    by_id.retain(|&i| keeps_ids[trace.packets[i].dir]);
-    twins.retain(|&(i, j, _)| {
-        let apart = trace.packets[i].ts.since(trace.packets[j].ts);
-        by_id.binary_search(&i).is_err() || apart < same_packet
-    });
+    twins.retain(|(i, ..)| !by_id.contains(i) || !keeps_ids[trace.packets[*i].dir]);
     if twins.is_empty() {
         return;
     }
