@@ -4,6 +4,7 @@
 //! copies leave. Why something was sent again shows only where the ACKs arrive that called for it.
 
 use super::align::{Flow, World};
+use super::crossing::odd;
 use crate::model::tcp::{Cause, SegmentClass, SegmentRecord, Spurious};
 use crate::model::{Dir, FrameNo, Ns, Ts};
 use crate::tcp::Connection;
@@ -11,8 +12,6 @@ use std::collections::{HashMap, HashSet};
 
 /// Time stamps of two taps may contradict the shortest time on the path by this much.
 const SLACK: Ns = Ns::from_micros(500);
-/// A way that differs from the shortest by less is nothing special.
-const ODD: Ns = Ns::from_millis(5);
 
 /// Corrects the receivers' taps. Before this each tap speaks for itself.
 pub fn settle(w: &mut World) {
@@ -60,7 +59,7 @@ fn one_to_one(copies: &[Seen], came: &[Seen], transit: Ns) -> Option<Vec<(FrameN
     if copies.len() != came.len() {
         return None;
     }
-    let odd = transit.scaled(1, 4).max(ODD);
+    let odd = odd(transit);
     let mut left: Vec<Seen> = copies.to_vec();
     let (mut pairs, mut late) = (Vec::new(), Vec::new());
     for a in came {

@@ -16,7 +16,10 @@ use crate::tcp::{Connection, PacketMark};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// A way that differs from the usual by less is nothing special.
-const ODD: Ns = Ns::from_millis(5);
+pub(super) fn odd(usual: Ns) -> Ns {
+    usual.scaled(1, 4).max(Ns::from_millis(5))
+}
+
 /// Time stamps of one moment may contradict each other by this much.
 const STAMPS: Ns = Ns::from_millis(1);
 
@@ -201,7 +204,7 @@ impl Crossing {
         for l in later {
             by_key.entry(l.1.key).or_default().push(l);
         }
-        let Some(odd) = usual.map(|u| u.scaled(1, 4).max(ODD)) else {
+        let Some(odd) = usual.map(odd) else {
             return by_key.into_values().flatten().collect();
         };
         let mut others = Vec::new();
