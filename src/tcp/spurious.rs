@@ -4,7 +4,7 @@
 use super::classify::Half;
 use super::score::Score;
 use crate::flow::{Packet, Trace, Twin};
-use crate::model::tcp::{SegmentClass, Spurious, SpuriousProof};
+use crate::model::tcp::{Cause, SegmentClass, Spurious, SpuriousProof};
 use crate::model::{Dir, FrameNo, RelSeq, StreamRange};
 use std::collections::BTreeSet;
 
@@ -50,8 +50,21 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
             covered.push(k);
         }
         eifel(trace, half, &covered, p);
-        if let Some(d) = p.dsack() {
-            duplicate_reported(half, d, next, p.frame);
+        if let Some(twice) = p.dsack().and_then(|d| duplicate_reported(half, d, next, p.frame)) {
+            came_with(half, &covered, twice);
+        }
+    }
+}
+
+/// One ACK for a timer's resend and, by its DSACK, for a needless one that was sent later: the path held both up, with
+/// all before, and the receiver answered them together (Linux's `tcp_backlog_ack_defer`). A DSACK of the first one was
+/// overwritten by that of the second, and the echo is that of a copy that came within the delayed ACK of its original:
+/// nothing says that this one repaired a loss.
+fn came_with(half: &mut Half, covered: &[usize], twice: usize) {
+    for &k in covered.iter().filter(|&&k| k < twice) {
+        let r = &half.records[k];
+        if r.spurious.is_none() && matches!(r.cause, Some(Cause::Tlp | Cause::Rto)) {
+            half.needless.entry(k as u32).or_default().insert(r.range());
         }
     }
 }
@@ -77,36 +90,34 @@ fn eifel(trace: &Trace, half: &mut Half, covered: &[usize], ack: &Packet) {
 
 /// A DSACK names bytes that arrived twice (RFC 2883). It may answer a probe or a copy that the
 /// network made; only what was really sent again, and has no such excuse, is labelled – once all of
-/// it has been reported: a resend may repair one half and repeat the other.
-fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: FrameNo) {
-    let recent = (0..sent).rev().take(4096);
-    let mut best = None;
-    for k in recent {
-        let r = &half.records[k];
+/// it has been reported: a resend may repair one half and repeat the other. Returns what is needless by now.
+fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: FrameNo) -> Option<usize> {
+    let explains = |k: &usize| {
+        let r = &half.records[*k];
         let same_byte = r.len <= 1 && d.len() <= 1 && r.seq == d.start;
-        if !(same_byte || r.range().overlaps(d)) {
-            continue;
-        }
-        match r.class {
-            SegmentClass::NetworkDuplicate | SegmentClass::KeepAlive | SegmentClass::WindowProbe => return,
-            SegmentClass::Retransmission => {
-                if r.spurious.is_none() {
-                    best = Some(k);
-                }
-                // The newest resend explains the report, whether labelled before or not.
-                break;
-            }
-            _ => {}
-        }
+        let answered = matches!(
+            r.class,
+            SegmentClass::NetworkDuplicate
+                | SegmentClass::KeepAlive
+                | SegmentClass::WindowProbe
+                | SegmentClass::Retransmission
+        );
+        answered && (same_byte || r.range().overlaps(d))
+    };
+    // The newest resend explains the report, whether labelled before or not.
+    let k = (0..sent).rev().take(4096).find(explains)?;
+    let r = &mut half.records[k];
+    if r.class != SegmentClass::Retransmission {
+        return None;
     }
-    if let Some(k) = best {
-        let r = &half.records[k];
+    if r.spurious.is_none() {
         let bytes = StreamRange::new(r.seq, r.seq.plus(i64::from(r.len)));
         let twice = half.needless.entry(k as u32).or_default();
         twice.insert(d);
         if !twice.covers(bytes) {
-            return;
+            return None;
         }
-        half.records[k].spurious = Some(Spurious { proof: SpuriousProof::Dsack, frame: Some(frame) });
+        r.spurious = Some(Spurious { proof: SpuriousProof::Dsack, frame: Some(frame) });
     }
+    Some(k)
 }

@@ -202,6 +202,28 @@ fn a_delay_spike_makes_a_time_out_that_was_not_needed() {
     assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
 }
 
+/// A probe and a time-out went out while the path held everything up; all came at once, and the receiver answered the last
+/// original and both resends with one ACK. Its one DSACK is for the time-out's, its echo is the probe's.
+#[test]
+fn a_probe_answered_together_with_a_needless_time_out_was_called_a_repair() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001 ts 41,0
+         0.081 s ack 1001 ts 1,41
+         0.082 c 1001:2001 ts 82,0
+         0.0821 c 2001:3001 ts 82,0
+         0.086 c 3001:4001 ts 86,0
+         0.174 c 3001:4001 ts 174,1
+         0.420 c 1001:2001 ts 420,1
+         0.900 s ack 2001 ts 900,82
+         0.9001 s ack 3001 ts 900,82
+         0.9002 s ack 4001 sack 1001:2001 ts 900,174",
+    ));
+    let s = only(&c);
+    assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
+    assert_eq!(c.losses, []);
+}
+
 /// The first segment of the lost flight did arrive, only its ACK was lost with the rest: three proofs
 /// of needless resends, and still no delay spike.
 #[test]
