@@ -9,7 +9,8 @@
 //! Packets are the wrong unit: offload makes one large segment of many or cuts it, and a copy sent again may be cut
 //! at other places. So bytes are matched, and a packet of equal content is only the best reason to match them.
 
-use crate::model::tcp::{SegmentClass, SegmentRecord, SpuriousProof};
+use crate::model::tcp::SpuriousProof::{AlreadyAcked, Dsack};
+use crate::model::tcp::{SegmentClass, SegmentRecord};
 use crate::model::{ByByte, Dir, FrameNo, Ns, RelSeq, StreamRange, Ts};
 use crate::tcp::ranges::RangeSet;
 use crate::tcp::{Connection, PacketMark};
@@ -122,7 +123,7 @@ impl Crossing {
                     frame: s.frame,
                     range: s.range(),
                     len: s.len,
-                    twice: s.spurious.is_some_and(|p| p.proof != SpuriousProof::Eifel),
+                    twice: s.spurious.is_some_and(|p| matches!(p.proof, Dsack | AlreadyAcked)),
                     arrived: Vec::new(),
                     tsval: m.and_then(|m| m.tsval),
                     ip_id: m.and_then(|m| m.ip_id).filter(|id| *id != 0),

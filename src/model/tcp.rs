@@ -94,6 +94,8 @@ words! {
         Eifel = "eifel",
         /// It had been acknowledged before it was sent again.
         AlreadyAcked = "already-acked",
+        /// One ACK answered it and, by its DSACK, a needless one that was sent later: both had stood on the path.
+        Together = "together",
     }
 }
 

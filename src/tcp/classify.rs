@@ -24,8 +24,7 @@ pub struct Half {
     pub packets: Vec<usize>,
     /// Which record carried which bytes (probes and copies left out).
     pub coverage: Coverage,
-    /// For each record sent again: the bytes of it that were there before, by an ACK or a DSACK, or that came together
-    /// with what was.
+    /// For each record sent again: the bytes of it that were there before, by an ACK or a DSACK.
     pub needless: HashMap<u32, RangeSet>,
     /// Records of which the first copies never came by, and what made their sender repeat them.
     pub told: HashMap<u32, Cause>,
@@ -38,11 +37,6 @@ pub struct Half {
 }
 
 impl Half {
-    /// Bytes of record `i`, a resend, were not needed.
-    pub fn is_needless(&self, i: usize, bytes: StreamRange) -> bool {
-        self.records[i].spurious.is_some() || self.needless.get(&(i as u32)).is_some_and(|n| n.covers(bytes))
-    }
-
     /// Something was sent again.
     pub fn repeats(&self) -> bool {
         self.records.iter().any(|r| r.class == SegmentClass::Retransmission)

@@ -42,8 +42,11 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
         let mut copies: Vec<usize> = carried.records().map(|i| i as usize).collect();
         copies.sort_by_key(|&i| half.records[i].class != SegmentClass::Reordered);
         let delivered_known = word.score.has(range);
-        let needless = |i: usize| half.is_needless(i, range) || answers_a_copy(first, &half.records[i]);
-        let spurious = copies.iter().position(|&i| needless(i));
+        let needless = |i: usize| {
+            half.needless.get(&(i as u32)).is_some_and(|s| s.covers(range))
+                || answers_a_copy(first, &half.records[i])
+        };
+        let spurious = copies.iter().position(|&i| half.records[i].spurious.is_some() || needless(i));
         let delivered = match spurious {
             // A resend was not needed, so something before it arrived. Where a SACK or duplicate ACKs
             // called for the first resend, the original was missing; where a timer did, it was not.

@@ -51,7 +51,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
         }
         eifel(trace, half, &covered, p);
         if let Some(twice) = p.dsack().and_then(|d| duplicate_reported(half, d, next, p.frame)) {
-            came_with(half, &covered, twice);
+            came_with(half, &covered, twice, p.frame);
         }
     }
 }
@@ -60,11 +60,11 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
 /// all before, and the receiver answered them together (Linux's `tcp_backlog_ack_defer`). A DSACK of the first one was
 /// overwritten by that of the second, and the echo is that of a copy that came within the delayed ACK of its original:
 /// nothing says that this one repaired a loss.
-fn came_with(half: &mut Half, covered: &[usize], twice: usize) {
+fn came_with(half: &mut Half, covered: &[usize], twice: usize, ack: FrameNo) {
     for &k in covered.iter().filter(|&&k| k < twice) {
-        let r = &half.records[k];
-        if r.spurious.is_none() && matches!(r.cause, Some(Cause::Tlp | Cause::Rto)) {
-            half.needless.entry(k as u32).or_default().insert(r.range());
+        let r = &mut half.records[k];
+        if matches!(r.cause, Some(Cause::Tlp | Cause::Rto)) {
+            r.spurious.get_or_insert(Spurious { proof: SpuriousProof::Together, frame: Some(ack) });
         }
     }
 }

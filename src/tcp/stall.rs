@@ -97,10 +97,8 @@ pub struct Needed(ByByte);
 impl Needed {
     /// Those of one direction.
     pub fn of(half: &Half) -> Needed {
-        let needed = |i: usize, r: &SegmentRecord| {
-            r.class == SegmentClass::Retransmission && !half.is_needless(i, r.range())
-        };
-        let records = half.records.iter().enumerate().filter(|(i, r)| needed(*i, r));
+        let needed = |r: &SegmentRecord| r.class == SegmentClass::Retransmission && r.spurious.is_none();
+        let records = half.records.iter().enumerate().filter(|(_, r)| needed(r));
         Needed(ByByte::numbered(records.map(|(i, r)| (r.range(), i))))
     }
 
