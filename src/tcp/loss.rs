@@ -5,7 +5,7 @@ use super::classify::Half;
 use super::rtt::RTO_MIN;
 use crate::flow::Trace;
 use crate::model::tcp::{Cause, Loss, LossWhere, SegmentClass, SegmentRecord, Tap, TapPosition};
-use crate::model::{Dir, FlowId, StreamRange};
+use crate::model::{Dir, FlowId, RelSeq, StreamRange};
 use std::collections::HashSet;
 
 /// Losses of one direction, in order of bytes.
@@ -82,7 +82,7 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
                 sent_frame: Some(lost.frame),
                 repaired: got_through.map(|r| r.ts),
                 repair_frame: got_through.map(|r| r.frame),
-                location: match (broken, beyond_window(word, lost)) {
+                location: match (broken, beyond_window(trace, word, lost)) {
                     (true, _) => LossWhere::Upstream,
                     (_, true) => LossWhere::ReceivingHost,
                     _ => seen_then_lost,
@@ -112,15 +112,18 @@ fn damaged(trace: &Trace, half: &Half, dir: Dir) -> HashSet<usize> {
     (0..half.records.len()).filter(|&i| bad(i)).collect()
 }
 
-/// It reached past what the receiver had granted: the receiver may drop it (RFC 9293 §3.10.7.4).
-fn beyond_window(word: &Word, sent: &SegmentRecord) -> bool {
+/// It reached past what the receiver had granted: the receiver may drop it, and says so at once (RFC 9293 §3.10.7.4). A
+/// capture may lack the ACK that granted more; the next one shows that.
+fn beyond_window(trace: &Trace, word: &Word, sent: &SegmentRecord) -> bool {
+    let edge = |ack: RelSeq, window: u64| Some(ack.plus(i64::try_from(window).ok()?));
     let known = word.points.partition_point(|p| p.ts <= sent.ts);
-    let granted = word.points[..known]
-        .iter()
-        .rev()
-        .take(64)
-        .filter_map(|p| Some(p.ack.plus(i64::try_from(p.window?).ok()?)));
-    granted.max().is_some_and(|edge| sent.range().end > edge)
+    let granted = word.points[..known].iter().rev().take(64).filter_map(|p| edge(p.ack, p.window?)).max();
+    if granted.is_none_or(|edge| sent.range().end <= edge) {
+        return false;
+    }
+    let after = trace.packets.partition_point(|p| p.frame <= sent.frame);
+    let next = trace.packets[after..].iter().find(|p| p.dir != sent.dir && p.ack.is_some());
+    next.and_then(|p| edge(p.ack?, p.window?)).is_none_or(|edge| sent.range().end > edge)
 }
 
 fn timer_sent(r: &SegmentRecord) -> bool {

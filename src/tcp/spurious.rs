@@ -63,7 +63,7 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
 fn came_with(half: &mut Half, covered: &[usize], twice: usize, ack: FrameNo) {
     for &k in covered.iter().filter(|&&k| k < twice) {
         let r = &mut half.records[k];
-        if matches!(r.cause, Some(Cause::Tlp | Cause::Rto)) {
+        if matches!(r.cause, Some(Cause::Tlp | Cause::Rto | Cause::Unknown)) {
             r.spurious.get_or_insert(Spurious { proof: SpuriousProof::Together, frame: Some(ack) });
         }
     }
@@ -101,14 +101,18 @@ fn duplicate_reported(half: &mut Half, d: StreamRange, sent: usize, frame: Frame
                 | SegmentClass::KeepAlive
                 | SegmentClass::WindowProbe
                 | SegmentClass::Retransmission
+                | SegmentClass::Undecided
         );
         answered && (same_byte || r.range().overlaps(d))
     };
     // The newest resend explains the report, whether labelled before or not.
     let k = (0..sent).rev().take(4096).find(explains)?;
     let r = &mut half.records[k];
-    if r.class != SegmentClass::Retransmission {
-        return None;
+    match r.class {
+        SegmentClass::Retransmission => {}
+        // Its first copy went by before the capture began.
+        SegmentClass::Undecided => return Some(k),
+        _ => return None,
     }
     if r.spurious.is_none() {
         let bytes = StreamRange::new(r.seq, r.seq.plus(i64::from(r.len)));

@@ -352,6 +352,24 @@ fn resegmented_and_offloaded_resends_count_in_bytes_and_segments() {
     assert!(c.quality.iter().any(|q| q.code == "offload"));
 }
 
+/// The capture lost 1001:2001 and the ACK that opened the window again.
+#[test]
+fn what_overran_a_window_whose_ack_the_capture_lost_was_blamed_on_the_receiving_host() {
+    let c = trace(&with(
+        &HELLO.replace("s S mss", "s S win 2000 mss"),
+        "0.041 c 1:1001
+         0.081 s ack 1001 win 1000
+         0.100 c 2001:3001
+         0.140 s ack 2001 win 8000
+         0.501 c 2001:3001
+         0.541 s ack 3001",
+    ));
+    assert_eq!(
+        c.losses.iter().map(|l| (l.range.start.0, l.location)).collect::<Vec<_>>(),
+        [(1001, LossWhere::Capture), (2001, LossWhere::Downstream)]
+    );
+}
+
 #[test]
 fn acknowledged_but_never_captured_is_the_captures_loss() {
     let c = trace(&with(HELLO, &(flight(&[3]) + "0.090 s ack 10001")));

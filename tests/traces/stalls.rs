@@ -222,6 +222,19 @@ fn a_probe_answered_together_with_a_needless_time_out_was_called_a_repair() {
     let s = only(&c);
     assert_eq!((s.owner, s.cause), (Owner::Network, StallCause::DelaySpike));
     assert_eq!(c.losses, []);
+    // The capture begins with the last original.
+    let c = trace(
+        "0.086 c 3001:4001 ts 86,0
+         0.174 c 3001:4001 ts 174,1
+         0.420 c 1001:2001 ts 420,1
+         0.900 s ack 2001 ts 900,82
+         0.9001 s ack 3001 ts 900,82
+         0.9002 s ack 4001 sack 1001:2001 ts 900,174
+         0.9003 c 4001:5001 ts 900,900
+         0.941 s ack 5001 ts 941,900",
+    );
+    assert_eq!(only(&c).cause, StallCause::DelaySpike);
+    assert_eq!(c.losses, []);
 }
 
 /// The first segment of the lost flight did arrive, only its ACK was lost with the rest: three proofs
