@@ -7,7 +7,7 @@ use super::ranges::any_overlap;
 use super::score::Score;
 use crate::flow::{Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
-use crate::model::{ByByte, Dir, RelSeq, StreamRange, Ts};
+use crate::model::{ByByte, Dir, Ns, RelSeq, StreamRange, Ts};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ pub struct Word {
     pub unseen: Vec<StreamRange>,
 }
 
-/// Reads the packets of `dir`'s receiver.
-pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
+/// Reads the packets of `dir`'s receiver. `rtt`: the lowest round trip from the tap to it.
+pub fn listen(trace: &Trace, half: &Half, dir: Dir, rtt: Option<Ns>) -> Word {
     let told = trace.told(dir);
     let mut w = Word { points: Vec::with_capacity(told.len() / 2), ..Word::default() };
     // By first number; disjoint, since each begins where all before it ended.
@@ -134,11 +134,23 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
     // What a repair fills below the first new bytes was sent before the capture began.
     let first = half.records.iter().find(|r| r.class == SegmentClass::New).map(|r| r.range().start);
     if let (Some(first), Some(una)) = (first, w.score.una) {
+        let first = sent_before(trace, dir, rtt).map_or(first, |edge| first.max(edge).min(una));
         w.unseen = half.coverage.gaps(StreamRange::new(first, una));
         // A FIN or SYN number alone is not worth a loss, a probe's byte neither.
         w.unseen.retain(|r| r.len() > 1);
     }
     w
+}
+
+/// One past the highest number that was sent before a capture that begins in mid-stream: what an ACK tells within the
+/// first round trip from the tap to the receiver, whose SACKs may come before the bytes below them.
+fn sent_before(trace: &Trace, dir: Dir, rtt: Option<Ns>) -> Option<RelSeq> {
+    let begun = trace.packets.first().filter(|_| !trace.known.syn[dir])?.ts;
+    let until = begun + rtt.unwrap_or_default();
+    let mut acks = trace.packets.iter().filter(|p| p.dir != dir && p.ack.is_some());
+    let first = acks.next();
+    let soon = first.into_iter().chain(acks.take_while(|p| p.ts <= until));
+    soon.flat_map(|p| p.sacks().iter().map(|s| s.end).chain(p.ack)).max()
 }
 
 /// So many records are looked through one by one; for longer holes they are sorted by their bytes.

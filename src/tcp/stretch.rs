@@ -42,7 +42,7 @@ impl Stretch {
         let sender_rtt = both(|d| lowest[d.flip()]);
 
         let mut halves = both(|d| classify::classify(&trace, &order, d, lowest));
-        let words = both(|d| acks::listen(&trace, &halves[d], d));
+        let words = both(|d| acks::listen(&trace, &halves[d], d, lowest[d]));
         for d in Dir::BOTH {
             cause::assign(&trace, &mut halves[d], d, sender_rtt[d], &rtt[d]);
             spurious::label(&trace, &mut halves[d], d);

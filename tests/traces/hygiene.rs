@@ -101,6 +101,26 @@ fn what_was_sent_before_the_capture_began_is_nothing_that_it_missed() {
     assert!(missed.is_empty(), "{missed:?}");
 }
 
+/// Nothing tells that the first packet is a repair; the first ACKs show how far its sender was.
+#[test]
+fn what_was_sent_before_a_capture_that_began_with_a_repair_was_missed_by_it() {
+    let c = trace(
+        "0.000 c 1001:2001 ts 110,60
+         0.010 s ack 1001 sack 4001:5001 ts 60,90
+         0.020 s ack 1001 sack 4001:6001 ts 70,90
+         0.021 c 9001:10001 ts 121,70
+         0.039 s ack 1001 sack 4001:9001 ts 89,90
+         0.040 s ack 2001 sack 4001:9001 ts 90,110
+         0.041 c 2001:3001 ts 141,90
+         0.0411 c 3001:4001 ts 141,90
+         0.081 s ack 10001 ts 130,141
+         0.082 c 10001:11001 ts 182,130
+         0.121 s ack 11001 ts 170,182",
+    );
+    let missed: Vec<_> = c.losses.iter().filter(|l| l.location == LossWhere::Capture).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+}
+
 #[test]
 fn a_packet_that_the_network_doubled_is_no_retransmission() {
     let c = trace(&with(
