@@ -241,7 +241,10 @@ impl<'a> Joiner<'a> {
         let hole = to.hole(x);
         let event = format!("frame {} completed the bytes at the {reader}", at.frame);
         let through = came.and_then(|c| self.which_copy(c, copies));
-        let late = came.is_some_and(|c| c.class == SegmentClass::Reordered);
+        // What came first is a resend that nobody needed: it overtook the original.
+        let overtook =
+            through.filter(|&i| i > 0).and_then(|i| copies.get(i)).is_some_and(|c| c.spurious.is_some());
+        let late = overtook || came.is_some_and(|c| c.class == SegmentClass::Reordered);
         let resent_only = came.is_some_and(|c| c.class == SegmentClass::Retransmission);
         let lost = !late && if copies.is_empty() { resent_only } else { through.is_some_and(|i| i > 0) };
         let transit = self.transit.unwrap_or(Ns::ZERO);

@@ -139,9 +139,10 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 !is_first && srtt.zip(last_news).is_some_and(|(s, t)| r.ts.since(t) >= s.scaled(3, 2));
             let may_probe = sack && state == State::Open && !probed && is_last && !dup_evidence && r.len > 0;
 
+            let recovering = matches!(state, State::Recovery(to) if range.start < to);
             let cause = if r.syn {
                 Cause::Syn
-            } else if r.len == 0 && r.fin {
+            } else if r.len == 0 && r.fin && !(recovering && just(last_news)) {
                 Cause::Fin
             } else if let Some(&cause) = half.told.get(&(k as u32)) {
                 cause
@@ -163,9 +164,7 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
                 Cause::RtoRecovery
             } else if dup_evidence {
                 Cause::Fast
-            } else if let State::Recovery(to) = state
-                && range.start < to
-            {
+            } else if recovering {
                 if just(last_partial) { Cause::PartialAck } else { Cause::Fast }
             } else if range.start < undo.reached {
                 Cause::RtoRecovery

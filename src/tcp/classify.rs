@@ -47,6 +47,9 @@ impl Half {
 /// means another counter.
 const LATEST: Ns = Ns::from_secs(2);
 
+/// Packets after one that are looked through for what fills a gap before it.
+const LOOKED_THROUGH: usize = 256;
+
 /// A gap that is still open.
 struct Open {
     hole: usize,
@@ -271,7 +274,8 @@ impl Walk<'_> {
             }
             self.settle(None);
             if let Some((missing, _)) = self.missing_before(i) {
-                return (self.unseen.beyond(gap, missing), None);
+                let elsewhere = self.filled_unseen(i, gap.start);
+                return (self.unseen.beyond(gap, missing.saturating_sub(elsewhere)), None);
             }
             if let (Some(prev), Some(rtt)) = (self.previous, self.path_rtt)
                 && !self.peer_spoke
@@ -340,6 +344,18 @@ impl Walk<'_> {
         let ids = self.order.distance(prev, p).filter(|&d| (1..4096).contains(&d))?;
         let gone = self.unseen.on_the_wire(prev.len) + self.reported;
         Some((u32::from(ids.unsigned_abs()).saturating_sub(gone), pause))
+    }
+
+    /// Packets that fill gaps below `from`, seen before packet `i`, and never come by: the capture lacks them.
+    fn filled_unseen(&self, i: usize, from: RelSeq) -> u32 {
+        let comes = |r: StreamRange| {
+            let later = self.after(i).take(LOOKED_THROUGH);
+            later.clone().any(|q| q.dir == self.dir && q.range().overlaps(r))
+                || !later.filter(|q| q.dir != self.dir).any(|q| q.ack.is_some_and(|a| a >= r.end))
+        };
+        let gaps = self.open.values().filter(|o| o.opener != i).flat_map(|o| o.left.iter());
+        let acked = |r: StreamRange| self.score.una.is_some_and(|u| u >= r.end);
+        gaps.filter(|r| r.end <= from && !acked(*r) && !comes(*r)).map(|r| self.unseen.packets(r.len())).sum()
     }
 
     /// Packets that died on their way to the tap right before this one; none where they may be late, or had

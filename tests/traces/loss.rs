@@ -617,3 +617,27 @@ fn resends_that_follow_a_time_out_at_once_were_time_outs_of_their_own() {
     ));
     assert_eq!(causes(&c), [(7, Cause::Rto, 1), (8, Cause::RtoRecovery, 1)]);
 }
+
+/// A FIN of its own was lost with data before it, and the ACK of that data's repair called for it.
+#[test]
+fn a_fin_that_fast_recovery_sent_again_was_no_fast_retransmission() {
+    let c = trace(&with(
+        HELLO,
+        "0.041 c 1:1001
+         0.0411 c 1001:2001
+         0.0412 c 2001:3001
+         0.0413 c 3001:4001
+         0.0414 c 4001:5001
+         0.0415 c F 5001:5001
+         0.081 s ack 1001
+         0.0811 s ack 1001 sack 2001:3001
+         0.0812 s ack 1001 sack 2001:4001
+         0.0813 s ack 1001 sack 2001:5001
+         0.0814 c 1001:2001
+         0.121 s ack 5001
+         0.1211 c F 5001:5001
+         0.161 s ack 5002",
+    ));
+    let named: Vec<Cause> = causes(&c).iter().map(|c| c.1).collect();
+    assert_eq!(named, [Cause::Fast, Cause::PartialAck]);
+}

@@ -236,3 +236,28 @@ fn what_may_have_died_behind_the_newest_data_was_called_new() {
     assert_eq!(case(144), Some(SegmentClass::Undecided));
     assert_eq!(case(143), Some(SegmentClass::New));
 }
+
+/// The repair of an older gap died in the capture, and so did the packet before the next new one: as many as are missing.
+#[test]
+fn new_data_behind_a_repair_that_the_capture_missed_was_called_a_resend() {
+    let case = |repaired: &str| {
+        let more = |i: u32| format!("0.45{i:02} c {}:{}\n", 3001 + i * 100, 3101 + i * 100);
+        let text = counted()
+            + &(0..50).map(more).collect::<String>()
+            + &format!(
+                "0.500 c 8001:8101 id 183
+                 0.5001 s ack 8101
+                 0.780 c 8201:8301 id 186
+                 0.7801 s ack 8101 sack 8201:8301
+                 {repaired}
+                 1.060 c 8401:8501 id 189
+                 1.0601 s ack 8501
+                 1.061 c 8501:8601 id 190
+                 1.0611 s ack 8601"
+            );
+        let c = trace(&with(HELLO_AT_SERVER, &text));
+        c.segments.iter().find(|r| r.seq.0 == 8401).map(|r| r.class)
+    };
+    assert_eq!(case(""), Some(SegmentClass::New));
+    assert_eq!(case("0.819 c 8101:8201 id 187"), Some(SegmentClass::New));
+}

