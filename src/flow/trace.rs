@@ -1,9 +1,11 @@
 //! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
+use super::calm::{Finder, Run};
 use super::stray::{Field, Strays};
 use crate::decode::{IcmpError, Segment, TcpFlags, TcpOptions};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 /// Whether a packet is a copy of an earlier one of the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +184,10 @@ pub struct Trace {
     pub strays: Vec<usize>,
     /// One past the last packet that says something of each direction's data; see [`Trace::find_ends`].
     pub upto: PerDir<usize>,
+    /// Packets of which the snap length has cut the TCP header.
+    pub cut: Vec<usize>,
+    /// Runs of packets in which nothing happens, in order.
+    pub runs: Vec<Run>,
 }
 
 /// Numbers this close to the newest one are never doubted: twice the largest window without scaling.
@@ -272,9 +278,14 @@ impl Trace {
             }
         };
         let scales = PerDir { c2s: scale(Dir::C2s), s2c: scale(Dir::S2c) };
+        let mut cut = Vec::new();
+        let mut calm = Finder::default();
         let Known { numbers, widest, largest, stamped, seen, fin, .. } = &mut known;
         for (i, s) in segments.iter().enumerate() {
             let dir = dir_of(s);
+            if s.cut {
+                cut.push(i);
+            }
             let nothing;
             let lies = |field, number: Seq, of: &Numbering, reach: u64| {
                 if number.diff(of.newest_raw()).unsigned_abs() <= NEAR || of.isn.is_none() {
@@ -356,11 +367,13 @@ impl Trace {
             seen[dir] = true;
             fin[dir] |= p.flags.fin();
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
+            calm.take(i, &p, !s.options.sack.is_empty());
             packets.push(p);
         }
         known.irtt = known.irtt.or_else(|| handshake(&packets));
         let upto = PerDir { c2s: packets.len(), s2c: packets.len() };
-        Trace { known, packets, foreign_sacks, damage, damaged, strays, upto }
+        let runs = calm.finish();
+        Trace { known, packets, foreign_sacks, damage, damaged, strays, upto, cut, runs }
     }
 
     /// Finds out from where on a direction only acknowledges, and is told nothing new: most transfers go one way, and
@@ -372,41 +385,78 @@ impl Trace {
         let mut acked: PerDir<Option<RelSeq>> = PerDir::default();
         let mut word: PerDir<Option<(RelSeq, u16)>> = PerDir::default();
         let mut due: PerDir<bool> = PerDir::default();
-        self.upto = PerDir::default();
-        for (i, p) in self.packets.iter().enumerate() {
-            let (dir, other) = (p.dir, p.dir.flip());
-            // Data in order, with the same word as before.
-            if p.len > 0 && p.twin == Twin::None && p.flags.0 & 0x07 == 0 && !due[other] && p.sacks.is_none()
-            {
-                let same = word[dir].is_some_and(|w| p.ack == Some(w.0) && p.raw_window == w.1);
-                if same && p.raw_window > 0 {
-                    self.upto[dir] = i + 1;
-                    due[dir] = true;
-                    reach[dir] = reach[dir].max(p.range().end);
+        let mut upto: PerDir<usize> = PerDir::default();
+        for (packets, run) in self.pieces(self.packets.len()) {
+            if let Some(r) = run {
+                let (dir, other) = (r.sender, r.sender.flip());
+                let told = &self.packets[r.last_data];
+                if !due[other] && word[dir].is_some_and(|w| told.ack == Some(w.0) && told.raw_window == w.1) {
+                    upto[dir] = r.packets.end;
+                    due[dir] = r.last_data > r.last_ack;
+                    reach[dir] = reach[dir].max(r.data.end);
+                    acked[other] = acked[other].max(Some(r.acked));
+                    word[other] = Some((r.acked, self.packets[r.last_ack].raw_window));
                     continue;
                 }
             }
-            let copy = matches!(p.twin, Twin::Capture(_));
-            let end = p.range().end;
-            let odd = p.flags.0 & 0x07 != 0;
-            if p.carries() || !copy && (odd || end != reach[dir]) {
-                self.upto[dir] = i + 1;
-                due[dir] = true;
-            }
-            let said = p.ack.map(|ack| (ack, p.raw_window));
-            let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
-            let tells = odd || said.is_none() || said != word[dir] || p.sacks.is_some();
-            if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
-                self.upto[other] = i + 1;
-                due[other] &= copy;
-            }
-            if !copy {
-                reach[dir] = reach[dir].max(end);
-                acked[dir] = acked[dir].max(p.ack);
-                // What was overtaken is no measure, nor a SYN, whose window has another scale.
-                word[dir] = said.filter(|_| !odd && p.ack == acked[dir]);
+            for i in packets {
+                let p = &self.packets[i];
+                let (dir, other) = (p.dir, p.dir.flip());
+                // Data in order, with the same word as before.
+                if p.len > 0
+                    && p.twin == Twin::None
+                    && p.flags.0 & 0x07 == 0
+                    && !due[other]
+                    && p.sacks.is_none()
+                {
+                    let same = word[dir].is_some_and(|w| p.ack == Some(w.0) && p.raw_window == w.1);
+                    if same && p.raw_window > 0 {
+                        upto[dir] = i + 1;
+                        due[dir] = true;
+                        reach[dir] = reach[dir].max(p.range().end);
+                        continue;
+                    }
+                }
+                let copy = matches!(p.twin, Twin::Capture(_));
+                let end = p.range().end;
+                let odd = p.flags.0 & 0x07 != 0;
+                if p.carries() || !copy && (odd || end != reach[dir]) {
+                    upto[dir] = i + 1;
+                    due[dir] = true;
+                }
+                let said = p.ack.map(|ack| (ack, p.raw_window));
+                let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
+                let tells = odd || said.is_none() || said != word[dir] || p.sacks.is_some();
+                if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
+                    upto[other] = i + 1;
+                    due[other] &= copy;
+                }
+                if !copy {
+                    reach[dir] = reach[dir].max(end);
+                    acked[dir] = acked[dir].max(p.ack);
+                    // What was overtaken is no measure, nor a SYN, whose window has another scale.
+                    word[dir] = said.filter(|_| !odd && p.ack == acked[dir]);
+                }
             }
         }
+        self.upto = upto;
+    }
+
+    /// The first `upto` packets, cut where runs begin and end, each piece with the run that it is.
+    pub fn pieces(&self, upto: usize) -> impl Iterator<Item = (Range<usize>, Option<&Run>)> {
+        let mut runs = self.runs.iter().filter(move |r| r.packets.end <= upto).peekable();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            if at >= upto {
+                return None;
+            }
+            let run = runs.next_if(|r| r.packets.start == at);
+            let end = match run {
+                Some(r) => r.packets.end,
+                None => runs.peek().map_or(upto, |r| r.packets.start),
+            };
+            Some((std::mem::replace(&mut at, end)..end, run))
+        })
     }
 
     /// Packets that say something of `dir`'s data, and those between them.

@@ -3,7 +3,7 @@
 //! most, the scoreboard may have hundreds of holes.
 
 use super::ranges::RangeSet;
-use crate::flow::Packet;
+use crate::flow::{Packet, Run};
 use crate::model::{RelSeq, StreamRange};
 
 /// What the receiver of one direction has confirmed so far.
@@ -73,6 +73,20 @@ impl Score {
         }
         self.last_raw_window = Some(p.raw_window);
         news
+    }
+
+    /// Nothing but what the run says happens in it.
+    #[inline]
+    pub fn can_pass(&self, run: &Run) -> bool {
+        self.una == Some(run.una) && self.sacked.is_empty()
+    }
+
+    /// Takes the ACKs of a run, of which `last` is the last one.
+    #[inline]
+    pub fn pass(&mut self, run: &Run, last: &Packet) {
+        self.una = Some(run.acked);
+        self.dup_acks = 0;
+        self.last_raw_window = Some(last.raw_window);
     }
 
     /// The ACK moves over `more`; how much of that had not been SACKed.
