@@ -8,8 +8,9 @@
 //! Most packets of a transfer are such. That nothing happens is proved once, here; each pass then only looks whether it
 //! had settled before, and takes what it counts. A packet in doubt ends the run, and is looked at by every pass.
 
-use super::trace::Packet;
-use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
+use super::trace::{Packet, Twin};
+use crate::decode::Segment;
+use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::ops::Range;
 
 /// Shorter runs are not worth a word.
@@ -51,6 +52,29 @@ pub struct Run {
 }
 
 impl Run {
+    /// Takes packet `i`, the next of it, of a side that stands as `before`.
+    #[inline]
+    fn grow(&mut self, i: usize, p: &Packet, before: &Side) {
+        if p.dir == self.sender {
+            self.data.end = p.end;
+            self.segments += 1;
+            self.largest = self.largest.max(p.len);
+            self.last_data = i;
+        } else {
+            if self.first_ack == usize::MAX {
+                self.first_ack = i;
+            } else {
+                self.longest = self.longest.max(p.ts.since(before.ts));
+            }
+            self.last_ack = i;
+            self.nxt_at_ack = self.data.end;
+            self.acked = p.ack.unwrap_or(self.acked);
+        }
+        self.packets.end = i + 1;
+        let ids = &mut self.ids[p.dir];
+        *ids = ids.and(before.ip_id, p.ip_id);
+    }
+
     /// Packets of the receiver.
     pub fn acks(&self) -> usize {
         self.packets.len() - self.segments
@@ -111,9 +135,92 @@ pub(super) struct Finder {
     newest: Option<Ts>,
     now: Option<Run>,
     runs: Vec<Run>,
+    /// None is wanted.
+    off: bool,
+}
+
+/// What a segment of a run is numbered and scaled by, of its sender and of the other side.
+pub(super) struct Scale {
+    /// Raw sequence number that relative 0 stands for.
+    pub isn: (Seq, Seq),
+    /// The highest number of each stream so far, and how far from it a number may be.
+    pub newest: (RelSeq, RelSeq),
+    pub reach: (u32, u32),
+    /// Window scale of the sender; none: unknown.
+    pub shift: Option<u8>,
+}
+
+impl Scale {
+    fn is_near(number: RelSeq, newest: RelSeq, reach: u32) -> bool {
+        newest.0 - number.0 <= i64::from(reach) && number <= newest
+    }
 }
 
 impl Finder {
+    /// One that finds none.
+    pub fn off() -> Finder {
+        Finder { off: true, ..Finder::default() }
+    }
+
+    /// The packet that segment `i` is, where a run is open and it goes on: the same as by looking at all that might be
+    /// wrong with it.
+    #[inline]
+    pub fn go_on(&mut self, i: usize, s: &Segment, dir: Dir, by: &Scale) -> Option<Packet> {
+        let run = self.now.as_mut()?;
+        let (mine, theirs) = match dir {
+            Dir::C2s => (&mut self.sides.c2s, &mut self.sides.s2c),
+            Dir::S2c => (&mut self.sides.s2c, &mut self.sides.c2s),
+        };
+        let (seq, una) = (mine.nxt?, theirs.una?);
+        let ahead = s.ack.diff(by.isn.1.plus(una.0 as u32));
+        let plain = s.flags.0 & 0x17 == 0x10
+            && s.window > 0
+            && s.options.sack.is_empty()
+            && s.seq == by.isn.0.plus(seq.0 as u32)
+            && self.newest.is_some_and(|t| s.ts >= t)
+            && Scale::is_near(seq, by.newest.0, by.reach.0);
+        let sends = run.sender == dir;
+        let goes_on = plain
+            && if sends {
+                s.len > 1 && ahead == 0 && s.window == mine.raw_window && s.ts.since(mine.ts) < SILENCE
+            } else {
+                s.len == 0 && ahead > 0
+            };
+        let ack = una.plus(i64::from(ahead));
+        if !goes_on || Some(ack) > theirs.nxt || !Scale::is_near(ack, by.newest.1, by.reach.1) {
+            return None;
+        }
+        let end = seq.plus(i64::from(s.len));
+        let p = Packet {
+            frame: s.frame,
+            ts: s.ts,
+            dir,
+            seq,
+            end,
+            len: s.len,
+            ack: Some(ack),
+            window: by.shift.map(|k| u64::from(s.window) << k.min(14)),
+            raw_window: s.window,
+            flags: s.flags,
+            timestamps: s.options.timestamps,
+            ip_id: s.ip_id,
+            ttl: s.ttl,
+            dont_fragment: s.dont_fragment,
+            sacks: None,
+            checksum: s.checksum,
+            checksum_ok: s.checksum_ok,
+            link_key: s.link_key,
+            interface: s.interface,
+            twin: Twin::None,
+        };
+        run.grow(i, &p, mine);
+        mine.nxt = Some(end);
+        theirs.una = Some(ack);
+        (mine.ack, mine.raw_window, mine.ip_id, mine.ts) = (p.ack, p.raw_window, p.ip_id, p.ts);
+        self.newest = Some(p.ts);
+        Some(p)
+    }
+
     /// Takes packet `i`; `sacks`: it has SACK blocks, believed or not.
     #[inline]
     pub fn take(&mut self, i: usize, p: &Packet, sacks: bool) {
@@ -133,32 +240,15 @@ impl Finder {
         let end = p.range().end;
 
         match &mut self.now {
-            Some(run) if in_order && run.sender == dir => {
-                run.packets.end = i + 1;
-                run.data.end = end;
-                run.segments += 1;
-                run.largest = run.largest.max(p.len);
-                run.last_data = i;
-                run.ids[dir] = run.ids[dir].and(mine.ip_id, p.ip_id);
-            }
-            Some(run) if advances && run.sender == other => {
-                if run.first_ack == usize::MAX {
-                    run.first_ack = i;
-                } else {
-                    run.longest = run.longest.max(p.ts.since(mine.ts));
-                }
-                run.packets.end = i + 1;
-                run.last_ack = i;
-                run.nxt_at_ack = run.data.end;
-                run.acked = p.ack.unwrap_or(run.acked);
-                run.ids[dir] = run.ids[dir].and(mine.ip_id, p.ip_id);
+            Some(run) if in_order && run.sender == dir || advances && run.sender == other => {
+                run.grow(i, p, mine);
             }
             now => {
                 if let Some(run) = now.take() {
                     close(&mut self.runs, run, self.newest, theirs, mine, dir);
                 }
                 // The first one stands before the run.
-                *now = mine.una.filter(|_| in_order).map(|una| Run {
+                *now = mine.una.filter(|_| in_order && !self.off).map(|una| Run {
                     sender: dir,
                     packets: i + 1..i + 1,
                     data: StreamRange::new(end, end),
@@ -188,7 +278,7 @@ impl Finder {
         self.newest = Some(p.ts);
     }
 
-    /// The runs.
+    /// The runs, in order.
     pub fn finish(mut self) -> Vec<Run> {
         if let Some(run) = self.now.take() {
             let (c, s) = (self.sides.c2s, self.sides.s2c);

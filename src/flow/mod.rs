@@ -15,4 +15,4 @@ pub mod trace;
 
 pub use calm::{Ids, Run};
 pub use table::{Batch, Incarnation, Table};
-pub use trace::{Packet, Trace, Twin};
+pub use trace::{Packet, Trace, Twin, View};

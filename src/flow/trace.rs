@@ -1,6 +1,6 @@
 //! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
-use super::calm::{Finder, Run};
+use super::calm::{Finder, Run, Scale};
 use super::stray::{Field, Strays};
 use crate::decode::{IcmpError, Segment, TcpFlags, TcpOptions};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
@@ -30,7 +30,7 @@ pub struct Packet {
     /// First sequence number.
     pub seq: RelSeq,
     /// One past the last; SYN and FIN have one each.
-    end: RelSeq,
+    pub(super) end: RelSeq,
     /// Payload bytes.
     pub len: u32,
     /// Acknowledgment number, in the numbers of the other direction.
@@ -50,7 +50,7 @@ pub struct Packet {
     /// DF.
     pub dont_fragment: bool,
     /// Few packets have SACK blocks: they lie elsewhere, so that all passes over the others read less.
-    sacks: Option<Box<Sacks>>,
+    pub(super) sacks: Option<Box<Sacks>>,
     /// Checksum field, to compare packets.
     pub checksum: u16,
     /// The checksum is right.
@@ -65,7 +65,7 @@ pub struct Packet {
 
 /// The SACK blocks of one packet, in the numbers of the other direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sacks {
+pub(super) struct Sacks {
     /// Without the DSACK.
     blocks: [StreamRange; 4],
     /// How many of them count.
@@ -226,12 +226,51 @@ impl Numbering {
     }
 }
 
-/// Whether wrong checksums of each direction are damage: where offload fills them in later, all are wrong.
-fn damage(segments: &[Segment], dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool> {
-    let is_wrong = |s: &Segment| s.checksum_ok == Some(false);
-    if !segments.iter().any(is_wrong) {
-        return PerDir::default();
+/// How far from the newest number one may be, where `widest` is the largest window granted.
+fn reach_of(widest: u64) -> u32 {
+    u32::try_from(widest.saturating_mul(2)).unwrap_or(u32::MAX).max(NEAR)
+}
+
+/// Segments of a connection: those that were kept of what came before, and what came since.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The first ones.
+    pub old: &'a [Segment],
+    /// Those behind.
+    pub new: &'a [Segment],
+}
+
+impl<'a> View<'a> {
+    /// All, in order.
+    pub fn iter(self) -> impl Iterator<Item = &'a Segment> {
+        self.old.iter().chain(self.new)
     }
+
+    /// How many.
+    pub fn len(self) -> usize {
+        self.old.len() + self.new.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them.
+    pub fn at(self, i: usize) -> &'a Segment {
+        i.checked_sub(self.old.len()).map_or_else(|| &self.old[i], |k| &self.new[k])
+    }
+
+    /// Those from `i` on.
+    pub fn from(self, i: usize) -> View<'a> {
+        let k = i.saturating_sub(self.old.len()).min(self.new.len());
+        View { old: self.old.get(i..).unwrap_or_default(), new: &self.new[k..] }
+    }
+}
+
+/// Whether wrong checksums of each direction are damage: where offload fills them in later, all are wrong.
+fn damage(segments: View<'_>, dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool> {
+    let is_wrong = |s: &Segment| s.checksum_ok == Some(false);
     let mut sums = PerDir::<(usize, usize)>::default();
     for s in segments.iter().filter(|s| s.checksum_ok.is_some()) {
         let (wrong, all) = &mut sums[dir_of(s)];
@@ -242,13 +281,15 @@ fn damage(segments: &[Segment], dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool
 }
 
 impl Trace {
-    /// Orients and numbers the segments of a connection that come after what is known.
-    pub fn new(mut known: Known, segments: &[Segment]) -> Trace {
+    /// Orients and numbers the segments of a connection that come after what is known. `one_by_one`: without runs.
+    pub fn new(mut known: Known, segments: View<'_>, one_by_one: bool) -> Trace {
         let client = known.client;
         let dir_of = |s: &Segment| if s.src == client { Dir::C2s } else { Dir::S2c };
         let mut packets = Vec::with_capacity(segments.len());
         let mut foreign_sacks = Vec::new();
-        let damage = damage(segments, dir_of);
+        let is_rare = |s: &Segment| s.flags.syn() || s.checksum_ok == Some(false);
+        let rare = segments.old.iter().any(is_rare) || segments.new.iter().any(is_rare);
+        let damage = if rare { damage(segments, dir_of) } else { PerDir::default() };
         let mut damaged = Vec::new();
         let mut strays = Vec::new();
         let any_damage = damage.c2s || damage.s2c;
@@ -260,7 +301,7 @@ impl Trace {
             s2c: damage.s2c.then(|| first(Dir::S2c)).flatten(),
         };
         // Handshake facts first: they hold for packets that the file has before the SYN, too.
-        for s in segments.iter().filter(|s| s.flags.syn() && !wrong(s)) {
+        for s in segments.iter().filter(|s| rare && s.flags.syn() && !wrong(s)) {
             let d = dir_of(s);
             known.syn[d] = true;
             known.mss[d] = s.options.mss.or(known.mss[d]);
@@ -279,20 +320,40 @@ impl Trace {
         };
         let scales = PerDir { c2s: scale(Dir::C2s), s2c: scale(Dir::S2c) };
         let mut cut = Vec::new();
-        let mut calm = Finder::default();
+        let mut calm = if one_by_one { Finder::off() } else { Finder::default() };
         let Known { numbers, widest, largest, stamped, seen, fin, .. } = &mut known;
-        for (i, s) in segments.iter().enumerate() {
+        let mut i = 0;
+        for s in segments.old.iter().chain(segments.new) {
             let dir = dir_of(s);
             if s.cut {
                 cut.push(i);
+            }
+            if !any_damage {
+                let other = dir.flip();
+                let far = |d: Dir| if scaling { reach_of(widest[d]) } else { NEAR };
+                let by = Scale {
+                    isn: (numbers[dir].isn.unwrap_or_default(), numbers[other].isn.unwrap_or_default()),
+                    newest: (numbers[dir].newest, numbers[other].newest),
+                    reach: (far(other), far(dir)),
+                    shift: scales[dir],
+                };
+                if let Some(p) = calm.go_on(i, s, dir, &by) {
+                    numbers[dir].newest = numbers[dir].newest.max(p.end);
+                    let granted = p.window.unwrap_or(u64::from(s.window) << 14);
+                    widest[dir] = granted.max(widest[dir]);
+                    largest[dir] = largest[dir].max(p.len);
+                    stamped[dir] |= p.len > 0 && p.timestamps.is_some();
+                    packets.push(p);
+                    i += 1;
+                    continue;
+                }
             }
             let nothing;
             let lies = |field, number: Seq, of: &Numbering, reach: u64| {
                 if number.diff(of.newest_raw()).unsigned_abs() <= NEAR || of.isn.is_none() {
                     return false;
                 }
-                let reach = u32::try_from(reach.saturating_mul(2)).unwrap_or(u32::MAX);
-                doubted.lies(i, field, of.newest_raw(), if scaling { reach.max(NEAR) } else { NEAR })
+                doubted.lies(i, field, of.newest_raw(), if scaling { reach_of(reach) } else { NEAR })
             };
             let unbelieved =
                 if any_damage && wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
@@ -369,6 +430,7 @@ impl Trace {
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
             calm.take(i, &p, !s.options.sack.is_empty());
             packets.push(p);
+            i += 1;
         }
         known.irtt = known.irtt.or_else(|| handshake(&packets));
         let upto = PerDir { c2s: packets.len(), s2c: packets.len() };

@@ -15,7 +15,7 @@ use super::stretch::{Stretch, both};
 use super::{Connection, PacketMark, rtt};
 use crate::decode::Segment;
 use crate::flow::trace::Known;
-use crate::flow::{Batch, Incarnation, Packet, Trace, Twin};
+use crate::flow::{Batch, Incarnation, Packet, Trace, Twin, View};
 use crate::model::tcp::{HalfStats, SegmentClass, SegmentRecord};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Span, Ts};
 use std::collections::HashMap;
@@ -47,6 +47,8 @@ pub struct Tracker {
     known: Known,
     lowest: PerDir<Option<Ns>>,
     view: Vec<Segment>,
+    /// What came since; it belongs behind.
+    fresh: Vec<Segment>,
     /// The first packet of `view` that no stretch has answered for.
     from: usize,
     /// Last time stamp that the stretch before has seen.
@@ -137,7 +139,8 @@ impl Trackers {
         let open = self.open.remove(&rest.flow);
         let mut t = open.map_or_else(|| Tracker::new(&rest, self.keep), |t| *t);
         t.take(rest);
-        let end = capture_end.or(t.view.last().map(|s| s.ts)).unwrap_or_default();
+        let newest = t.view().from(t.view().len().saturating_sub(1)).iter().next();
+        let end = capture_end.or(newest.map(|s| s.ts)).unwrap_or_default();
         self.done.push(t.finish(end));
     }
 
@@ -156,6 +159,7 @@ impl Tracker {
             known: Known::nothing(inc.flow, inc.client, inc.server),
             lowest: PerDir::default(),
             view: Vec::new(),
+            fresh: Vec::new(),
             from: 0,
             seen_until: None,
             sums: PerDir::default(),
@@ -172,10 +176,10 @@ impl Tracker {
 
     /// Takes packets, in capture order, and ICMP errors about them.
     pub fn take(&mut self, mut part: Incarnation) {
-        if self.view.is_empty() {
-            self.view = part.segments;
+        if self.fresh.is_empty() {
+            self.fresh = part.segments;
         } else {
-            self.view.append(&mut part.segments);
+            self.fresh.append(&mut part.segments);
         }
         // A SYN that comes late in the file says who connected.
         (self.known.client, self.known.server) = (part.client, part.server);
@@ -185,7 +189,8 @@ impl Tracker {
 
     /// Analyses all but the newest packets, and forgets them.
     pub fn advance(&mut self) {
-        let upto = self.view.len().saturating_sub(LOOK_AHEAD.min(self.view.len() / 4));
+        let len = self.view().len();
+        let upto = len.saturating_sub(LOOK_AHEAD.min(len / 4));
         if upto <= self.from + 1 {
             return;
         }
@@ -194,16 +199,20 @@ impl Tracker {
         self.digest(&s, Some(cut));
         let from = self.lead_in(&s, cut);
         let last_words = last_words(&s.trace.packets[..from]);
-        self.seen_until = self.view.iter().map(|s| s.ts).max();
+        self.seen_until = s.trace.packets.iter().map(|p| p.ts).max();
         self.known = s.trace.known;
         self.lowest = s.lowest;
         self.from = last_words.len() + cut - from;
-        let mut view = Vec::with_capacity(self.view.len() - from + last_words.len());
+        let all = self.view();
+        let mut view = Vec::with_capacity(len - from + last_words.len());
         view.extend(
-            last_words.iter().map(|&(i, data)| if data { self.view[i] } else { self.view[i].without_data() }),
+            last_words.iter().map(|&(i, data)| if data { *all.at(i) } else { all.at(i).without_data() }),
         );
-        view.extend_from_slice(&self.view[from..]);
+        let rest = all.from(from);
+        view.extend_from_slice(rest.old);
+        view.extend_from_slice(rest.new);
         self.view = view;
+        self.fresh = Vec::new();
     }
 
     /// Nothing comes any more.
@@ -245,11 +254,12 @@ impl Tracker {
     }
 
     fn stretch(&self, capture_end: Option<Ts>) -> Stretch {
-        let mut trace = Trace::new(self.known.clone(), &self.view);
-        if self.one_by_one {
-            trace.runs.clear();
-        }
+        let trace = Trace::new(self.known.clone(), self.view(), self.one_by_one);
         Stretch::new(trace, self.lowest, capture_end)
+    }
+
+    fn view(&self) -> View<'_> {
+        View { old: &self.view, new: &self.fresh }
     }
 
     /// The last place, in the second half of what may be answered for, where the fewest things are open.
@@ -335,7 +345,7 @@ impl Tracker {
                 stats.timestamps = Some(stats.timestamps == Some(true) || p.timestamps.is_some());
             }
         }
-        let segments = &self.view[own.packets.clone()];
+        let segments = View { old: &self.view, new: &self.fresh }.from(own.packets.start);
         self.faults.cut += own.count(&s.trace.cut);
         self.faults.foreign_sacks += own.count(&s.trace.foreign_sacks);
         self.faults.damaged += own.count(&s.trace.damaged);
