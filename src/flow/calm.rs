@@ -8,7 +8,7 @@
 //! Most packets of a transfer are such. That nothing happens is proved once, here; each pass then only looks whether it
 //! had settled before, and takes what it counts. A packet in doubt ends the run, and is looked at by every pass.
 
-use super::trace::{Packet, Twin};
+use super::trace::{NEAR, Packet, Twin, reach_of};
 use crate::decode::Segment;
 use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::ops::Range;
@@ -52,27 +52,30 @@ pub struct Run {
 }
 
 impl Run {
-    /// Takes packet `i`, the next of it, of a side that stands as `before`.
+    /// Takes packet `i`, the next of it, which `dir` sent after having sent `before`: where it ends, and what it
+    /// acknowledges.
     #[inline]
-    fn grow(&mut self, i: usize, p: &Packet, before: &Side) {
-        if p.dir == self.sender {
-            self.data.end = p.end;
+    fn grow(&mut self, i: usize, before: &Side, dir: Dir, (end, ack): (RelSeq, RelSeq), s: &Segment) {
+        if dir == self.sender {
+            self.data.end = end;
             self.segments += 1;
-            self.largest = self.largest.max(p.len);
+            self.largest = self.largest.max(s.len);
             self.last_data = i;
         } else {
             if self.first_ack == usize::MAX {
                 self.first_ack = i;
             } else {
-                self.longest = self.longest.max(p.ts.since(before.ts));
+                self.longest = self.longest.max(s.ts.since(before.ts));
             }
             self.last_ack = i;
             self.nxt_at_ack = self.data.end;
-            self.acked = p.ack.unwrap_or(self.acked);
+            self.acked = ack;
         }
         self.packets.end = i + 1;
-        let ids = &mut self.ids[p.dir];
-        *ids = ids.and(before.ip_id, p.ip_id);
+        let ids = &mut self.ids[dir];
+        if *ids != Ids::Other {
+            *ids = ids.and(before.ip_id, s.ip_id);
+        }
     }
 
     /// Packets of the receiver.
@@ -143,16 +146,18 @@ pub(super) struct Finder {
 pub(super) struct Scale {
     /// Raw sequence number that relative 0 stands for.
     pub isn: (Seq, Seq),
-    /// The highest number of each stream so far, and how far from it a number may be.
+    /// The highest number of each stream so far, and the largest window granted for it where that counts.
     pub newest: (RelSeq, RelSeq),
-    pub reach: (u32, u32),
+    pub widest: (u64, u64),
     /// Window scale of the sender; none: unknown.
     pub shift: Option<u8>,
 }
 
 impl Scale {
-    fn is_near(number: RelSeq, newest: RelSeq, reach: u32) -> bool {
-        newest.0 - number.0 <= i64::from(reach) && number <= newest
+    #[inline]
+    fn is_near(number: RelSeq, newest: RelSeq, widest: u64) -> bool {
+        let behind = newest.0 - number.0;
+        behind >= 0 && (behind <= i64::from(NEAR) || behind <= i64::from(reach_of(widest)))
     }
 }
 
@@ -162,23 +167,23 @@ impl Finder {
         Finder { off: true, ..Finder::default() }
     }
 
-    /// The packet that segment `i` is, where a run is open and it goes on: the same as by looking at all that might be
-    /// wrong with it.
+    /// Adds the packet that the next segment is, where a run is open and it goes on: the same as by looking at all that
+    /// might be wrong with it.
     #[inline]
-    pub fn go_on(&mut self, i: usize, s: &Segment, dir: Dir, by: &Scale) -> Option<Packet> {
-        let run = self.now.as_mut()?;
+    pub fn go_on(&mut self, packets: &mut Vec<Packet>, s: &Segment, dir: Dir, by: &Scale) -> bool {
+        let Some(run) = &mut self.now else { return false };
         let (mine, theirs) = match dir {
             Dir::C2s => (&mut self.sides.c2s, &mut self.sides.s2c),
             Dir::S2c => (&mut self.sides.s2c, &mut self.sides.c2s),
         };
-        let (seq, una) = (mine.nxt?, theirs.una?);
+        let (Some(seq), Some(una)) = (mine.nxt, theirs.una) else { return false };
         let ahead = s.ack.diff(by.isn.1.plus(una.0 as u32));
         let plain = s.flags.0 & 0x17 == 0x10
             && s.window > 0
             && s.options.sack.is_empty()
             && s.seq == by.isn.0.plus(seq.0 as u32)
             && self.newest.is_some_and(|t| s.ts >= t)
-            && Scale::is_near(seq, by.newest.0, by.reach.0);
+            && Scale::is_near(seq, by.newest.0, by.widest.0);
         let sends = run.sender == dir;
         let goes_on = plain
             && if sends {
@@ -187,11 +192,12 @@ impl Finder {
                 s.len == 0 && ahead > 0
             };
         let ack = una.plus(i64::from(ahead));
-        if !goes_on || Some(ack) > theirs.nxt || !Scale::is_near(ack, by.newest.1, by.reach.1) {
-            return None;
+        if !goes_on || Some(ack) > theirs.nxt || !Scale::is_near(ack, by.newest.1, by.widest.1) {
+            return false;
         }
         let end = seq.plus(i64::from(s.len));
-        let p = Packet {
+        run.grow(packets.len(), mine, dir, (end, ack), s);
+        packets.push(Packet {
             frame: s.frame,
             ts: s.ts,
             dir,
@@ -212,25 +218,24 @@ impl Finder {
             link_key: s.link_key,
             interface: s.interface,
             twin: Twin::None,
-        };
-        run.grow(i, &p, mine);
+        });
         mine.nxt = Some(end);
         theirs.una = Some(ack);
-        (mine.ack, mine.raw_window, mine.ip_id, mine.ts) = (p.ack, p.raw_window, p.ip_id, p.ts);
-        self.newest = Some(p.ts);
-        Some(p)
+        (mine.ack, mine.raw_window, mine.ip_id, mine.ts) = (Some(ack), s.window, s.ip_id, s.ts);
+        self.newest = Some(s.ts);
+        true
     }
 
-    /// Takes packet `i`; `sacks`: it has SACK blocks, believed or not.
+    /// Takes packet `i`, which segment `s` is.
     #[inline]
-    pub fn take(&mut self, i: usize, p: &Packet, sacks: bool) {
+    pub fn take(&mut self, i: usize, p: &Packet, s: &Segment) {
         let (dir, other) = (p.dir, p.dir.flip());
         let (mine, theirs) = match dir {
             Dir::C2s => (&mut self.sides.c2s, &mut self.sides.s2c),
             Dir::S2c => (&mut self.sides.s2c, &mut self.sides.c2s),
         };
         // Of FIN, SYN, RST and ACK only the last.
-        let plain = p.flags.0 & 0x17 == 0x10 && !sacks && p.raw_window > 0;
+        let plain = p.flags.0 & 0x17 == 0x10 && s.options.sack.is_empty() && p.raw_window > 0;
         let plain = plain && mine.nxt == Some(p.seq) && self.newest.is_none_or(|t| p.ts >= t);
         let same_word = p.ack == mine.ack && p.raw_window == mine.raw_window;
         let in_order = plain && p.len > 1 && same_word && p.ack == theirs.una && theirs.una <= theirs.nxt;
@@ -241,7 +246,7 @@ impl Finder {
 
         match &mut self.now {
             Some(run) if in_order && run.sender == dir || advances && run.sender == other => {
-                run.grow(i, p, mine);
+                run.grow(i, mine, dir, (end, p.ack.unwrap_or_default()), s);
             }
             now => {
                 if let Some(run) = now.take() {

@@ -176,6 +176,8 @@ pub struct Trace {
     /// Packets with SACK blocks that name bytes outside the receiver's window, once for each: a middlebox renumbers
     /// the stream and not its SACKs.
     pub foreign_sacks: Vec<usize>,
+    /// Some checksum is wrong.
+    pub wrong_sums: bool,
     /// Wrong checksums of each direction are damage done on the way, not left to a network card.
     pub damage: PerDir<bool>,
     /// Damaged packets whose numbers are out of place: nothing in their headers is believed.
@@ -191,7 +193,7 @@ pub struct Trace {
 }
 
 /// Numbers this close to the newest one are never doubted: twice the largest window without scaling.
-const NEAR: u32 = 1 << 17;
+pub(super) const NEAR: u32 = 1 << 17;
 
 /// One direction's numbering while the trace is built.
 #[derive(Clone, Copy, Debug, Default)]
@@ -227,7 +229,7 @@ impl Numbering {
 }
 
 /// How far from the newest number one may be, where `widest` is the largest window granted.
-fn reach_of(widest: u64) -> u32 {
+pub(super) fn reach_of(widest: u64) -> u32 {
     u32::try_from(widest.saturating_mul(2)).unwrap_or(u32::MAX).max(NEAR)
 }
 
@@ -289,7 +291,8 @@ impl Trace {
         let mut foreign_sacks = Vec::new();
         let is_rare = |s: &Segment| s.flags.syn() || s.checksum_ok == Some(false);
         let rare = segments.old.iter().any(is_rare) || segments.new.iter().any(is_rare);
-        let damage = if rare { damage(segments, dir_of) } else { PerDir::default() };
+        let wrong_sums = rare && segments.iter().any(|s| s.checksum_ok == Some(false));
+        let damage = if wrong_sums { damage(segments, dir_of) } else { PerDir::default() };
         let mut damaged = Vec::new();
         let mut strays = Vec::new();
         let any_damage = damage.c2s || damage.s2c;
@@ -330,20 +333,20 @@ impl Trace {
             }
             if !any_damage {
                 let other = dir.flip();
-                let far = |d: Dir| if scaling { reach_of(widest[d]) } else { NEAR };
                 let by = Scale {
                     isn: (numbers[dir].isn.unwrap_or_default(), numbers[other].isn.unwrap_or_default()),
                     newest: (numbers[dir].newest, numbers[other].newest),
-                    reach: (far(other), far(dir)),
+                    widest: if scaling { (widest[other], widest[dir]) } else { (0, 0) },
                     shift: scales[dir],
                 };
-                if let Some(p) = calm.go_on(i, s, dir, &by) {
+                if calm.go_on(&mut packets, s, dir, &by)
+                    && let Some(p) = packets.last()
+                {
                     numbers[dir].newest = numbers[dir].newest.max(p.end);
                     let granted = p.window.unwrap_or(u64::from(s.window) << 14);
                     widest[dir] = granted.max(widest[dir]);
                     largest[dir] = largest[dir].max(p.len);
                     stamped[dir] |= p.len > 0 && p.timestamps.is_some();
-                    packets.push(p);
                     i += 1;
                     continue;
                 }
@@ -428,14 +431,14 @@ impl Trace {
             seen[dir] = true;
             fin[dir] |= p.flags.fin();
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
-            calm.take(i, &p, !s.options.sack.is_empty());
+            calm.take(i, &p, s);
             packets.push(p);
             i += 1;
         }
         known.irtt = known.irtt.or_else(|| handshake(&packets));
         let upto = PerDir { c2s: packets.len(), s2c: packets.len() };
         let runs = calm.finish();
-        Trace { known, packets, foreign_sacks, damage, damaged, strays, upto, cut, runs }
+        Trace { known, packets, foreign_sacks, wrong_sums, damage, damaged, strays, upto, cut, runs }
     }
 
     /// Finds out from where on a direction only acknowledges, and is told nothing new: most transfers go one way, and

@@ -50,6 +50,13 @@ impl Half {
         self.noted.iter().map(|&i| (i as usize, &self.records[i as usize]))
     }
 
+    /// One past the highest number of a record with payload.
+    pub fn last_byte(&self) -> Option<RelSeq> {
+        let plain = (0..self.records.len()).rev().find(|&i| self.noted.binary_search(&(i as u32)).is_err());
+        let all = plain.map(|i| &self.records[i]).into_iter().chain(self.noted().map(|(_, r)| r));
+        all.filter(|r| r.len > 0).map(|r| r.range().end).max()
+    }
+
     /// All of these records are data sent once and in order.
     pub fn are_plain(&self, records: Range<usize>) -> bool {
         let next = self.noted.get(self.noted.partition_point(|&i| (i as usize) < records.start));

@@ -114,7 +114,7 @@ pub fn split(
         steps: Vec::new(),
         sums: Limits::default(),
     };
-    let last_byte = half.records.iter().filter(|r| r.len > 0).map(|r| r.range().end).max()?;
+    let last_byte = half.last_byte()?;
     let mut next_record = 0;
     let mut before: Option<Ts> = None;
     // Time since the last new bytes whose owner the next ones tell.
@@ -219,9 +219,9 @@ impl Walk {
         }
     }
 
-    /// Nothing in this run is repeated or SACKed, nor was before it.
+    /// Nothing in this run is repeated, nor SACKed.
     fn can_pass(&self, run: &Run) -> bool {
-        self.score.can_pass(run) && run.una >= self.recovery && self.nxt == run.data.start
+        self.score.can_pass(run) && self.nxt == run.data.start
     }
 
     /// Takes the packets of a run: `ours` of them count, `before` is the time of the packet before. What is waiting then.

@@ -213,11 +213,13 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
             w.last_frame = p.frame;
         }
     }
-    if let Some(last) = rest.iter().filter(genuine).map(|p| p.ts).max() {
+    w.last_frame = rest.iter().rfind(genuine).map_or(w.last_frame, |p| p.frame);
+    if next < rtt.len()
+        && let Some(last) = rest.iter().filter(genuine).map(|p| p.ts).max()
+    {
         for s in rtt[next..].iter().take_while(|s| s.ts <= last) {
             measured(s, &w, &mut est, &mut lowest);
         }
-        w.last_frame = rest.iter().rfind(genuine).map_or(w.last_frame, |p| p.frame);
     }
     let Some(capture_end) = cx.capture_end.filter(|_| !cx.closed && w.started) else { return out };
     let outstanding = w.score.una.is_none_or(|u| w.nxt > u);

@@ -9,7 +9,7 @@
 //! Each event belongs to the stretch in which it began. One that is still open where the look-ahead ends is left to
 //! the next stretch, whose lead-in begins before it.
 
-use super::curve::Curve;
+use super::curve::{Bucket, Curve};
 use super::fault::Faults;
 use super::stretch::{Stretch, both};
 use super::{Connection, PacketMark, rtt};
@@ -19,6 +19,7 @@ use crate::flow::{Batch, Incarnation, Packet, Trace, Twin, View};
 use crate::model::tcp::{HalfStats, SegmentClass, SegmentRecord};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Span, Ts};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Packets looked at after a cut, at most: a round trip of most paths, for the ACKs and DSACKs of what came before.
 const LOOK_AHEAD: usize = 768;
@@ -548,6 +549,8 @@ fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) -> u64 {
     let mut acks = word.points.iter().peekable();
     let (mut top, mut acked) = (0_i64, 1_i64);
     let mut sent = 0;
+    // The bucket that is being filled, its span, and a moment in it.
+    let mut bucket: Option<(Range<Ts>, Bucket)> = None;
     let last = half.packets.partition_point(|&i| i < own.packets.end);
     for (r, i) in half.records[..last].iter().zip(&half.packets) {
         while let Some(a) = acks.next_if(|a| a.ts <= r.ts) {
@@ -560,7 +563,16 @@ fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) -> u64 {
         }
         top = top.max(r.range().end.0);
         if own {
-            let b = curve.at(r.ts);
+            let b = match &mut bucket {
+                Some((span, b)) if span.contains(&r.ts) => b,
+                slot => {
+                    put(curve, slot.take());
+                    let start = curve.at(r.ts).start;
+                    &mut slot
+                        .insert((start..start + curve.step, Bucket { start: r.ts, ..Bucket::default() }))
+                        .1
+                }
+            };
             if r.class == SegmentClass::Retransmission {
                 b.resent += 1;
             } else {
@@ -569,9 +581,28 @@ fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) -> u64 {
             b.flight = b.flight.max(u64::try_from(top.saturating_sub(acked)).ok().or(Some(0)));
         }
     }
+    put(curve, bucket.take());
     for x in s.rtt[dir].iter().filter(|x| own.time(x.ts)) {
-        let b = curve.at(x.ts);
+        let b = match &mut bucket {
+            Some((span, b)) if span.contains(&x.ts) => b,
+            slot => {
+                put(curve, slot.take());
+                let start = curve.at(x.ts).start;
+                &mut slot.insert((start..start + curve.step, Bucket { start: x.ts, ..Bucket::default() })).1
+            }
+        };
         b.rtt = b.rtt.max(Some(x.rtt));
     }
+    put(curve, bucket);
     sent
+}
+
+/// Adds what was gathered for a bucket.
+fn put(curve: &mut Curve, gathered: Option<(Range<Ts>, Bucket)>) {
+    let Some((_, more)) = gathered else { return };
+    let b = curve.at(more.start);
+    b.bytes += more.bytes;
+    b.resent += more.resent;
+    b.flight = b.flight.max(more.flight);
+    b.rtt = b.rtt.max(more.rtt);
 }
