@@ -54,7 +54,7 @@ impl Score {
             }
             Some(una) if ack > una => {
                 let more = StreamRange::new(una, ack);
-                news.acked = if self.sacked.is_empty() { more.len() } else { self.reached(more, p) };
+                news.acked = if self.sacked.is_empty() { more.len() } else { self.moved_over(more, p) };
                 news.advanced = true;
                 self.una = Some(ack);
                 self.dup_acks = 0;
@@ -84,13 +84,19 @@ impl Score {
     /// Takes the ACKs of a run, of which `last` is the last one.
     #[inline]
     pub fn pass(&mut self, run: &Run, last: &Packet) {
-        self.una = Some(run.acked);
+        self.reach(run.acked, last);
+    }
+
+    /// Takes ACKs of a run up to `last`, which acknowledges `ack`.
+    #[inline]
+    pub fn reach(&mut self, ack: RelSeq, last: &Packet) {
+        self.una = Some(ack);
         self.dup_acks = 0;
         self.last_raw_window = Some(last.raw_window);
     }
 
     /// The ACK moves over `more`; how much of that had not been SACKed.
-    fn reached(&mut self, more: StreamRange, p: &Packet) -> u64 {
+    fn moved_over(&mut self, more: StreamRange, p: &Packet) -> u64 {
         let acked = self.sacked.missing(more);
         self.sacked.trim_below(more.end);
         self.forget_reneged(more.end, p);
