@@ -113,6 +113,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
 #[derive(Clone, Debug, Default)]
 pub struct Trackers {
     keep: Keep,
+    one_by_one: bool,
     open: HashMap<FlowId, Box<Tracker>>,
     done: Vec<Connection>,
 }
@@ -123,22 +124,37 @@ impl Trackers {
         Trackers { keep, ..Trackers::default() }
     }
 
+    /// As [`Tracker::one_by_one`], for each.
+    #[must_use]
+    pub fn one_by_one(self) -> Trackers {
+        Trackers { one_by_one: true, ..self }
+    }
+
+    fn tracker(&self, part: &Incarnation) -> Tracker {
+        let t = Tracker::new(part, self.keep);
+        if self.one_by_one { t.one_by_one() } else { t }
+    }
+
     /// Takes a part of a connection.
     pub fn take(&mut self, b: Batch) {
         let flow = b.part.flow;
         if b.over {
             self.finish(b.part, None);
         } else {
-            let t = self.open.entry(flow).or_insert_with(|| Box::new(Tracker::new(&b.part, self.keep)));
-            t.take(b.part);
-            t.advance();
+            if !self.open.contains_key(&flow) {
+                self.open.insert(flow, Box::new(self.tracker(&b.part)));
+            }
+            if let Some(t) = self.open.get_mut(&flow) {
+                t.take(b.part);
+                t.advance();
+            }
         }
     }
 
     /// Takes the rest of a connection. `capture_end`: as for [`analyze`]; none where both ends are gone.
     pub fn finish(&mut self, rest: Incarnation, capture_end: Option<Ts>) {
         let open = self.open.remove(&rest.flow);
-        let mut t = open.map_or_else(|| Tracker::new(&rest, self.keep), |t| *t);
+        let mut t = open.map_or_else(|| self.tracker(&rest), |t| *t);
         t.take(rest);
         let newest = t.view().from(t.view().len().saturating_sub(1)).iter().next();
         let end = capture_end.or(newest.map(|s| s.ts)).unwrap_or_default();
