@@ -69,6 +69,11 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir) -> Word {
             if !open.is_empty() {
                 touched.extend(open.range(..ack).map(|(&k, _)| k));
                 for b in p.sacks() {
+                    // What was SACKed before fills no gap, and above it all there is none.
+                    let top = known.map_or(b.end, |k| b.end.min(k));
+                    if w.score.sacked.covers(StreamRange::new(b.start, top)) {
+                        continue;
+                    }
                     touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
                     touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
                 }
