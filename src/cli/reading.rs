@@ -10,7 +10,7 @@
 
 use crate::capture::{CaptureError, FrameSource, SourceNotes, unread_link_type};
 use crate::correlate::CaptureInput;
-use crate::decode::decode;
+use crate::decode::{decode, decode_alone};
 use crate::flow::{Batch, Incarnation, Table};
 use crate::model::{Frame, Ns, Side, Span, Ts};
 use crate::report::{InputFile, Quality, Severity};
@@ -59,7 +59,7 @@ pub fn read_capture(
         loop {
             match source.next_frame() {
                 Ok(Some(frame)) => {
-                    see(&mut input, &mut table, &frame);
+                    see(&mut input, &mut table, &frame, how.keep);
                     while let Some(batch) = table.batch() {
                         analysts.take(batch);
                     }
@@ -83,12 +83,15 @@ pub fn read_capture(
 }
 
 /// Takes one frame.
-fn see(input: &mut CaptureInput, table: &mut Table, frame: &Frame<'_>) {
+fn see(input: &mut CaptureInput, table: &mut Table, frame: &Frame<'_>, keep: Keep) {
     input.frames += 1;
     let span = input.span.get_or_insert(Span { start: frame.ts, end: frame.ts });
     span.start = span.start.min(frame.ts);
     span.end = span.end.max(frame.ts);
-    table.push(decode(frame));
+    table.push(match keep {
+        Keep::Everything => decode(frame),
+        Keep::Evidence => decode_alone(frame),
+    });
 }
 
 /// Link types that are not read, with their frames.
@@ -148,6 +151,7 @@ fn describe(input: &mut CaptureInput, notes: SourceNotes, fault: Option<CaptureE
 /// A capture that goes on: what has come is looked at again and again.
 pub struct Growing {
     table: Table,
+    keep: Keep,
     trackers: Trackers,
     input: CaptureInput,
 }
@@ -156,12 +160,12 @@ impl Growing {
     /// Nothing has come yet.
     pub fn new(keep: Keep) -> Growing {
         let table = Table::bounded(ROOM);
-        Growing { table, trackers: Trackers::new(keep), input: CaptureInput::default() }
+        Growing { table, keep, trackers: Trackers::new(keep), input: CaptureInput::default() }
     }
 
     /// Takes one frame.
     pub fn see(&mut self, frame: &Frame<'_>) {
-        see(&mut self.input, &mut self.table, frame);
+        see(&mut self.input, &mut self.table, frame, self.keep);
         while let Some(batch) = self.table.batch() {
             self.trackers.take(batch);
         }

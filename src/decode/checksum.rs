@@ -10,7 +10,7 @@ pub fn transport_ok(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> b
 /// The checksum of a whole transport packet, as its field must hold it if the field is 0 now; 0 if it holds it already.
 pub fn transport(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
     let addresses = match (src, dst) {
-        (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets()) + sum(&d.octets()),
+        (IpAddr::V4(s), IpAddr::V4(d)) => u64::from(s.to_bits()) + u64::from(d.to_bits()),
         (IpAddr::V6(s), IpAddr::V6(d)) => sum(&s.octets()) + sum(&d.octets()),
         // Nothing fits a packet of two families.
         _ => return 1,
@@ -28,10 +28,13 @@ pub fn internet(bytes: &[u8]) -> u16 {
 /// Sum of the 16-bit words; an odd byte counts as the high half of a last word. Four bytes at a time are as good as
 /// two: 2^16 is 1 in this arithmetic (RFC 1071 §2).
 fn sum(bytes: &[u8]) -> u64 {
-    let mut words = bytes.chunks_exact(4);
-    let whole: u64 = words.by_ref().map(|w| u64::from(u32::from_be_bytes([w[0], w[1], w[2], w[3]]))).sum();
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut whole = 0;
+    for w in words {
+        whole += u64::from(u32::from_be_bytes(*w));
+    }
     whole
-        + match *words.remainder() {
+        + match *rest {
             [a, b, c] => u64::from(u32::from_be_bytes([a, b, c, 0])),
             [a, b] => u64::from(u16::from_be_bytes([a, b])),
             [a] => u64::from(a) << 8,

@@ -16,12 +16,16 @@ impl LinkKey {
     }
 
     #[inline]
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         for eight in bytes.chunks(8) {
             let mut word = [0; 8];
             word[..eight.len()].copy_from_slice(eight);
-            self.0 = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            self.0 ^= self.0 >> 32;
+            self.word(u64::from_le_bytes(word));
         }
     }
 }
@@ -34,9 +38,10 @@ pub(super) fn strip<'a>(frame: &Frame<'a>) -> Result<(Cut<'a>, u64), Skip> {
     // What most captures are full of.
     if frame.link == LinkType::ETHERNET
         && let Some((head, _)) = frame.data.split_first_chunk::<14>()
-        && let [_, _, _, _, _, _, _, _, _, _, _, _, 0x08, 0x00] = head
+        && let [a, b, c, d, e, f, g, h, i, j, k, l, 0x08, 0x00] = *head
     {
-        key.add(&head[..12]);
+        key.word(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        key.word(u64::from(u32::from_le_bytes([i, j, k, l])));
         return Ok((skip(whole, 14)?, key.0));
     }
     by_link(frame, whole, key)

@@ -24,22 +24,37 @@ use crate::model::Frame;
 /// Decodes one frame. Never fails: what is not a TCP segment (or an ICMP error about one) is a
 /// [`Skip`] with its reason.
 pub fn decode(frame: &Frame<'_>) -> Decoded {
+    read(frame, tcp::segment)
+}
+
+/// As [`decode`], where nothing is looked for in another capture: [`Segment::head`] is left out.
+pub fn decode_alone(frame: &Frame<'_>) -> Decoded {
+    read(frame, tcp::headless)
+}
+
+#[inline(always)]
+fn read(frame: &Frame<'_>, tcp: impl Fn(&Frame<'_>, u64, &ip::Ip<'_>) -> Decoded) -> Decoded {
     match link::strip(frame) {
         // Apart, so that the compiler knows the version in what follows.
-        Ok((packet, key)) if ip::is_v4(packet) => inside(frame, key, ip::v4(packet, true)),
-        Ok((packet, key)) => inside(frame, key, ip::parse(packet)),
+        Ok((packet, key)) if ip::is_v4(packet) => inside(frame, key, ip::v4(packet, true), tcp),
+        Ok((packet, key)) => inside(frame, key, ip::parse(packet), tcp),
         Err(why) => Decoded::Skip(why),
     }
 }
 
 #[inline(always)]
-fn inside(frame: &Frame<'_>, link_key: u64, ip: Result<ip::Ip<'_>, Skip>) -> Decoded {
+fn inside(
+    frame: &Frame<'_>,
+    link_key: u64,
+    ip: Result<ip::Ip<'_>, Skip>,
+    tcp: impl Fn(&Frame<'_>, u64, &ip::Ip<'_>) -> Decoded,
+) -> Decoded {
     let ip = match ip {
         Ok(ip) => ip,
         Err(why) => return Decoded::Skip(why),
     };
     match ip.protocol {
-        ip::TCP => tcp::segment(frame, link_key, &ip),
+        ip::TCP => tcp(frame, link_key, &ip),
         ip::ICMP | ip::ICMPV6 => icmp::error(frame, &ip).map_or_else(Decoded::Skip, Decoded::Icmp),
         _ => Decoded::Skip(Skip::NotTcp),
     }

@@ -56,7 +56,7 @@ pub struct Segment {
     /// The TCP header (with options) was cut by the snap length.
     pub cut: bool,
     /// Hash of the first payload bytes (at most [`HEAD`]): finds the same bytes in another capture. None where there
-    /// is no payload, or the snap length has cut these bytes.
+    /// is no payload, or the snap length has cut these bytes, or nobody asked.
     pub head: Option<u64>,
 }
 

@@ -7,8 +7,17 @@ use super::segment::{Decoded, HEAD, Segment, Skip, TcpFlags, TcpOptions};
 use crate::model::{Frame, Seq};
 use std::net::SocketAddr;
 
-#[inline]
 pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Decoded {
+    read(frame, link_key, ip, true)
+}
+
+/// Without [`Segment::head`].
+pub(super) fn headless(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Decoded {
+    read(frame, link_key, ip, false)
+}
+
+#[inline(always)]
+fn read(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>, with_head: bool) -> Decoded {
     let tcp = ip.payload;
     let Some((h, options)) = tcp.data.split_first_chunk::<20>() else {
         return Decoded::Skip(if tcp.wire < 20 {
@@ -46,7 +55,11 @@ pub(super) fn segment(frame: &Frame<'_>, link_key: u64, ip: &Ip<'_>) -> Decoded 
         checksum: u16::from_be_bytes([h[16], h[17]]),
         checksum_ok: verifiable.then(|| checksum::transport_ok(ip.src, ip.dst, ip::TCP, tcp.data)),
         cut: !whole_header,
-        head: head(tcp.data.get(header..).unwrap_or_default(), tcp.wire - header),
+        head: if with_head {
+            head(tcp.data.get(header..).unwrap_or_default(), tcp.wire - header)
+        } else {
+            None
+        },
     })
 }
 

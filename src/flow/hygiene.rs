@@ -3,6 +3,7 @@
 //! The same packet twice in a file looks like a retransmission to every tool that compares sequence
 //! numbers only. Here a copy must agree in everything that its sender wrote, the IP ID included.
 
+use super::calm::{self, Run};
 use super::trace::{Packet, Trace, Twin};
 use crate::model::hash::Ready;
 use crate::model::{ByByte, Dir, Ns, PerDir, RelSeq, StreamRange};
@@ -60,6 +61,29 @@ impl Ids {
         self.last = Some((id, packets, p.range().end));
     }
 
+    /// Takes one side's packets of a run; false where they have to be taken one by one.
+    fn take_run(&mut self, run: &Run, trace: &Trace, dir: Dir, mss: u32) -> bool {
+        let sends = dir == run.sender;
+        let (n, last) = if sends { (run.segments, run.last_data) } else { (run.acks(), run.last_ack) };
+        let last = &trace.packets[last];
+        let (Some(id), calm::Ids::ByOne) = (last.ip_id, run.ids[dir]) else {
+            return run.ids[dir] == calm::Ids::Absent && last.ip_id.is_none();
+        };
+        let before = id.wrapping_sub(n as u16);
+        let goes_on = self.last.is_some_and(|(l, n, _)| l == before && n == 1);
+        let newest = self.newest.is_some_and(|(end, l)| end == run.data.start && l == before);
+        if !goes_on || run.largest > mss || sends && !newest {
+            return false;
+        }
+        self.grows += n as u64;
+        self.by_one += n as u64;
+        self.last = Some((id, 1, last.range().end));
+        if sends {
+            self.newest = Some((run.data.end, id));
+        }
+        true
+    }
+
     fn are_useful(&self) -> bool {
         self.grows >= 2 && self.grows >= 3 * self.others && self.contradicted * 20 <= self.grows
     }
@@ -75,9 +99,20 @@ impl IdOrder {
     pub fn learn(trace: &Trace) -> IdOrder {
         let mut all: PerDir<Ids> = PerDir::default();
         let mss = PerDir { c2s: trace.segment_size(Dir::C2s), s2c: trace.segment_size(Dir::S2c) };
-        for p in &trace.packets {
-            if let Some(id) = p.ip_id {
-                all[p.dir].take(p, id, mss[p.dir].max(1));
+        for (packets, run) in trace.pieces(trace.packets.len()) {
+            let mut left = PerDir { c2s: true, s2c: true };
+            if let Some(r) = run {
+                for d in Dir::BOTH {
+                    left[d] = !all[d].take_run(r, trace, d, mss[d].max(1));
+                }
+                if !left.c2s && !left.s2c {
+                    continue;
+                }
+            }
+            for p in trace.packets[packets].iter().filter(|p| left[p.dir]) {
+                if let Some(id) = p.ip_id {
+                    all[p.dir].take(p, id, mss[p.dir].max(1));
+                }
             }
         }
         let useful = PerDir { c2s: all.c2s.are_useful(), s2c: all.s2c.are_useful() };
@@ -166,18 +201,26 @@ impl Repeats {
         let size = (trace.packets.len() * 4).next_power_of_two().clamp(64, Repeats::BITS);
         let mut reached = PerDir { c2s: RelSeq(i64::MIN), s2c: RelSeq(i64::MIN) };
         let mut acked = PerDir { c2s: None, s2c: None };
-        for p in &trace.packets {
-            let (end, known) = (&mut reached[p.dir], &mut acked[p.dir]);
-            let fresh = if p.carries() { p.seq >= *end } else { p.ack > *known };
-            if !fresh {
-                bits.resize(size / 64, 0);
-                let bit = Repeats::bit(p, size);
-                bits[bit / 64] |= 1u64 << (bit % 64);
+        for (packets, run) in trace.pieces(trace.packets.len()) {
+            if let Some(r) = run {
+                let (end, known) = (&mut reached[r.sender], &mut acked[r.sender.flip()]);
+                *end = r.data.end.max(*end);
+                *known = Some(r.acked).max(*known);
+                continue;
             }
-            if p.carries() {
-                *end = p.range().end.max(*end);
-            } else {
-                *known = p.ack.max(*known);
+            for p in &trace.packets[packets] {
+                let (end, known) = (&mut reached[p.dir], &mut acked[p.dir]);
+                let fresh = if p.carries() { p.seq >= *end } else { p.ack > *known };
+                if !fresh {
+                    bits.resize(size / 64, 0);
+                    let bit = Repeats::bit(p, size);
+                    bits[bit / 64] |= 1u64 << (bit % 64);
+                }
+                if p.carries() {
+                    *end = p.range().end.max(*end);
+                } else {
+                    *known = p.ack.max(*known);
+                }
             }
         }
         (!bits.is_empty()).then_some(Repeats(bits))

@@ -6,11 +6,13 @@
 //!         → hygiene (duplicates, IP ID order) → tap position
 //! ```
 
+mod calm;
 pub mod hygiene;
 mod stray;
 pub mod table;
 pub mod tap;
 pub mod trace;
 
+pub use calm::{Ids, Run};
 pub use table::{Batch, Incarnation, Table};
-pub use trace::{Packet, Trace, Twin};
+pub use trace::{Packet, Trace, Twin, View};

@@ -4,6 +4,7 @@
 //! the capture may have lost frames, a far number alone proves nothing. But a stream that has moved on stays there: where
 //! the same sender's next number is back in the old place, and none is near this one, this one lies.
 
+use super::trace::View;
 use crate::decode::Segment;
 use crate::model::{Dir, PerDir, Seq};
 use std::cell::OnceCell;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 
 /// Looks at the numbers of some segments of one connection.
 pub(super) struct Strays<'a> {
-    segments: &'a [Segment],
+    segments: View<'a>,
     client: SocketAddr,
     /// All numbers of each stream, of its sender and of those who acknowledge, in order; made when one is doubted.
     all: OnceCell<PerDir<Vec<u32>>>,
@@ -36,7 +37,7 @@ impl Field {
 }
 
 impl<'a> Strays<'a> {
-    pub fn of(segments: &'a [Segment], client: SocketAddr) -> Strays<'a> {
+    pub fn of(segments: View<'a>, client: SocketAddr) -> Strays<'a> {
         Strays { segments, client, all: OnceCell::new() }
     }
 
@@ -44,9 +45,10 @@ impl<'a> Strays<'a> {
     /// `reach`: how far from that one may be.
     pub fn lies(&self, i: usize, field: Field, newest: Seq, reach: u32) -> bool {
         let is_far = |a: Seq, b: Seq| a.diff(b).unsigned_abs() > reach;
-        let s = &self.segments[i];
+        let s = self.segments.at(i);
         let Some(x) = field.of(s).filter(|x| is_far(*x, newest)) else { return false };
-        let mut next = self.segments[i + 1..].iter().filter(|n| n.src == s.src).filter_map(|n| field.of(n));
+        let mut next =
+            self.segments.from(i + 1).iter().filter(|n| n.src == s.src).filter_map(|n| field.of(n));
         if next.next().is_none_or(|y| is_far(y, newest) || !is_far(x, y)) {
             return false;
         }
@@ -69,7 +71,7 @@ impl<'a> Strays<'a> {
 
     fn collect(&self) -> PerDir<Vec<u32>> {
         let mut all: PerDir<Vec<u32>> = PerDir::default();
-        for s in self.segments {
+        for s in self.segments.iter() {
             let dir = if s.src == self.client { Dir::C2s } else { Dir::S2c };
             all[dir].extend(Field::Sequence.of(s).map(|n| n.0));
             all[dir.flip()].extend(Field::Acknowledgment.of(s).map(|n| n.0));

@@ -49,6 +49,8 @@ pub struct Table {
     room: Option<usize>,
     /// Segments that do.
     held: usize,
+    /// Connections with room for a whole batch.
+    roomy: usize,
     /// Incarnations that have some, or had some when the list was last cleared, or are to be put away.
     listed: Vec<usize>,
     ready: VecDeque<Batch>,
@@ -67,6 +69,8 @@ struct Life {
     /// Time stamp of its newest segment.
     newest: Ts,
     listed: bool,
+    /// It has filled a batch.
+    filled: bool,
     /// Put away.
     over: bool,
 }
@@ -149,11 +153,11 @@ impl Table {
 
     /// Takes what one frame held.
     pub fn push(&mut self, decoded: Decoded) {
-        match decoded {
-            Decoded::Tcp(s) => self.segment(&s),
+        match &decoded {
+            Decoded::Tcp(s) => self.segment(s),
             Decoded::Icmp(e) => {
                 if let Some(&at) = self.open.get(&key(e.src, e.dst).0) {
-                    self.flows[self.slots[at as usize].index].part.icmp.push(e);
+                    self.flows[self.slots[at as usize].index].part.icmp.push(*e);
                 }
             }
             Decoded::Skip(why) => *self.skipped.entry(why.to_string()).or_default() += 1,
@@ -211,7 +215,7 @@ impl Table {
             let (client, server) = roles(s);
             let flow = FlowId(u32::try_from(index).unwrap_or(u32::MAX));
             let part = Incarnation { flow, client, server, segments: Vec::new(), icmp: Vec::new() };
-            self.flows.push(Life { part, newest: s.ts, listed: false, over: false });
+            self.flows.push(Life { part, newest: s.ts, listed: false, filled: false, over: false });
             *slot = Slot { index, used: true, ..Slot::default() };
         }
         if s.flags.syn() {
@@ -233,8 +237,15 @@ impl Table {
         }
         life.newest = s.ts;
         let segments = &mut life.part.segments;
-        if self.room.is_some() && segments.len() == segments.capacity() && segments.len() >= BATCH / 4 {
-            segments.reserve_exact(BATCH.saturating_sub(segments.len()));
+        if let Some(room) = self.room
+            && segments.len() == segments.capacity()
+        {
+            // Whoever has filled a batch will fill another one; not for all of them there is room.
+            let again = life.filled && segments.is_empty() && self.roomy < room / BATCH;
+            if again || segments.len() >= BATCH / 4 {
+                segments.reserve_exact(BATCH.saturating_sub(segments.len()));
+                self.roomy += 1;
+            }
         }
         segments.push(*s);
         let Some(room) = self.room else { return };
@@ -254,6 +265,8 @@ impl Table {
         let life = &mut self.flows[index];
         life.over = over;
         let inc = &mut life.part;
+        life.filled = inc.segments.len() >= BATCH;
+        self.roomy -= usize::from(inc.segments.capacity() >= BATCH);
         self.held -= inc.segments.len();
         let part = Incarnation {
             segments: std::mem::take(&mut inc.segments),

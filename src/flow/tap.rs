@@ -19,7 +19,9 @@ pub fn locate(trace: &Trace, rtt_min: PerDir<Option<Ns>>) -> Tap {
         ttls.peek().is_some() && ttls.all(|t| INITIAL_TTLS.contains(&t))
     };
     let mut sums: PerDir<(i32, i32)> = PerDir::default();
-    for p in &trace.packets {
+    // Where none is wrong, they tell nothing.
+    let doubted = if trace.wrong_sums { &trace.packets[..] } else { &[] };
+    for p in doubted {
         let (n, bad) = &mut sums[p.dir];
         *n += i32::from(p.checksum_ok.is_some());
         *bad += i32::from(p.checksum_ok == Some(false));

@@ -1,9 +1,11 @@
 //! A connection, or a stretch of it, with direction, unwrapped sequence numbers and scaled windows.
 
+use super::calm::{Finder, Run, Scale};
 use super::stray::{Field, Strays};
 use crate::decode::{IcmpError, Segment, TcpFlags, TcpOptions};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 /// Whether a packet is a copy of an earlier one of the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Packet {
     /// First sequence number.
     pub seq: RelSeq,
     /// One past the last; SYN and FIN have one each.
-    end: RelSeq,
+    pub(super) end: RelSeq,
     /// Payload bytes.
     pub len: u32,
     /// Acknowledgment number, in the numbers of the other direction.
@@ -48,7 +50,7 @@ pub struct Packet {
     /// DF.
     pub dont_fragment: bool,
     /// Few packets have SACK blocks: they lie elsewhere, so that all passes over the others read less.
-    sacks: Option<Box<Sacks>>,
+    pub(super) sacks: Option<Box<Sacks>>,
     /// Checksum field, to compare packets.
     pub checksum: u16,
     /// The checksum is right.
@@ -63,7 +65,7 @@ pub struct Packet {
 
 /// The SACK blocks of one packet, in the numbers of the other direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sacks {
+pub(super) struct Sacks {
     /// Without the DSACK.
     blocks: [StreamRange; 4],
     /// How many of them count.
@@ -174,6 +176,8 @@ pub struct Trace {
     /// Packets with SACK blocks that name bytes outside the receiver's window, once for each: a middlebox renumbers
     /// the stream and not its SACKs.
     pub foreign_sacks: Vec<usize>,
+    /// Some checksum is wrong.
+    pub wrong_sums: bool,
     /// Wrong checksums of each direction are damage done on the way, not left to a network card.
     pub damage: PerDir<bool>,
     /// Damaged packets whose numbers are out of place: nothing in their headers is believed.
@@ -182,10 +186,14 @@ pub struct Trace {
     pub strays: Vec<usize>,
     /// One past the last packet that says something of each direction's data; see [`Trace::find_ends`].
     pub upto: PerDir<usize>,
+    /// Packets of which the snap length has cut the TCP header.
+    pub cut: Vec<usize>,
+    /// Runs of packets in which nothing happens, in order.
+    pub runs: Vec<Run>,
 }
 
 /// Numbers this close to the newest one are never doubted: twice the largest window without scaling.
-const NEAR: u32 = 1 << 17;
+pub(super) const NEAR: u32 = 1 << 17;
 
 /// One direction's numbering while the trace is built.
 #[derive(Clone, Copy, Debug, Default)]
@@ -220,12 +228,51 @@ impl Numbering {
     }
 }
 
-/// Whether wrong checksums of each direction are damage: where offload fills them in later, all are wrong.
-fn damage(segments: &[Segment], dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool> {
-    let is_wrong = |s: &Segment| s.checksum_ok == Some(false);
-    if !segments.iter().any(is_wrong) {
-        return PerDir::default();
+/// How far from the newest number one may be, where `widest` is the largest window granted.
+pub(super) fn reach_of(widest: u64) -> u32 {
+    u32::try_from(widest.saturating_mul(2)).unwrap_or(u32::MAX).max(NEAR)
+}
+
+/// Segments of a connection: those that were kept of what came before, and what came since.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The first ones.
+    pub old: &'a [Segment],
+    /// Those behind.
+    pub new: &'a [Segment],
+}
+
+impl<'a> View<'a> {
+    /// All, in order.
+    pub fn iter(self) -> impl Iterator<Item = &'a Segment> {
+        self.old.iter().chain(self.new)
     }
+
+    /// How many.
+    pub fn len(self) -> usize {
+        self.old.len() + self.new.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them.
+    pub fn at(self, i: usize) -> &'a Segment {
+        i.checked_sub(self.old.len()).map_or_else(|| &self.old[i], |k| &self.new[k])
+    }
+
+    /// Those from `i` on.
+    pub fn from(self, i: usize) -> View<'a> {
+        let k = i.saturating_sub(self.old.len()).min(self.new.len());
+        View { old: self.old.get(i..).unwrap_or_default(), new: &self.new[k..] }
+    }
+}
+
+/// Whether wrong checksums of each direction are damage: where offload fills them in later, all are wrong.
+fn damage(segments: View<'_>, dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool> {
+    let is_wrong = |s: &Segment| s.checksum_ok == Some(false);
     let mut sums = PerDir::<(usize, usize)>::default();
     for s in segments.iter().filter(|s| s.checksum_ok.is_some()) {
         let (wrong, all) = &mut sums[dir_of(s)];
@@ -236,13 +283,16 @@ fn damage(segments: &[Segment], dir_of: impl Fn(&Segment) -> Dir) -> PerDir<bool
 }
 
 impl Trace {
-    /// Orients and numbers the segments of a connection that come after what is known.
-    pub fn new(mut known: Known, segments: &[Segment]) -> Trace {
+    /// Orients and numbers the segments of a connection that come after what is known. `one_by_one`: without runs.
+    pub fn new(mut known: Known, segments: View<'_>, one_by_one: bool) -> Trace {
         let client = known.client;
         let dir_of = |s: &Segment| if s.src == client { Dir::C2s } else { Dir::S2c };
         let mut packets = Vec::with_capacity(segments.len());
         let mut foreign_sacks = Vec::new();
-        let damage = damage(segments, dir_of);
+        let is_rare = |s: &Segment| s.flags.syn() || s.checksum_ok == Some(false);
+        let rare = segments.old.iter().any(is_rare) || segments.new.iter().any(is_rare);
+        let wrong_sums = rare && segments.iter().any(|s| s.checksum_ok == Some(false));
+        let damage = if wrong_sums { damage(segments, dir_of) } else { PerDir::default() };
         let mut damaged = Vec::new();
         let mut strays = Vec::new();
         let any_damage = damage.c2s || damage.s2c;
@@ -254,7 +304,7 @@ impl Trace {
             s2c: damage.s2c.then(|| first(Dir::S2c)).flatten(),
         };
         // Handshake facts first: they hold for packets that the file has before the SYN, too.
-        for s in segments.iter().filter(|s| s.flags.syn() && !wrong(s)) {
+        for s in segments.iter().filter(|s| rare && s.flags.syn() && !wrong(s)) {
             let d = dir_of(s);
             known.syn[d] = true;
             known.mss[d] = s.options.mss.or(known.mss[d]);
@@ -272,16 +322,41 @@ impl Trace {
             }
         };
         let scales = PerDir { c2s: scale(Dir::C2s), s2c: scale(Dir::S2c) };
+        let mut cut = Vec::new();
+        let mut calm = if one_by_one { Finder::off() } else { Finder::default() };
         let Known { numbers, widest, largest, stamped, seen, fin, .. } = &mut known;
-        for (i, s) in segments.iter().enumerate() {
+        let mut i = 0;
+        for s in segments.old.iter().chain(segments.new) {
             let dir = dir_of(s);
+            if s.cut {
+                cut.push(i);
+            }
+            if !any_damage {
+                let other = dir.flip();
+                let by = Scale {
+                    isn: (numbers[dir].isn.unwrap_or_default(), numbers[other].isn.unwrap_or_default()),
+                    newest: (numbers[dir].newest, numbers[other].newest),
+                    widest: if scaling { (widest[other], widest[dir]) } else { (0, 0) },
+                    shift: scales[dir],
+                };
+                if calm.go_on(&mut packets, s, dir, &by)
+                    && let Some(p) = packets.last()
+                {
+                    numbers[dir].newest = numbers[dir].newest.max(p.end);
+                    let granted = p.window.unwrap_or(u64::from(s.window) << 14);
+                    widest[dir] = granted.max(widest[dir]);
+                    largest[dir] = largest[dir].max(p.len);
+                    stamped[dir] |= p.len > 0 && p.timestamps.is_some();
+                    i += 1;
+                    continue;
+                }
+            }
             let nothing;
             let lies = |field, number: Seq, of: &Numbering, reach: u64| {
                 if number.diff(of.newest_raw()).unsigned_abs() <= NEAR || of.isn.is_none() {
                     return false;
                 }
-                let reach = u32::try_from(reach.saturating_mul(2)).unwrap_or(u32::MAX);
-                doubted.lies(i, field, of.newest_raw(), if scaling { reach.max(NEAR) } else { NEAR })
+                doubted.lies(i, field, of.newest_raw(), if scaling { reach_of(reach) } else { NEAR })
             };
             let unbelieved =
                 if any_damage && wrong(s) && numbers[dir].is_far(s.seq, sound[dir], widest[dir.flip()]) {
@@ -356,11 +431,14 @@ impl Trace {
             seen[dir] = true;
             fin[dir] |= p.flags.fin();
             stamped[dir] |= p.len > 0 && p.timestamps.is_some();
+            calm.take(i, &p, s);
             packets.push(p);
+            i += 1;
         }
         known.irtt = known.irtt.or_else(|| handshake(&packets));
         let upto = PerDir { c2s: packets.len(), s2c: packets.len() };
-        Trace { known, packets, foreign_sacks, damage, damaged, strays, upto }
+        let runs = calm.finish();
+        Trace { known, packets, foreign_sacks, wrong_sums, damage, damaged, strays, upto, cut, runs }
     }
 
     /// Finds out from where on a direction only acknowledges, and is told nothing new: most transfers go one way, and
@@ -372,41 +450,78 @@ impl Trace {
         let mut acked: PerDir<Option<RelSeq>> = PerDir::default();
         let mut word: PerDir<Option<(RelSeq, u16)>> = PerDir::default();
         let mut due: PerDir<bool> = PerDir::default();
-        self.upto = PerDir::default();
-        for (i, p) in self.packets.iter().enumerate() {
-            let (dir, other) = (p.dir, p.dir.flip());
-            // Data in order, with the same word as before.
-            if p.len > 0 && p.twin == Twin::None && p.flags.0 & 0x07 == 0 && !due[other] && p.sacks.is_none()
-            {
-                let same = word[dir].is_some_and(|w| p.ack == Some(w.0) && p.raw_window == w.1);
-                if same && p.raw_window > 0 {
-                    self.upto[dir] = i + 1;
-                    due[dir] = true;
-                    reach[dir] = reach[dir].max(p.range().end);
+        let mut upto: PerDir<usize> = PerDir::default();
+        for (packets, run) in self.pieces(self.packets.len()) {
+            if let Some(r) = run {
+                let (dir, other) = (r.sender, r.sender.flip());
+                let told = &self.packets[r.last_data];
+                if !due[other] && word[dir].is_some_and(|w| told.ack == Some(w.0) && told.raw_window == w.1) {
+                    upto[dir] = r.packets.end;
+                    due[dir] = r.last_data > r.last_ack;
+                    reach[dir] = reach[dir].max(r.data.end);
+                    acked[other] = acked[other].max(Some(r.acked));
+                    word[other] = Some((r.acked, self.packets[r.last_ack].raw_window));
                     continue;
                 }
             }
-            let copy = matches!(p.twin, Twin::Capture(_));
-            let end = p.range().end;
-            let odd = p.flags.0 & 0x07 != 0;
-            if p.carries() || !copy && (odd || end != reach[dir]) {
-                self.upto[dir] = i + 1;
-                due[dir] = true;
-            }
-            let said = p.ack.map(|ack| (ack, p.raw_window));
-            let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
-            let tells = odd || said.is_none() || said != word[dir] || p.sacks.is_some();
-            if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
-                self.upto[other] = i + 1;
-                due[other] &= copy;
-            }
-            if !copy {
-                reach[dir] = reach[dir].max(end);
-                acked[dir] = acked[dir].max(p.ack);
-                // What was overtaken is no measure, nor a SYN, whose window has another scale.
-                word[dir] = said.filter(|_| !odd && p.ack == acked[dir]);
+            for i in packets {
+                let p = &self.packets[i];
+                let (dir, other) = (p.dir, p.dir.flip());
+                // Data in order, with the same word as before.
+                if p.len > 0
+                    && p.twin == Twin::None
+                    && p.flags.0 & 0x07 == 0
+                    && !due[other]
+                    && p.sacks.is_none()
+                {
+                    let same = word[dir].is_some_and(|w| p.ack == Some(w.0) && p.raw_window == w.1);
+                    if same && p.raw_window > 0 {
+                        upto[dir] = i + 1;
+                        due[dir] = true;
+                        reach[dir] = reach[dir].max(p.range().end);
+                        continue;
+                    }
+                }
+                let copy = matches!(p.twin, Twin::Capture(_));
+                let end = p.range().end;
+                let odd = p.flags.0 & 0x07 != 0;
+                if p.carries() || !copy && (odd || end != reach[dir]) {
+                    upto[dir] = i + 1;
+                    due[dir] = true;
+                }
+                let said = p.ack.map(|ack| (ack, p.raw_window));
+                let asks_again = p.len == 0 && p.ack.is_some_and(|ack| ack < reach[other]);
+                let tells = odd || said.is_none() || said != word[dir] || p.sacks.is_some();
+                if due[other] || !copy && (tells || asks_again || p.raw_window == 0) {
+                    upto[other] = i + 1;
+                    due[other] &= copy;
+                }
+                if !copy {
+                    reach[dir] = reach[dir].max(end);
+                    acked[dir] = acked[dir].max(p.ack);
+                    // What was overtaken is no measure, nor a SYN, whose window has another scale.
+                    word[dir] = said.filter(|_| !odd && p.ack == acked[dir]);
+                }
             }
         }
+        self.upto = upto;
+    }
+
+    /// The first `upto` packets, cut where runs begin and end, each piece with the run that it is.
+    pub fn pieces(&self, upto: usize) -> impl Iterator<Item = (Range<usize>, Option<&Run>)> {
+        let mut runs = self.runs.iter().filter(move |r| r.packets.end <= upto).peekable();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            if at >= upto {
+                return None;
+            }
+            let run = runs.next_if(|r| r.packets.start == at);
+            let end = match run {
+                Some(r) => r.packets.end,
+                None => runs.peek().map_or(upto, |r| r.packets.start),
+            };
+            Some((std::mem::replace(&mut at, end)..end, run))
+        })
     }
 
     /// Packets that say something of `dir`'s data, and those between them.

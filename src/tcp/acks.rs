@@ -5,7 +5,7 @@ use super::AckPoint;
 use super::classify::Half;
 use super::ranges::any_overlap;
 use super::score::Score;
-use crate::flow::{Trace, Twin};
+use crate::flow::{Packet, Trace, Twin};
 use crate::model::tcp::{Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{ByByte, Dir, Ns, RelSeq, StreamRange, Ts};
 use std::cell::OnceCell;
@@ -37,85 +37,110 @@ pub fn listen(trace: &Trace, half: &Half, dir: Dir, rtt: Option<Ns>) -> Word {
     let fillers = OnceCell::new();
     let mut closed = false;
     let mut nxt = RelSeq(0);
-    for (i, p) in told.iter().enumerate() {
-        if matches!(p.twin, Twin::Capture(_)) {
-            continue;
-        }
-        if p.dir == dir {
-            nxt = nxt.max(p.range().end);
-            continue;
-        }
-        let Some(ack) = p.ack else { continue };
-        let known = w.score.highest();
-        let mut touched: Vec<RelSeq> = Vec::new();
-        if !open.is_empty() {
-            touched.extend(open.range(..ack).map(|(&k, _)| k));
-            for b in p.sacks() {
-                touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
-                touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
-            }
-            touched.sort_unstable();
-            touched.dedup();
-        }
-        for key in &touched {
-            // An ACK beyond a hole takes away the SACKs that were counted above it.
-            if let Some(hole) = open.get_mut(key).filter(|h| h.range.end < ack) {
-                hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
-            }
-        }
-        let news = w.score.take(p, nxt);
-        if news.duplicate {
-            w.dup_acks.push(i);
-        }
-        if !p.flags.syn() && !p.flags.rst() {
-            if p.raw_window == 0 && !closed {
-                w.zero_windows.push(i);
-            }
-            closed = p.raw_window == 0;
-        }
-        let una = w.score.una.unwrap_or(ack);
-        if !p.flags.rst() && w.points.last().is_none_or(|l| l.ack != una || l.window != p.window) {
-            w.points.push(AckPoint { ts: p.ts, frame: p.frame, ack: una, window: p.window });
-        }
-        if !news.is_progress() || (open.is_empty() && w.score.sacked.is_empty()) {
-            continue;
-        }
-        for key in touched {
-            let Some(hole) = open.get_mut(&key) else { continue };
-            if !w.score.has(hole.range) {
+    for (packets, run) in trace.pieces(told.len()) {
+        if let Some(r) = run {
+            // Whoever sends says nothing new to the other side.
+            if r.sender != dir {
                 continue;
             }
-            hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
-            let filler = fillers.get_or_init(|| Fillers::of(half)).find(half, hole.range, hole.birth, p.ts);
-            hole.death = Some(p.ts);
-            hole.filler_frame = filler.map(|r| r.frame);
-            hole.filler = Some(match filler.map(|r| r.class) {
-                Some(SegmentClass::Retransmission) => Filler::Retransmission,
-                Some(_) => Filler::Undecided,
-                // Nothing was sent again: the original came late.
-                None => Filler::Reordered,
-            });
-            w.holes.push(*hole);
-            open.remove(&key);
+            if open.is_empty() && w.score.can_pass(r) {
+                let acks = told[packets].iter().filter(|p| p.dir != dir);
+                let point =
+                    |p: &Packet| Some(AckPoint { ts: p.ts, frame: p.frame, ack: p.ack?, window: p.window });
+                w.points.extend(acks.filter_map(point));
+                w.score.pass(r, &told[r.last_ack]);
+                closed = false;
+                nxt = nxt.max(r.data.end);
+                continue;
+            }
         }
-        // Below what was known before, every gap has its hole already.
-        let top = w.score.highest().unwrap_or(una);
-        let fresh = StreamRange::new(known.unwrap_or(una).max(una), top);
-        for range in w.score.sacked.gaps(fresh) {
-            let hole = Hole {
-                input: 0,
-                flow: trace.known.flow,
-                dir,
-                range,
-                birth: p.ts,
-                birth_frame: p.frame,
-                death: None,
-                filler_frame: None,
-                filler: None,
-                queued_behind: w.score.sacked_above(range.end),
-                waited: None,
-            };
-            open.insert(range.start, hole);
+        for i in packets {
+            let p = &told[i];
+            if matches!(p.twin, Twin::Capture(_)) {
+                continue;
+            }
+            if p.dir == dir {
+                nxt = nxt.max(p.range().end);
+                continue;
+            }
+            let Some(ack) = p.ack else { continue };
+            let known = w.score.highest();
+            let mut touched: Vec<RelSeq> = Vec::new();
+            if !open.is_empty() {
+                touched.extend(open.range(..ack).map(|(&k, _)| k));
+                for b in p.sacks() {
+                    // What was SACKed before fills no gap, and above it all there is none.
+                    let top = known.map_or(b.end, |k| b.end.min(k));
+                    if w.score.sacked.covers(StreamRange::new(b.start, top)) {
+                        continue;
+                    }
+                    touched.extend(open.range(..b.start).next_back().map(|(&k, _)| k));
+                    touched.extend(open.range(b.start..b.end.max(b.start)).map(|(&k, _)| k));
+                }
+                touched.sort_unstable();
+                touched.dedup();
+            }
+            for key in &touched {
+                // An ACK beyond a hole takes away the SACKs that were counted above it.
+                if let Some(hole) = open.get_mut(key).filter(|h| h.range.end < ack) {
+                    hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
+                }
+            }
+            let news = w.score.take(p, nxt);
+            if news.duplicate {
+                w.dup_acks.push(i);
+            }
+            if !p.flags.syn() && !p.flags.rst() {
+                if p.raw_window == 0 && !closed {
+                    w.zero_windows.push(i);
+                }
+                closed = p.raw_window == 0;
+            }
+            let una = w.score.una.unwrap_or(ack);
+            if !p.flags.rst() && w.points.last().is_none_or(|l| l.ack != una || l.window != p.window) {
+                w.points.push(AckPoint { ts: p.ts, frame: p.frame, ack: una, window: p.window });
+            }
+            if !news.is_progress() || (open.is_empty() && w.score.sacked.is_empty()) {
+                continue;
+            }
+            for key in touched {
+                let Some(hole) = open.get_mut(&key) else { continue };
+                if !w.score.has(hole.range) {
+                    continue;
+                }
+                hole.queued_behind = hole.queued_behind.max(w.score.sacked_above(hole.range.end));
+                let filler =
+                    fillers.get_or_init(|| Fillers::of(half)).find(half, hole.range, hole.birth, p.ts);
+                hole.death = Some(p.ts);
+                hole.filler_frame = filler.map(|r| r.frame);
+                hole.filler = Some(match filler.map(|r| r.class) {
+                    Some(SegmentClass::Retransmission) => Filler::Retransmission,
+                    Some(_) => Filler::Undecided,
+                    // Nothing was sent again: the original came late.
+                    None => Filler::Reordered,
+                });
+                w.holes.push(*hole);
+                open.remove(&key);
+            }
+            // Below what was known before, every gap has its hole already.
+            let top = w.score.highest().unwrap_or(una);
+            let fresh = StreamRange::new(known.unwrap_or(una).max(una), top);
+            for range in w.score.sacked.gaps(fresh) {
+                let hole = Hole {
+                    input: 0,
+                    flow: trace.known.flow,
+                    dir,
+                    range,
+                    birth: p.ts,
+                    birth_frame: p.frame,
+                    death: None,
+                    filler_frame: None,
+                    filler: None,
+                    queued_behind: w.score.sacked_above(range.end),
+                    waited: None,
+                };
+                open.insert(range.start, hole);
+            }
         }
     }
     let (mut above, mut upto) = (0, RelSeq(i64::MAX));

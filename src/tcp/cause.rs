@@ -17,7 +17,7 @@ use super::classify::Half;
 use super::ranges::RangeSet;
 use super::rtt::Estimator;
 use super::score::Score;
-use crate::flow::{Packet, Trace, Twin};
+use crate::flow::{Packet, Run, Trace, Twin};
 use crate::model::tcp::{Cause, SegmentClass};
 use crate::model::{Dir, Ns, RelSeq, StreamRange, Ts};
 
@@ -41,8 +41,8 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     let far = sender_rtt.filter(|&r| r >= crate::flow::tap::OWN_HOST);
     let lag = far.map_or(Ns::ZERO, |r| r.scaled(19, 20));
     let sack = trace.known.sack_permitted[dir.flip()] != Some(false);
-    let mut answers =
-        trace.packets.iter().filter(|p| p.dir != dir && !matches!(p.twin, Twin::Capture(_))).peekable();
+    let mut answers = Answers { packets: &trace.packets, dir, next: 0 };
+    let mut runs = trace.runs.iter().filter(|r| r.sender == dir).peekable();
     let mut rtt = rtt.iter().peekable();
     let mut est = Estimator::default();
     let mut score = Score::default();
@@ -60,12 +60,38 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
     let mut path = PathMtu::of(trace, dir, lag);
     let mut undo = Undo::default();
 
-    for k in 0..half.records.len() {
-        let r = half.records[k];
+    let mut next_record = 0;
+    while let Some(&r) = half.records.get(next_record) {
+        let k = next_record;
+        while runs.next_if(|r| r.packets.end <= half.packets[k]).is_some() {}
+        if state == State::Open
+            && score.sacked.is_empty()
+            && path.waiting.is_empty()
+            && let Some(run) = runs.peek().filter(|r| r.packets.contains(&half.packets[k]))
+            && let records = (k..half.records_of(&run.packets).end)
+            && half.are_plain(records.clone())
+            && let Some(heard) = answers.pass(run, half.records[records.end - 1].ts - lag)
+        {
+            let last = half.records[records.end - 1];
+            if let Some((p, ack)) = heard {
+                score.reach(ack, p);
+                last_news = Some(p.ts + lag);
+                probed = false;
+            }
+            while let Some(s) = rtt.next_if(|s| s.ts <= last.ts) {
+                est.take(s.rtt + lag);
+            }
+            nxt = nxt.max(last.range().end);
+            last_send = Some(last.ts);
+            next_record = records.end;
+            continue;
+        }
+        next_record += 1;
         if matches!(r.class, SegmentClass::CaptureDuplicate | SegmentClass::NetworkDuplicate) {
             continue;
         }
-        while let Some(p) = answers.next_if(|p| p.ts + lag <= r.ts) {
+        while let Some(p) = answers.peek().filter(|p| p.ts + lag <= r.ts) {
+            answers.next += 1;
             let news = score.take(p, nxt);
             if news.is_progress() || news.duplicate {
                 last_news = Some(p.ts + lag);
@@ -197,6 +223,42 @@ pub fn assign(trace: &Trace, half: &mut Half, dir: Dir, sender_rtt: Option<Ns>, 
         if !matches!(r.class, SegmentClass::KeepAlive | SegmentClass::Reordered) {
             last_send = Some(r.ts);
         }
+    }
+}
+
+/// The packets of the receiver, as they reach the sender.
+struct Answers<'a> {
+    packets: &'a [Packet],
+    /// Of the data.
+    dir: Dir,
+    next: usize,
+}
+
+impl<'a> Answers<'a> {
+    /// The next one.
+    fn peek(&mut self) -> Option<&'a Packet> {
+        let answers = |p: &Packet| p.dir != self.dir && !matches!(p.twin, Twin::Capture(_));
+        self.next += self.packets[self.next..].iter().take_while(|p| !answers(p)).count();
+        self.packets.get(self.next)
+    }
+
+    /// Takes those of a run that the tap saw up to `until`: the last one, and what it acknowledges. The outer none, where
+    /// others are due by then, too.
+    fn pass(&mut self, run: &Run, until: Ts) -> Option<Option<(&'a Packet, RelSeq)>> {
+        if self.peek().is_some() && self.next < run.packets.start {
+            return None;
+        }
+        let begin = self.next;
+        let mut last = None;
+        while let Some(p) = self.peek().filter(|p| p.ts <= until) {
+            if self.next >= run.packets.end {
+                self.next = begin;
+                return None;
+            }
+            last = p.ack.map(|ack| (p, ack));
+            self.next += 1;
+        }
+        Some(last)
     }
 }
 

@@ -9,11 +9,12 @@ use super::rtt::RTO_MIN;
 use super::score::Score;
 use super::unseen::{self, DELAYED_ACK, Unseen};
 use crate::flow::hygiene::{IdOrder, asked_again};
-use crate::flow::{Packet, Trace, Twin};
+use crate::flow::{Ids, Packet, Run, Trace, Twin};
 use crate::model::tcp::{Cause, Filler, Hole, SegmentClass, SegmentRecord};
 use crate::model::{Dir, Ns, PerDir, RelSeq, StreamRange, Ts};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// One direction, classified.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Half {
     pub records: Vec<SegmentRecord>,
     /// For each record, its packet.
     pub packets: Vec<usize>,
+    /// Records that may be more than data sent once and in order, by number; all others are just that.
+    pub noted: Vec<u32>,
     /// Which record carried which bytes (probes and copies left out).
     pub coverage: Coverage,
     /// For each record sent again: the bytes of it that were there before, by an ACK or a DSACK.
@@ -39,7 +42,31 @@ pub struct Half {
 impl Half {
     /// Something was sent again.
     pub fn repeats(&self) -> bool {
-        self.records.iter().any(|r| r.class == SegmentClass::Retransmission)
+        self.noted().any(|(_, r)| r.class == SegmentClass::Retransmission)
+    }
+
+    /// Records that may be more than data sent once and in order, with their numbers.
+    pub fn noted(&self) -> impl Iterator<Item = (usize, &SegmentRecord)> {
+        self.noted.iter().map(|&i| (i as usize, &self.records[i as usize]))
+    }
+
+    /// One past the highest number of a record with payload.
+    pub fn last_byte(&self) -> Option<RelSeq> {
+        let plain = (0..self.records.len()).rev().find(|&i| self.noted.binary_search(&(i as u32)).is_err());
+        let all = plain.map(|i| &self.records[i]).into_iter().chain(self.noted().map(|(_, r)| r));
+        all.filter(|r| r.len > 0).map(|r| r.range().end).max()
+    }
+
+    /// All of these records are data sent once and in order.
+    pub fn are_plain(&self, records: Range<usize>) -> bool {
+        let next = self.noted.get(self.noted.partition_point(|&i| (i as usize) < records.start));
+        next.is_none_or(|&i| i as usize >= records.end)
+    }
+
+    /// The records of these packets.
+    pub fn records_of(&self, packets: &Range<usize>) -> Range<usize> {
+        let at = |i: usize| self.packets.partition_point(|&p| p < i);
+        at(packets.start)..at(packets.end)
     }
 }
 
@@ -115,10 +142,15 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
     // Data and their ACKs: more than half are records.
     w.half.records.reserve(told.len() * 3 / 4);
     w.half.packets.reserve(told.len() * 3 / 4);
-    for (i, p) in told.iter().enumerate() {
-        if p.dir == dir { w.sent(i) } else { w.answered(i) }
+    for (packets, run) in trace.pieces(told.len()) {
+        let passed = run.is_some_and(|r| if r.sender == dir { w.pass(r) } else { w.hear(r) });
+        if !passed {
+            packets.for_each(|i| if told[i].dir == dir { w.sent(i) } else { w.answered(i) });
+        }
     }
     w.settle(None);
+    w.half.noted.sort_unstable();
+    w.half.noted.dedup();
     for o in w.open.into_values() {
         w.half.holes[o.hole].queue_up_to(w.half.nxt);
     }
@@ -126,6 +158,64 @@ pub fn classify(trace: &Trace, order: &IdOrder, dir: Dir, lowest: PerDir<Option<
 }
 
 impl Walk<'_> {
+    /// Takes a run of this direction's data at once, if nothing is open that its packets could decide.
+    fn pass(&mut self, run: &Run) -> bool {
+        let counts = self.order.counts_every_packet(self.dir);
+        let ids = matches!(run.ids[self.dir], Ids::ByOne | Ids::Absent);
+        let settled = self.started && self.half.nxt == run.data.start && self.score.can_pass(run);
+        if !settled || counts && !ids || !self.unseen.is_settled() {
+            return false;
+        }
+        let flow = self.trace.known.flow;
+        for (k, p) in self.trace.packets[run.packets.clone()].iter().enumerate() {
+            if p.dir != self.dir {
+                continue;
+            }
+            let id = self.half.records.len() as u32;
+            self.half.records.push(SegmentRecord {
+                input: 0,
+                frame: p.frame,
+                flow,
+                dir: self.dir,
+                ts: p.ts,
+                seq: p.seq,
+                len: p.len,
+                class: SegmentClass::New,
+                cause: None,
+                resend: None,
+                spurious: None,
+                of: None,
+                syn: false,
+                fin: false,
+            });
+            self.half.packets.push(run.packets.start + k);
+            self.half.coverage.add(p.range(), id);
+        }
+        let last_ack = &self.trace.packets[run.last_ack];
+        self.score.pass(run, last_ack);
+        self.last_ack = Some(last_ack.ts);
+        self.window_closed = false;
+        self.probing = false;
+        self.unseen
+            .saw_all(self.half.records[self.half.records.len() - run.segments..].iter().map(|r| r.len));
+        self.half.nxt = run.data.end;
+        self.previous = Some(run.last_data);
+        self.peer_spoke = false;
+        self.reported = 0;
+        self.peer_nxt = self.peer_nxt.max(last_ack.range().end);
+        true
+    }
+
+    /// Takes a run of the other direction's data, which this one only acknowledges.
+    fn hear(&mut self, run: &Run) -> bool {
+        self.window_closed = false;
+        self.peer_nxt = self.peer_nxt.max(run.data.end);
+        self.previous = Some(run.last_ack);
+        self.peer_spoke = run.last_data > run.last_ack;
+        self.reported = 0;
+        true
+    }
+
     fn answered(&mut self, i: usize) {
         let p = &self.trace.packets[i];
         if matches!(p.twin, Twin::Capture(_)) {
@@ -152,6 +242,7 @@ impl Walk<'_> {
     fn record(&mut self, i: usize, class: SegmentClass, of: Option<u32>) -> u32 {
         let p = &self.trace.packets[i];
         let id = self.half.records.len() as u32;
+        self.half.noted.push(id);
         self.half.records.push(SegmentRecord {
             input: 0,
             frame: p.frame,
@@ -459,6 +550,7 @@ impl Walk<'_> {
                     let overtaker = &mut self.half.records[last as usize];
                     if matches!(overtaker.class, SegmentClass::New | SegmentClass::Undecided) {
                         overtaker.class = SegmentClass::Retransmission;
+                        self.half.noted.push(last);
                     }
                     (SegmentClass::Reordered, Some(last))
                 } else if self.order.sent(p, earlier).is_none() && self.follows_its_resend(r, last, p.ts) {

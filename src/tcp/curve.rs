@@ -39,7 +39,17 @@ impl Default for Curve {
 
 impl Curve {
     /// The bucket of a moment.
+    #[inline]
     pub fn at(&mut self, ts: Ts) -> &mut Bucket {
+        let newest = self.buckets.len().wrapping_sub(1);
+        let inside = |b: &Bucket| (0..self.step.0).contains(&ts.since(b.start).0);
+        if newest < MOST - 1 && self.buckets.get(newest).is_some_and(inside) {
+            return &mut self.buckets[newest];
+        }
+        self.find(ts)
+    }
+
+    fn find(&mut self, ts: Ts) -> &mut Bucket {
         while self.buckets.len() >= MOST && self.step.0 <= i64::MAX / 2 {
             self.widen();
         }

@@ -15,7 +15,7 @@
 use super::RttSample;
 use super::classify::Half;
 use super::score::Score;
-use crate::flow::{Trace, Twin};
+use crate::flow::{Packet, Run, Trace, Twin};
 use crate::model::tcp::{Limits, SegmentClass};
 use crate::model::{Dir, Ns, RelSeq, Ts};
 use std::ops::Range;
@@ -114,66 +114,73 @@ pub fn split(
         steps: Vec::new(),
         sums: Limits::default(),
     };
-    let last_byte = half.records.iter().filter(|r| r.len > 0).map(|r| r.range().end).max()?;
+    let last_byte = half.last_byte()?;
     let mut next_record = 0;
     let mut before: Option<Ts> = None;
     // Time since the last new bytes whose owner the next ones tell.
     let mut waiting = Ns::ZERO;
-    for (i, p) in trace.packets.iter().enumerate() {
-        while half.packets.get(next_record).is_some_and(|&k| k < i) {
-            next_record += 1;
-        }
-        let record = half.packets.get(next_record).filter(|&&k| k == i).map(|_| &half.records[next_record]);
-        if matches!(p.twin, Twin::Capture(_)) {
+    'packets: for (packets, run) in trace.pieces(trace.packets.len()) {
+        if let Some((r, t)) = run.zip(before).filter(|(r, _)| r.sender == dir)
+            && w.can_pass(r)
+            && r.acked < last_byte
+            && half.are_plain(half.records_of(&packets))
+        {
+            let here = &trace.packets[packets.clone()];
+            let ours = own.start.max(packets.start)..own.end.min(packets.end);
+            let ours = ours.start.saturating_sub(packets.start)..ours.end.saturating_sub(packets.start);
+            waiting = w.pass(here, ours, dir, t, waiting, (at_once, woken));
+            before = here.last().map(|p| p.ts);
             continue;
         }
-        if let Some(t) = before {
-            let step = if own.contains(&i) { p.ts.since(t).max(Ns::ZERO) } else { Ns::ZERO };
-            match w.limit() {
-                Some(sum) => *sum += step,
-                None => waiting += step,
+        for i in packets {
+            let p = &trace.packets[i];
+            while half.packets.get(next_record).is_some_and(|&k| k < i) {
+                next_record += 1;
             }
-            before = Some(p.ts);
-        }
-        if p.dir == dir {
-            let r = p.range();
-            let again =
-                record.is_some_and(|r| r.class == SegmentClass::Retransmission && r.spurious.is_none());
-            if again {
-                w.recovery = w.recovery.max(w.nxt);
-                w.now.repaired = true;
+            let record =
+                half.packets.get(next_record).filter(|&&k| k == i).map(|_| &half.records[next_record]);
+            if matches!(p.twin, Twin::Capture(_)) {
+                continue;
             }
-            if p.len > 0 && r.end > w.nxt {
-                if before.is_none() {
-                    before = Some(p.ts);
-                    w.now.start = p.ts;
+            if let Some(t) = before {
+                let step = if own.contains(&i) { p.ts.since(t).max(Ns::ZERO) } else { Ns::ZERO };
+                match w.limit() {
+                    Some(sum) => *sum += step,
+                    None => waiting += step,
                 }
-                let paced = w.may_be_paced(p.ts);
-                let part = match w.last_ack.map(|t| p.ts.since(t)) {
-                    Some(d) if d <= at_once => &mut w.now.clocked,
-                    _ if paced => &mut w.now.paced,
-                    Some(d) if d <= woken => &mut w.now.woken,
-                    _ => &mut w.now.unprompted,
-                };
-                *part += std::mem::take(&mut waiting);
-                w.sent(i64::from(p.len), p.ts);
-                let len = i64::from(p.len);
-                w.short = len != w.mss && len % w.mss != 0;
+                before = Some(p.ts);
             }
-            w.nxt = w.nxt.max(r.end);
-            let una = w.score.una.unwrap_or(w.nxt);
-            w.now.peak = w.now.peak.max(w.nxt.0.saturating_sub(una.0).min(FAR));
-        } else if let Some(ack) = p.ack {
-            let una = w.score.una.unwrap_or(ack);
-            w.score.take(p, w.nxt);
-            if let Some(win) = p.window.and_then(|n| i64::try_from(n).ok()) {
-                w.edge = w.edge.max(Some(ack.plus(win)));
-            }
-            if ack > una {
-                w.advanced(ack.0.saturating_sub(una.0).min(FAR), p.ts);
-            }
-            if ack >= last_byte {
-                break;
+            if p.dir == dir {
+                let r = p.range();
+                let again =
+                    record.is_some_and(|r| r.class == SegmentClass::Retransmission && r.spurious.is_none());
+                if again {
+                    w.recovery = w.recovery.max(w.nxt);
+                    w.now.repaired = true;
+                }
+                if p.len > 0 && r.end > w.nxt {
+                    if before.is_none() {
+                        before = Some(p.ts);
+                        w.now.start = p.ts;
+                    }
+                    *w.prompted(p.ts, at_once, woken) += std::mem::take(&mut waiting);
+                    w.sent(i64::from(p.len), p.ts);
+                }
+                w.nxt = w.nxt.max(r.end);
+                let una = w.score.una.unwrap_or(w.nxt);
+                w.now.peak = w.now.peak.max(w.nxt.0.saturating_sub(una.0).min(FAR));
+            } else if let Some(ack) = p.ack {
+                let una = w.score.una.unwrap_or(ack);
+                w.score.take(p, w.nxt);
+                if let Some(win) = p.window.and_then(|n| i64::try_from(n).ok()) {
+                    w.edge = w.edge.max(Some(ack.plus(win)));
+                }
+                if ack > una {
+                    w.advanced(ack.0.saturating_sub(una.0).min(FAR), p.ts);
+                }
+                if ack >= last_byte {
+                    break 'packets;
+                }
             }
         }
     }
@@ -212,7 +219,60 @@ impl Walk {
         }
     }
 
+    /// Nothing in this run is repeated, nor SACKed.
+    fn can_pass(&self, run: &Run) -> bool {
+        self.score.can_pass(run) && self.nxt == run.data.start
+    }
+
+    /// Takes the packets of a run: `ours` of them count, `before` is the time of the packet before. What is waiting then.
+    fn pass(
+        &mut self,
+        run: &[Packet],
+        ours: Range<usize>,
+        dir: Dir,
+        mut before: Ts,
+        mut waiting: Ns,
+        (at_once, woken): (Ns, Ns),
+    ) -> Ns {
+        for (i, p) in run.iter().enumerate() {
+            if ours.contains(&i) {
+                let step = p.ts.since(before).max(Ns::ZERO);
+                match self.limit() {
+                    Some(sum) => *sum += step,
+                    None => waiting += step,
+                }
+            }
+            before = p.ts;
+            if p.dir == dir {
+                *self.prompted(p.ts, at_once, woken) += std::mem::take(&mut waiting);
+                self.sent(i64::from(p.len), p.ts);
+                self.nxt = p.range().end;
+                let una = self.score.una.unwrap_or(self.nxt);
+                self.now.peak = self.now.peak.max(self.nxt.0.saturating_sub(una.0).min(FAR));
+            } else if let Some(ack) = p.ack {
+                let una = self.score.una.replace(ack).unwrap_or(ack);
+                if let Some(win) = p.window.and_then(|n| i64::try_from(n).ok()) {
+                    self.edge = self.edge.max(Some(ack.plus(win)));
+                }
+                self.advanced(ack.0.saturating_sub(una.0).min(FAR), p.ts);
+            }
+        }
+        waiting
+    }
+
+    /// Where the time goes that ends with new bytes.
+    fn prompted(&mut self, at: Ts, at_once: Ns, woken: Ns) -> &mut Ns {
+        let paced = self.may_be_paced(at);
+        match self.last_ack.map(|t| at.since(t)) {
+            Some(d) if d <= at_once => &mut self.now.clocked,
+            _ if paced => &mut self.now.paced,
+            Some(d) if d <= woken => &mut self.now.woken,
+            _ => &mut self.now.unprompted,
+        }
+    }
+
     fn sent(&mut self, len: i64, at: Ts) {
+        self.short = len != self.mss && len % self.mss != 0;
         let together = self.burst.0.is_some_and(|t| at.since(t) <= TOGETHER);
         self.burst = (Some(at), len + if together { self.burst.1 } else { 0 });
         self.largest = self.largest.max(self.burst.1);

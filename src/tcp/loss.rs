@@ -33,7 +33,7 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
     let seen_then_lost =
         if tap.position == receiving { LossWhere::ReceivingHost } else { LossWhere::Downstream };
 
-    for (range, carried) in half.coverage.iter() {
+    for (range, carried) in doubted(half).into_iter().flat_map(|r| half.coverage.over(r)) {
         let first = &half.records[carried.first as usize];
         if carried.again.is_empty() && first.class != SegmentClass::Retransmission {
             continue;
@@ -92,6 +92,21 @@ pub fn find(trace: &Trace, half: &Half, word: &Word, dir: Dir, tap: &Tap) -> Vec
     }
     for &range in &word.unseen {
         push(missed_by_capture(flow, dir, range));
+    }
+    out
+}
+
+/// Where bytes may have been carried twice, or again, in order and disjoint. An interval of which that is so lies wholly
+/// inside a record that was noted.
+fn doubted(half: &Half) -> Vec<StreamRange> {
+    let mut all: Vec<StreamRange> = half.noted().map(|(_, r)| r.range()).filter(|r| !r.is_empty()).collect();
+    all.sort_unstable();
+    let mut out: Vec<StreamRange> = Vec::with_capacity(all.len());
+    for r in all {
+        match out.last_mut() {
+            Some(last) if r.start <= last.end => last.end = last.end.max(r.end),
+            _ => out.push(r),
+        }
     }
     out
 }

@@ -359,6 +359,7 @@ impl Coverage {
     }
 
     /// All intervals, in order.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (StreamRange, &Carried)> {
         self.chunks.iter().flatten().map(|c| (c.range(), c))
     }

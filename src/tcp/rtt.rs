@@ -18,34 +18,62 @@ pub fn samples(trace: &Trace, dir: Dir) -> Vec<RttSample> {
     let mut spoilt = RangeSet::default();
     let mut nxt = None;
     let mut out = Vec::new();
-    for p in trace.told(dir) {
-        if p.dir == dir {
-            if !p.carries() || p.twin != Twin::None {
+    for (packets, run) in trace.pieces(trace.upto[dir]) {
+        if let Some(r) = run {
+            if r.sender != dir {
                 continue;
             }
-            let r = p.range();
-            match nxt {
-                // Whatever it repeats, and all behind that which one ACK will cover too.
-                Some(n) if r.start < n => {
-                    spoilt.insert(StreamRange::new(r.start.plus(1), n.plus(1)));
+            if nxt.is_none_or(|n| n <= r.data.start) && spoilt.end().is_none_or(|e| e <= r.una) {
+                for p in &trace.packets[packets] {
+                    if p.dir == dir {
+                        waiting.push_back((p.range().end, p.ts));
+                        continue;
+                    }
+                    let mut newest = None;
+                    while let Some(&w) = waiting.front().filter(|w| Some(w.0) <= p.ack) {
+                        newest = Some(w);
+                        waiting.pop_front();
+                    }
+                    if let Some((_, sent)) = newest.filter(|n| Some(n.0) == p.ack) {
+                        let rtt = p.ts.since(sent);
+                        if rtt.0 >= 0 {
+                            out.push(RttSample { ts: p.ts, rtt });
+                        }
+                    }
                 }
-                _ => {
-                    waiting.push_back((r.end, p.ts));
-                    nxt = Some(r.end);
+                nxt = Some(r.data.end);
+                continue;
+            }
+        }
+        for p in &trace.packets[packets] {
+            if p.dir == dir {
+                if !p.carries() || p.twin != Twin::None {
+                    continue;
                 }
-            }
-        } else if let Some(ack) = p.ack {
-            let mut newest = None;
-            let mut clean = true;
-            while let Some(&(end, ts)) = waiting.front().filter(|w| w.0 <= ack) {
-                clean &= !spoilt.covers(StreamRange::new(end, end.plus(1)));
-                newest = Some((end, ts));
-                waiting.pop_front();
-            }
-            if let Some((_, sent)) = newest.filter(|n| clean && n.0 == ack) {
-                let rtt = p.ts.since(sent);
-                if rtt.0 >= 0 {
-                    out.push(RttSample { ts: p.ts, rtt });
+                let r = p.range();
+                match nxt {
+                    // Whatever it repeats, and all behind that which one ACK will cover too.
+                    Some(n) if r.start < n => {
+                        spoilt.insert(StreamRange::new(r.start.plus(1), n.plus(1)));
+                    }
+                    _ => {
+                        waiting.push_back((r.end, p.ts));
+                        nxt = Some(r.end);
+                    }
+                }
+            } else if let Some(ack) = p.ack {
+                let mut newest = None;
+                let mut clean = true;
+                while let Some(&(end, ts)) = waiting.front().filter(|w| w.0 <= ack) {
+                    clean &= !spoilt.covers(StreamRange::new(end, end.plus(1)));
+                    newest = Some((end, ts));
+                    waiting.pop_front();
+                }
+                if let Some((_, sent)) = newest.filter(|n| clean && n.0 == ack) {
+                    let rtt = p.ts.since(sent);
+                    if rtt.0 >= 0 {
+                        out.push(RttSample { ts: p.ts, rtt });
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! most, the scoreboard may have hundreds of holes.
 
 use super::ranges::RangeSet;
-use crate::flow::Packet;
+use crate::flow::{Packet, Run};
 use crate::model::{RelSeq, StreamRange};
 
 /// What the receiver of one direction has confirmed so far.
@@ -54,7 +54,7 @@ impl Score {
             }
             Some(una) if ack > una => {
                 let more = StreamRange::new(una, ack);
-                news.acked = if self.sacked.is_empty() { more.len() } else { self.reached(more, p) };
+                news.acked = if self.sacked.is_empty() { more.len() } else { self.moved_over(more, p) };
                 news.advanced = true;
                 self.una = Some(ack);
                 self.dup_acks = 0;
@@ -75,8 +75,28 @@ impl Score {
         news
     }
 
+    /// Nothing but what the run says happens in it.
+    #[inline]
+    pub fn can_pass(&self, run: &Run) -> bool {
+        self.una == Some(run.una) && self.sacked.is_empty()
+    }
+
+    /// Takes the ACKs of a run, of which `last` is the last one.
+    #[inline]
+    pub fn pass(&mut self, run: &Run, last: &Packet) {
+        self.reach(run.acked, last);
+    }
+
+    /// Takes ACKs of a run up to `last`, which acknowledges `ack`.
+    #[inline]
+    pub fn reach(&mut self, ack: RelSeq, last: &Packet) {
+        self.una = Some(ack);
+        self.dup_acks = 0;
+        self.last_raw_window = Some(last.raw_window);
+    }
+
     /// The ACK moves over `more`; how much of that had not been SACKed.
-    fn reached(&mut self, more: StreamRange, p: &Packet) -> u64 {
+    fn moved_over(&mut self, more: StreamRange, p: &Packet) -> u64 {
         let acked = self.sacked.missing(more);
         self.sacked.trim_below(more.end);
         self.forget_reneged(more.end, p);

@@ -18,40 +18,59 @@ pub fn label(trace: &Trace, half: &mut Half, dir: Dir) {
     // Retransmissions that no ACK has covered yet, by their ends.
     let mut undecided: BTreeSet<(RelSeq, usize)> = BTreeSet::new();
     let mut nxt = RelSeq(0);
-    for (i, p) in trace.told(dir).iter().enumerate() {
-        if p.dir == dir {
-            while next < half.records.len() && half.packets[next] <= i {
-                let r = half.records[next];
-                if r.class == SegmentClass::Retransmission && !r.range().is_empty() {
-                    for part in score.parts(r.range()) {
-                        half.needless.entry(next as u32).or_default().insert(part);
-                    }
-                    if !r.syn && score.has(r.range()) {
-                        let proof = Spurious { proof: SpuriousProof::AlreadyAcked, frame: None };
-                        half.records[next].spurious.get_or_insert(proof);
-                    } else {
-                        undecided.insert((r.range().end, next));
-                    }
-                }
-                next += 1;
+    for (packets, run) in trace.pieces(trace.upto[dir]) {
+        if let Some(r) = run {
+            if r.sender != dir {
+                continue;
             }
-            nxt = nxt.max(p.range().end);
-            continue;
+            let records = half.records_of(&packets);
+            if undecided.is_empty()
+                && score.can_pass(r)
+                && half.are_plain(records.clone())
+                && next == records.start
+            {
+                score.pass(r, &trace.packets[r.last_ack]);
+                next = records.end;
+                nxt = nxt.max(r.data.end);
+                continue;
+            }
         }
-        if matches!(p.twin, Twin::Capture(_)) {
-            continue;
-        }
-        score.take(p, nxt);
-        let mut covered = Vec::new();
-        while let Some((_, k)) =
-            undecided.first().copied().filter(|u| score.una.is_some_and(|una| una >= u.0))
-        {
-            undecided.pop_first();
-            covered.push(k);
-        }
-        eifel(trace, half, &covered, p);
-        if let Some(twice) = p.dsack().and_then(|d| duplicate_reported(half, d, next, p.frame)) {
-            came_with(half, &covered, twice, p.frame);
+        for i in packets {
+            let p = &trace.packets[i];
+            if p.dir == dir {
+                while next < half.records.len() && half.packets[next] <= i {
+                    let r = half.records[next];
+                    if r.class == SegmentClass::Retransmission && !r.range().is_empty() {
+                        for part in score.parts(r.range()) {
+                            half.needless.entry(next as u32).or_default().insert(part);
+                        }
+                        if !r.syn && score.has(r.range()) {
+                            let proof = Spurious { proof: SpuriousProof::AlreadyAcked, frame: None };
+                            half.records[next].spurious.get_or_insert(proof);
+                        } else {
+                            undecided.insert((r.range().end, next));
+                        }
+                    }
+                    next += 1;
+                }
+                nxt = nxt.max(p.range().end);
+                continue;
+            }
+            if matches!(p.twin, Twin::Capture(_)) {
+                continue;
+            }
+            score.take(p, nxt);
+            let mut covered = Vec::new();
+            while let Some((_, k)) =
+                undecided.first().copied().filter(|u| score.una.is_some_and(|una| una >= u.0))
+            {
+                undecided.pop_first();
+                covered.push(k);
+            }
+            eifel(trace, half, &covered, p);
+            if let Some(twice) = p.dsack().and_then(|d| duplicate_reported(half, d, next, p.frame)) {
+                came_with(half, &covered, twice, p.frame);
+            }
         }
     }
 }

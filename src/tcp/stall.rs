@@ -12,7 +12,7 @@ use super::classify::Half;
 use super::rtt::Estimator;
 use super::score::Score;
 use super::sent::SendClock;
-use crate::flow::{Packet, Trace, Twin};
+use crate::flow::{Packet, Run, Trace, Twin};
 use crate::model::tcp::{SegmentClass, SegmentRecord, Stall, Tap};
 use crate::model::{ByByte, Dir, FrameNo, Ns, PerDir, RelSeq, StreamRange, Ts};
 use std::cell::OnceCell;
@@ -84,7 +84,7 @@ pub fn closings(half: &Half) -> Vec<Ts> {
 
 /// Times of all keep-alives, in order.
 pub fn keep_alives(halves: &PerDir<Half>) -> Vec<Ts> {
-    let all = halves.c2s.records.iter().chain(&halves.s2c.records);
+    let all = halves.c2s.noted().chain(halves.s2c.noted()).map(|(_, r)| r);
     let mut out: Vec<Ts> = all.filter(|r| r.class == SegmentClass::KeepAlive).map(|r| r.ts).collect();
     out.sort_unstable();
     out
@@ -98,7 +98,7 @@ impl Needed {
     /// Those of one direction.
     pub fn of(half: &Half) -> Needed {
         let needed = |r: &SegmentRecord| r.class == SegmentClass::Retransmission && r.spurious.is_none();
-        let records = half.records.iter().enumerate().filter(|(_, r)| needed(r));
+        let records = half.noted().filter(|(_, r)| needed(r));
         Needed(ByByte::numbered(records.map(|(i, r)| (r.range(), i))))
     }
 
@@ -124,7 +124,8 @@ struct Walk {
 pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
     let mut out = Vec::new();
     let mut est = Estimator::default();
-    let mut rtt = cx.rtt[dir].iter().peekable();
+    let rtt = &cx.rtt[dir][..];
+    let mut next = 0;
     let lag = cx.sender_rtt[dir].unwrap_or(Ns::ZERO);
     let mut lowest = cx.lowest_before[dir].unwrap_or(Ns(i64::MAX));
     let mut w = Walk {
@@ -137,10 +138,10 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
     };
     let mut push = |wait: Wait| out.extend(cause_of_wait::judge(cx, &wait));
     // A delayed ACK tells of the receiver's timer, not of the path (RFC 1122 §4.2.3.2).
-    let mut measured = |s: &RttSample, w: &Walk, est: &mut Estimator| {
-        lowest = lowest.min(s.rtt);
+    let measured = |s: &RttSample, w: &Walk, est: &mut Estimator, lowest: &mut Ns| {
+        *lowest = s.rtt.min(*lowest);
         let lone = w.unacknowledged().len() < u64::from(cx.mss[dir]);
-        let delayed = lone && s.rtt > lowest + DELAYED_ACK && s.rtt < lowest + DELAYED_ACK_MOST;
+        let delayed = lone && s.rtt > *lowest + DELAYED_ACK && s.rtt < *lowest + DELAYED_ACK_MOST;
         if !delayed {
             est.take(s.rtt + lag);
         }
@@ -148,46 +149,77 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
     let patience = |est: &Estimator| est.srtt().map_or(FLOOR_EMPTY, |s| Ns(s.0.saturating_mul(2)));
     let genuine = |p: &&Packet| !matches!(p.twin, Twin::Capture(_));
     let (told, rest) = cx.trace.packets.split_at(cx.trace.upto[dir]);
-    for p in told.iter().filter(genuine) {
-        while let Some(s) = rtt.next_if(|s| s.ts <= p.ts) {
-            measured(s, &w, &mut est);
+    // No smoothed round trip is shorter than the fastest one, but for its rounding.
+    let least = rtt.iter().map(|s| s.rtt).min().map_or(Ns::ZERO, |r| (r + lag).scaled(2, 1) + Ns(-16));
+    for (packets, run) in cx.trace.pieces(told.len()) {
+        if let Some(r) = run {
+            if r.sender != dir {
+                w.last_frame = told[r.packets.end - 1].frame;
+                continue;
+            }
+            let patient = if est.srtt().is_some() { least } else { least.min(FLOOR_EMPTY) };
+            if w.can_pass(r, told, patient.max(FLOOR_OUTSTANDING)) {
+                let last = told[r.packets.end - 1].ts;
+                let here = &rtt[next..next + rtt[next..].iter().take_while(|s| s.ts <= last).count()];
+                let mut low = lowest;
+                let prompt = here.iter().all(|s| {
+                    low = low.min(s.rtt);
+                    s.rtt <= low + DELAYED_ACK
+                });
+                if prompt {
+                    here.iter().for_each(|s| est.take(s.rtt + lag));
+                    next += here.len();
+                    lowest = low;
+                    w.pass(r, told);
+                    continue;
+                }
+            }
         }
-        let long = |start: Ts, floor: Ns| p.ts.since(start) > patience(&est).max(floor);
-        if p.dir == dir {
-            let end = p.range().end;
-            if p.carries() && (end > w.nxt || !w.started) {
-                let una = w.score.una.unwrap_or(p.seq);
-                let empty = !w.started || w.nxt <= una;
-                if empty {
-                    if let Some(start) = w.moved.filter(|&s| w.started && long(s, FLOOR_EMPTY)) {
-                        push(w.wait(dir, start, Some(p.ts), false, p.frame));
+        for p in told[packets].iter().filter(genuine) {
+            while let Some(s) = rtt.get(next).filter(|s| s.ts <= p.ts) {
+                measured(s, &w, &mut est, &mut lowest);
+                next += 1;
+            }
+            let long = |start: Ts, floor: Ns| p.ts.since(start) > patience(&est).max(floor);
+            if p.dir == dir {
+                let end = p.range().end;
+                if p.carries() && (end > w.nxt || !w.started) {
+                    let una = w.score.una.unwrap_or(p.seq);
+                    let empty = !w.started || w.nxt <= una;
+                    if empty {
+                        if let Some(start) = w.moved.filter(|&s| w.started && long(s, FLOOR_EMPTY)) {
+                            push(w.wait(dir, start, Some(p.ts), false, p.frame));
+                        }
+                        w.owed_since = Some(p.ts);
                     }
-                    w.owed_since = Some(p.ts);
+                    w.nxt = if w.started { w.nxt.max(end) } else { end };
+                    w.started = true;
+                    w.moved.get_or_insert(p.ts);
                 }
-                w.nxt = if w.started { w.nxt.max(end) } else { end };
-                w.started = true;
-                w.moved.get_or_insert(p.ts);
-            }
-        } else {
-            let outstanding = w.score.una.is_some_and(|u| w.nxt > u) || (w.score.una.is_none() && w.started);
-            let before = w.waiting_since().filter(|&s| outstanding && long(s, FLOOR_OUTSTANDING));
-            let wait = before.map(|start| w.wait(dir, start, Some(p.ts), true, p.frame));
-            let news = w.score.take(p, w.nxt);
-            if news.is_progress() && w.started {
-                if let Some(wait) = wait {
-                    push(wait);
+            } else {
+                let outstanding =
+                    w.score.una.is_some_and(|u| w.nxt > u) || (w.score.una.is_none() && w.started);
+                let before = w.waiting_since().filter(|&s| outstanding && long(s, FLOOR_OUTSTANDING));
+                let wait = before.map(|start| w.wait(dir, start, Some(p.ts), true, p.frame));
+                let news = w.score.take(p, w.nxt);
+                if news.is_progress() && w.started {
+                    if let Some(wait) = wait {
+                        push(wait);
+                    }
+                    w.moved = Some(p.ts);
+                    w.owed_since = None;
                 }
-                w.moved = Some(p.ts);
-                w.owed_since = None;
             }
+            w.last_frame = p.frame;
         }
-        w.last_frame = p.frame;
     }
-    if let Some(last) = rest.iter().filter(genuine).map(|p| p.ts).max() {
-        while let Some(s) = rtt.next_if(|s| s.ts <= last) {
-            measured(s, &w, &mut est);
+    w.last_frame = rest.iter().rfind(genuine).map_or(w.last_frame, |p| p.frame);
+    if next < rtt.len()
+        && let Some(last) = rest.iter().filter(genuine).map(|p| p.ts).max()
+    {
+        for s in rtt[next..].iter().take_while(|s| s.ts <= last) {
+            measured(s, &w, &mut est, &mut lowest);
         }
-        w.last_frame = rest.iter().rfind(genuine).map_or(w.last_frame, |p| p.frame);
     }
     let Some(capture_end) = cx.capture_end.filter(|_| !cx.closed && w.started) else { return out };
     let outstanding = w.score.una.is_none_or(|u| w.nxt > u);
@@ -204,6 +236,26 @@ pub fn find(cx: &Context<'_>, dir: Dir) -> Vec<Stall> {
 }
 
 impl Walk {
+    /// No wait in this run is longer than `patience`.
+    fn can_pass(&self, run: &Run, packets: &[Packet], patience: Ns) -> bool {
+        let first = packets[run.first_ack].ts;
+        self.started
+            && self.nxt == run.data.start
+            && self.score.can_pass(run)
+            && run.longest <= patience
+            && self.moved.is_some_and(|m| first.since(m) <= patience)
+    }
+
+    fn pass(&mut self, run: &Run, packets: &[Packet]) {
+        let last_ack = &packets[run.last_ack];
+        self.score.pass(run, last_ack);
+        self.nxt = run.data.end;
+        self.moved = Some(last_ack.ts);
+        let behind = packets[run.last_ack + 1..run.packets.end].first();
+        self.owed_since = behind.filter(|_| run.nxt_at_ack <= run.acked).map(|p| p.ts);
+        self.last_frame = packets[run.packets.end - 1].frame;
+    }
+
     fn waiting_since(&self) -> Option<Ts> {
         self.owed_since.max(self.moved)
     }

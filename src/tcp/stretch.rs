@@ -79,7 +79,7 @@ impl Stretch {
                 trace: &trace,
                 mss: both(|d| trace.segment_size(d)),
                 closings: both(|d| stall::closings(&halves[d])),
-                goodbye: both(|d| halves[d].records.iter().filter(|r| r.fin).map(|r| r.ts).min()),
+                goodbye: both(|d| halves[d].noted().filter(|(_, r)| r.fin).map(|(_, r)| r.ts).min()),
                 keep_alives: stall::keep_alives(&halves),
                 needed: both(|d| stall::Needed::of(&halves[d])),
                 halves: &halves,

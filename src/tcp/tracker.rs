@@ -9,16 +9,17 @@
 //! Each event belongs to the stretch in which it began. One that is still open where the look-ahead ends is left to
 //! the next stretch, whose lead-in begins before it.
 
-use super::curve::Curve;
+use super::curve::{Bucket, Curve};
 use super::fault::Faults;
 use super::stretch::{Stretch, both};
 use super::{Connection, PacketMark, rtt};
 use crate::decode::Segment;
 use crate::flow::trace::Known;
-use crate::flow::{Batch, Incarnation, Packet, Trace, Twin};
+use crate::flow::{Batch, Incarnation, Packet, Trace, Twin, View};
 use crate::model::tcp::{HalfStats, SegmentClass, SegmentRecord};
 use crate::model::{Dir, FlowId, FrameNo, Ns, PerDir, RelSeq, Span, Ts};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Packets looked at after a cut, at most: a round trip of most paths, for the ACKs and DSACKs of what came before.
 const LOOK_AHEAD: usize = 768;
@@ -43,9 +44,12 @@ pub enum Keep {
 #[derive(Clone, Debug)]
 pub struct Tracker {
     keep: Keep,
+    one_by_one: bool,
     known: Known,
     lowest: PerDir<Option<Ns>>,
     view: Vec<Segment>,
+    /// What came since; it belongs behind.
+    fresh: Vec<Segment>,
     /// The first packet of `view` that no stretch has answered for.
     from: usize,
     /// Last time stamp that the stretch before has seen.
@@ -109,6 +113,7 @@ pub fn analyze(inc: &Incarnation, capture_end: Ts) -> Connection {
 #[derive(Clone, Debug, Default)]
 pub struct Trackers {
     keep: Keep,
+    one_by_one: bool,
     open: HashMap<FlowId, Box<Tracker>>,
     done: Vec<Connection>,
 }
@@ -119,24 +124,40 @@ impl Trackers {
         Trackers { keep, ..Trackers::default() }
     }
 
+    /// As [`Tracker::one_by_one`], for each.
+    #[must_use]
+    pub fn one_by_one(self) -> Trackers {
+        Trackers { one_by_one: true, ..self }
+    }
+
+    fn tracker(&self, part: &Incarnation) -> Tracker {
+        let t = Tracker::new(part, self.keep);
+        if self.one_by_one { t.one_by_one() } else { t }
+    }
+
     /// Takes a part of a connection.
     pub fn take(&mut self, b: Batch) {
         let flow = b.part.flow;
         if b.over {
             self.finish(b.part, None);
         } else {
-            let t = self.open.entry(flow).or_insert_with(|| Box::new(Tracker::new(&b.part, self.keep)));
-            t.take(b.part);
-            t.advance();
+            if !self.open.contains_key(&flow) {
+                self.open.insert(flow, Box::new(self.tracker(&b.part)));
+            }
+            if let Some(t) = self.open.get_mut(&flow) {
+                t.take(b.part);
+                t.advance();
+            }
         }
     }
 
     /// Takes the rest of a connection. `capture_end`: as for [`analyze`]; none where both ends are gone.
     pub fn finish(&mut self, rest: Incarnation, capture_end: Option<Ts>) {
         let open = self.open.remove(&rest.flow);
-        let mut t = open.map_or_else(|| Tracker::new(&rest, self.keep), |t| *t);
+        let mut t = open.map_or_else(|| self.tracker(&rest), |t| *t);
         t.take(rest);
-        let end = capture_end.or(t.view.last().map(|s| s.ts)).unwrap_or_default();
+        let newest = t.view().from(t.view().len().saturating_sub(1)).iter().next();
+        let end = capture_end.or(newest.map(|s| s.ts)).unwrap_or_default();
         self.done.push(t.finish(end));
     }
 
@@ -151,9 +172,11 @@ impl Tracker {
     pub fn new(inc: &Incarnation, keep: Keep) -> Tracker {
         Tracker {
             keep,
+            one_by_one: false,
             known: Known::nothing(inc.flow, inc.client, inc.server),
             lowest: PerDir::default(),
             view: Vec::new(),
+            fresh: Vec::new(),
             from: 0,
             seen_until: None,
             sums: PerDir::default(),
@@ -162,12 +185,18 @@ impl Tracker {
         }
     }
 
+    /// Looks at every packet in every pass, also where nothing happens: the same answers, at a higher price.
+    #[must_use]
+    pub fn one_by_one(self) -> Tracker {
+        Tracker { one_by_one: true, ..self }
+    }
+
     /// Takes packets, in capture order, and ICMP errors about them.
     pub fn take(&mut self, mut part: Incarnation) {
-        if self.view.is_empty() {
-            self.view = part.segments;
+        if self.fresh.is_empty() {
+            self.fresh = part.segments;
         } else {
-            self.view.append(&mut part.segments);
+            self.fresh.append(&mut part.segments);
         }
         // A SYN that comes late in the file says who connected.
         (self.known.client, self.known.server) = (part.client, part.server);
@@ -177,7 +206,8 @@ impl Tracker {
 
     /// Analyses all but the newest packets, and forgets them.
     pub fn advance(&mut self) {
-        let upto = self.view.len().saturating_sub(LOOK_AHEAD.min(self.view.len() / 4));
+        let len = self.view().len();
+        let upto = len.saturating_sub(LOOK_AHEAD.min(len / 4));
         if upto <= self.from + 1 {
             return;
         }
@@ -186,16 +216,20 @@ impl Tracker {
         self.digest(&s, Some(cut));
         let from = self.lead_in(&s, cut);
         let last_words = last_words(&s.trace.packets[..from]);
-        self.seen_until = self.view.iter().map(|s| s.ts).max();
+        self.seen_until = s.trace.packets.iter().map(|p| p.ts).max();
         self.known = s.trace.known;
         self.lowest = s.lowest;
         self.from = last_words.len() + cut - from;
-        let mut view = Vec::with_capacity(self.view.len() - from + last_words.len());
+        let all = self.view();
+        let mut view = Vec::with_capacity(len - from + last_words.len());
         view.extend(
-            last_words.iter().map(|&(i, data)| if data { self.view[i] } else { self.view[i].without_data() }),
+            last_words.iter().map(|&(i, data)| if data { *all.at(i) } else { all.at(i).without_data() }),
         );
-        view.extend_from_slice(&self.view[from..]);
+        let rest = all.from(from);
+        view.extend_from_slice(rest.old);
+        view.extend_from_slice(rest.new);
         self.view = view;
+        self.fresh = Vec::new();
     }
 
     /// Nothing comes any more.
@@ -237,13 +271,22 @@ impl Tracker {
     }
 
     fn stretch(&self, capture_end: Option<Ts>) -> Stretch {
-        Stretch::new(Trace::new(self.known.clone(), &self.view), self.lowest, capture_end)
+        let trace = Trace::new(self.known.clone(), self.view(), self.one_by_one);
+        Stretch::new(trace, self.lowest, capture_end)
+    }
+
+    fn view(&self) -> View<'_> {
+        View { old: &self.view, new: &self.fresh }
     }
 
     /// The last place, in the second half of what may be answered for, where the fewest things are open.
     fn cut(&self, s: &Stretch, upto: usize) -> usize {
         let packets = &s.trace.packets;
         let half = self.from + (upto - self.from).div_ceil(2);
+        let apart = |i: usize| i == 0 || packets.get(i).is_none_or(|p| p.ts > packets[i - 1].ts);
+        if s.holes.is_empty() && s.stalls.is_empty() && s.losses.is_empty() {
+            return (half.max(self.from + 1)..=upto).rev().find(|&i| apart(i)).unwrap_or(upto);
+        }
         let mut open = vec![0i32; packets.len() + 1];
         let mut spans = |from: Ts, to: Option<Ts>| {
             let a = packets.partition_point(|p| p.ts < from);
@@ -260,8 +303,7 @@ impl Tracker {
         let mut best = (i32::MAX, upto);
         for (i, step) in open.iter().enumerate().take(upto + 1) {
             now += step;
-            let apart = i == 0 || packets.get(i).is_none_or(|p| p.ts > packets[i - 1].ts);
-            if i >= half && i > self.from && apart && now <= best.0 {
+            if i >= half && i > self.from && now <= best.0 && apart(i) {
                 best = (now, i);
             }
         }
@@ -296,25 +338,40 @@ impl Tracker {
             c.span = Span::new(p.ts, p.ts);
         }
         let mss = both(|d| s.trace.known.mss[d.flip()].map_or(1460, u32::from).max(536));
-        for p in &s.trace.packets[own.packets.clone()] {
-            c.span.start = c.span.start.min(p.ts);
-            c.span.end = c.span.end.max(p.ts);
-            let twin = matches!(p.twin, Twin::Capture(_));
-            self.faults.twins += u64::from(twin);
-            self.faults.oversize += u64::from(p.len > mss[p.dir]);
-            let stats = &mut self.sums[p.dir].stats;
-            stats.packets += u64::from(!twin);
-            stats.timestamps = Some(stats.timestamps == Some(true) || p.timestamps.is_some());
+        for (packets, run) in s.trace.pieces(own.packets.end) {
+            let packets = packets.start.max(own.packets.start)..packets.end;
+            if let Some(r) = run
+                && packets == r.packets
+                && r.largest <= mss[r.sender]
+                && Dir::BOTH.iter().all(|&d| self.sums[d].stats.timestamps == Some(true))
+            {
+                c.span.start = c.span.start.min(s.trace.packets[packets.start].ts);
+                c.span.end = c.span.end.max(s.trace.packets[packets.end - 1].ts);
+                self.sums[r.sender].stats.packets += r.segments as u64;
+                self.sums[r.sender.flip()].stats.packets += r.acks() as u64;
+                continue;
+            }
+            for p in s.trace.packets.get(packets).unwrap_or_default() {
+                c.span.start = c.span.start.min(p.ts);
+                c.span.end = c.span.end.max(p.ts);
+                let twin = matches!(p.twin, Twin::Capture(_));
+                self.faults.twins += u64::from(twin);
+                self.faults.oversize += u64::from(p.len > mss[p.dir]);
+                let stats = &mut self.sums[p.dir].stats;
+                stats.packets += u64::from(!twin);
+                stats.timestamps = Some(stats.timestamps == Some(true) || p.timestamps.is_some());
+            }
         }
-        let segments = &self.view[own.packets.clone()];
-        self.faults.cut += segments.iter().filter(|s| s.cut).count() as u64;
+        let segments = View { old: &self.view, new: &self.fresh }.from(own.packets.start);
+        self.faults.cut += own.count(&s.trace.cut);
         self.faults.foreign_sacks += own.count(&s.trace.foreign_sacks);
         self.faults.damaged += own.count(&s.trace.damaged);
         self.faults.strays += own.count(&s.trace.strays);
         for d in Dir::BOTH {
             let (half, word) = (&s.halves[d], &s.words[d]);
             let sums = &mut self.sums[d];
-            add_up(&mut sums.stats, s, d, &own);
+            let sent = draw(&mut c.curves[d], s, d, &own);
+            add_up(&mut sums.stats, s, d, &own, sent);
             for x in s.rtt[d].iter().filter(|x| own.time(x.ts)) {
                 sums.rtts.take(x.rtt);
             }
@@ -323,7 +380,6 @@ impl Tracker {
                 self.faults.missed_places += 1;
                 self.faults.missed_bytes += r.len();
             }
-            draw(&mut c.curves[d], s, d, &own);
             if self.keep == Keep::Everything {
                 c.acks[d].extend(word.points.iter().filter(|a| own.frame(a.frame)));
                 c.rtt[d].extend(s.rtt[d].iter().filter(|x| own.time(x.ts)));
@@ -334,14 +390,17 @@ impl Tracker {
             }
         }
         let everything = self.keep == Keep::Everything;
-        let all = Dir::BOTH.iter().flat_map(|&d| s.halves[d].records.iter().zip(&s.halves[d].packets));
         let begin = c.segments.len();
-        for (r, _) in all.filter(|(_, i)| own.packets.contains(i)) {
-            if everything || is_evidence(r) {
-                c.segments.push(*r);
-            } else {
-                c.ordinary += 1;
+        for half in Dir::BOTH.map(|d| &s.halves[d]) {
+            let records = half.records_of(&own.packets);
+            if everything {
+                c.segments.extend(&half.records[records]);
+                continue;
             }
+            let before = c.segments.len();
+            let noted = half.noted().filter(|(i, r)| records.contains(i) && is_evidence(r));
+            c.segments.extend(noted.map(|(_, r)| *r));
+            c.ordinary += (records.len() - (c.segments.len() - before)) as u64;
         }
         c.segments[begin..].sort_by_key(|r| r.frame);
         let losses = s.losses.iter().filter(|l| match (l.sent_frame, l.repair_frame) {
@@ -399,17 +458,8 @@ impl Own {
         let upto = cut.unwrap_or(packets.len());
         let frame = |i: usize, end: FrameNo| packets.get(i).map_or(end, |p| p.frame);
         let time = |i: usize| packets.get(i).map_or(Ts::MAX, |p| p.ts);
-        let mut reached = PerDir { c2s: RelSeq(i64::MIN), s2c: RelSeq(i64::MIN) };
-        let mut before = reached;
-        for (i, p) in packets[..upto].iter().enumerate() {
-            if i == from {
-                before = reached;
-            }
-            reached[p.dir] = reached[p.dir].max(p.range().end);
-        }
-        if from >= upto {
-            before = reached;
-        }
+        let reached = reach(&s.trace, upto);
+        let before = reach(&s.trace, from.min(upto));
         Own {
             packets: from..upto,
             frames: if first { FrameNo(0) } else { frame(from, FrameNo(u64::MAX)) }..if last {
@@ -462,23 +512,39 @@ impl Own {
     }
 }
 
-/// Adds one direction's numbers.
-fn add_up(n: &mut HalfStats, s: &Stretch, dir: Dir, own: &Own) {
+/// One past the highest number of each direction in the first `upto` packets.
+fn reach(trace: &Trace, upto: usize) -> PerDir<RelSeq> {
+    let mut reached = PerDir { c2s: RelSeq(i64::MIN), s2c: RelSeq(i64::MIN) };
+    for (packets, run) in trace.pieces(upto) {
+        if let Some(r) = run {
+            reached[r.sender] = reached[r.sender].max(r.data.end);
+            continue;
+        }
+        for p in &trace.packets[packets] {
+            reached[p.dir] = reached[p.dir].max(p.range().end);
+        }
+    }
+    reached
+}
+
+/// Adds one direction's numbers. `sent`: payload bytes of its own packets, copies and all.
+fn add_up(n: &mut HalfStats, s: &Stretch, dir: Dir, own: &Own, sent: u64) {
     let (half, word) = (&s.halves[dir], &s.words[dir]);
     let mss = u64::from(s.trace.segment_size(dir).max(1));
-    let is_own = |i: u32| half.packets.get(i as usize).is_some_and(|p| own.packets.contains(p));
-    for (r, _) in half.records.iter().zip(&half.packets).filter(|(_, p)| own.packets.contains(p)) {
+    let records = half.records_of(&own.packets);
+    n.bytes += sent;
+    for (i, r) in half.noted().filter(|(i, _)| records.contains(i)) {
         if r.class == SegmentClass::Retransmission {
             n.bytes_resent += u64::from(r.len);
             n.resent_mss += u64::from(r.len).div_ceil(mss).max(1);
         }
-    }
-    for (range, c) in half.coverage.iter().filter(|(_, c)| is_own(c.first)) {
-        let r = &half.records[c.first as usize];
-        // SYN and FIN have a number each, and are no bytes.
-        let syn = r.syn && range.start == r.seq;
-        let fin = r.fin && range.end == r.range().end;
-        n.bytes += range.len().saturating_sub(u64::from(syn) + u64::from(fin));
+        n.bytes -= u64::from(r.len);
+        for (range, _) in half.coverage.over(r.range()).filter(|(_, c)| c.first as usize == i) {
+            // SYN and FIN have a number each, and are no bytes.
+            let syn = r.syn && range.start == r.seq;
+            let fin = r.fin && range.end == r.range().end;
+            n.bytes += range.len().saturating_sub(u64::from(syn) + u64::from(fin));
+        }
     }
     let points = word.points.iter().skip(usize::from(own.first)).filter(|a| own.frame(a.frame));
     for w in points.filter_map(|a| a.window) {
@@ -493,21 +559,36 @@ fn add_up(n: &mut HalfStats, s: &Stretch, dir: Dir, own: &Own) {
     }
 }
 
-/// Puts one direction's own packets into its curve.
-fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) {
+/// Puts one direction's own packets into its curve; the sum of their payloads.
+fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) -> u64 {
     let (half, word) = (&s.halves[dir], &s.words[dir]);
     let mut acks = word.points.iter().peekable();
     let (mut top, mut acked) = (0_i64, 1_i64);
-    for (r, i) in half.records.iter().zip(&half.packets) {
+    let mut sent = 0;
+    // The bucket that is being filled, its span, and a moment in it.
+    let mut bucket: Option<(Range<Ts>, Bucket)> = None;
+    let last = half.packets.partition_point(|&i| i < own.packets.end);
+    for (r, i) in half.records[..last].iter().zip(&half.packets) {
         while let Some(a) = acks.next_if(|a| a.ts <= r.ts) {
             acked = acked.max(a.ack.0);
         }
+        let own = *i >= own.packets.start;
+        sent += u64::from(if own { r.len } else { 0 });
         if !r.class.is_copy() {
             continue;
         }
         top = top.max(r.range().end.0);
-        if own.packets.contains(i) {
-            let b = curve.at(r.ts);
+        if own {
+            let b = match &mut bucket {
+                Some((span, b)) if span.contains(&r.ts) => b,
+                slot => {
+                    put(curve, slot.take());
+                    let start = curve.at(r.ts).start;
+                    &mut slot
+                        .insert((start..start + curve.step, Bucket { start: r.ts, ..Bucket::default() }))
+                        .1
+                }
+            };
             if r.class == SegmentClass::Retransmission {
                 b.resent += 1;
             } else {
@@ -516,8 +597,28 @@ fn draw(curve: &mut Curve, s: &Stretch, dir: Dir, own: &Own) {
             b.flight = b.flight.max(u64::try_from(top.saturating_sub(acked)).ok().or(Some(0)));
         }
     }
+    put(curve, bucket.take());
     for x in s.rtt[dir].iter().filter(|x| own.time(x.ts)) {
-        let b = curve.at(x.ts);
+        let b = match &mut bucket {
+            Some((span, b)) if span.contains(&x.ts) => b,
+            slot => {
+                put(curve, slot.take());
+                let start = curve.at(x.ts).start;
+                &mut slot.insert((start..start + curve.step, Bucket { start: x.ts, ..Bucket::default() })).1
+            }
+        };
         b.rtt = b.rtt.max(Some(x.rtt));
     }
+    put(curve, bucket);
+    sent
+}
+
+/// Adds what was gathered for a bucket.
+fn put(curve: &mut Curve, gathered: Option<(Range<Ts>, Bucket)>) {
+    let Some((_, more)) = gathered else { return };
+    let b = curve.at(more.start);
+    b.bytes += more.bytes;
+    b.resent += more.resent;
+    b.flight = b.flight.max(more.flight);
+    b.rtt = b.rtt.max(more.rtt);
 }

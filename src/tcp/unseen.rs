@@ -140,6 +140,17 @@ impl Unseen {
         }
     }
 
+    /// Data segments of these lengths came by.
+    pub fn saw_all(&mut self, lens: impl ExactSizeIterator<Item = u32>) {
+        let skip = lens.len().saturating_sub(RECENT);
+        lens.skip(skip).for_each(|l| self.saw(l));
+    }
+
+    /// Nothing is known or suspected to be missing.
+    pub fn is_settled(&self) -> bool {
+        self.again.is_none() && self.ahead.is_none() && self.doubt.is_none()
+    }
+
     /// Packets that one segment took on the wire: offload joins several, each with its own ID.
     pub fn on_the_wire(&self, len: u32) -> u32 {
         len.div_ceil(self.mss).max(1)

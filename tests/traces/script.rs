@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use syncscope::decode::{Decoded, IcmpError, SackBlocks, Segment, TcpFlags, TcpOptions};
 use syncscope::flow::Table;
 use syncscope::model::{FrameNo, Ns, PerDir, Seq, Ts};
-use syncscope::tcp::{Connection, analyze};
+use syncscope::tcp::{Connection, Keep, Tracker, analyze};
 
 pub const T0: Ts = Ts(1_700_000_000_000_000_000);
 
@@ -83,7 +83,15 @@ pub fn connections(text: &str, more: f64, c_isn: u32, s_isn: u32) -> Vec<Connect
         table.push(decoded);
     }
     let end = end + Ns((more * 1e9) as i64);
-    table.finish().iter().map(|inc| analyze(inc, end)).collect()
+    let all = table.finish();
+    let told = all.iter().map(|inc| {
+        let mut slowly = Tracker::new(inc, Keep::Everything).one_by_one();
+        slowly.take(inc.clone());
+        let c = analyze(inc, end);
+        assert_eq!(c, slowly.finish(end), "as if looked at one by one");
+        c
+    });
+    told.collect()
 }
 
 fn packet<'a>(

@@ -56,9 +56,13 @@ impl Pcap {
             return Ok(None);
         }
         let Some(head) = input.head().first_chunk::<16>() else { return Ok(None) };
-        let field = |at| self.order.u32(head, at).unwrap_or(0);
-        let (secs, fraction) = (field(0), field(4));
-        let (mut captured, mut original) = (field(8), field(12));
+        let (fields, _) = head.as_chunks::<4>();
+        let field = |i: usize| match self.order {
+            Order::Little => u32::from_le_bytes(fields[i]),
+            Order::Big => u32::from_be_bytes(fields[i]),
+        };
+        let (secs, fraction) = (field(0), field(1));
+        let (mut captured, mut original) = (field(2), field(3));
         // Before version 2.3 the two lengths stood the other way round; 2.3 has both kinds.
         if self.minor < 3 || self.minor == 3 && captured > original {
             std::mem::swap(&mut captured, &mut original);
