@@ -4,16 +4,18 @@
 use super::alive::Vitals;
 use super::clock::Clock;
 use super::control::{Pause, Prepare};
+use super::journal::Journal;
 use super::options::Busy;
 use super::part::Part;
 use super::record::RunEnd;
 use super::seal::Sealed;
 use super::serve::LONGEST;
 use super::share::Share;
-use crate::model::{AppLog, Ns, Side};
+use crate::model::{Ns, Side};
 use crate::report::SyncStats;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the data connection may go on after the client said that the run is over.
@@ -27,7 +29,7 @@ const SHORTEST: Ns = Ns::from_millis(100);
 pub(super) struct Outcome {
     pub(super) end: RunEnd,
     pub(super) stats: SyncStats,
-    pub(super) log: AppLog,
+    pub(super) log: Journal,
     pub(super) errors: Vec<String>,
     /// What stays of a file that was cut.
     pub(super) part: Option<Part>,
@@ -35,7 +37,9 @@ pub(super) struct Outcome {
 
 #[derive(Debug)]
 enum State {
-    /// No data connection yet.
+    /// The client still has to show that its announcement is no recording.
+    Promised,
+    /// No outcome yet.
     Announced,
     /// Its thread is gone.
     Over(Option<Box<Outcome>>),
@@ -48,8 +52,10 @@ pub(super) struct Job {
     pub(super) clock: Clock,
     /// What it is about.
     pub(super) share: Share,
-    /// Of the data connection, until that is there.
+    /// Of the data connection, from its handshake on until that is there.
     seal: Mutex<Option<Sealed>>,
+    /// Where files may lie while the run lasts; set before it begins.
+    pub(super) scratch: OnceLock<PathBuf>,
     pub(super) stop: AtomicBool,
     pub(super) vitals: Vitals,
     state: Mutex<State>,
@@ -57,14 +63,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// With the client's wishes cut to what is bearable; `timeout` is the server's own.
-    pub(super) fn new(
-        mut wish: Prepare,
-        timeout: Ns,
-        clock: Clock,
-        share: Share,
-        seal: Option<Sealed>,
-    ) -> Job {
+    /// With the client's wishes cut to what is bearable; `timeout` is the server's own. It is not begun.
+    pub(super) fn new(mut wish: Prepare, timeout: Ns, clock: Clock, share: Share) -> Job {
         wish.timeout = wish.timeout.min(timeout).clamp(SHORTEST, LONGEST);
         wish.busy.truncate(MAX_PAUSES);
         wish.hold.truncate(MAX_PAUSES);
@@ -74,10 +74,11 @@ impl Job {
             wish,
             clock,
             share,
-            seal: Mutex::new(seal),
+            seal: Mutex::new(None),
+            scratch: OnceLock::new(),
             stop: AtomicBool::new(false),
             vitals: Vitals::default(),
-            state: Mutex::new(State::Announced),
+            state: Mutex::new(State::Promised),
             changed: Condvar::new(),
         }
     }
@@ -94,6 +95,31 @@ impl Job {
         self.wish.timeout.to_std() + Duration::from_millis(300)
     }
 
+    /// The client is there, now; from here on something is done for it.
+    pub(super) fn begin(&self, seal: Option<Sealed>) {
+        *self.seal.lock().unwrap_or_else(PoisonError::into_inner) = seal;
+        let mut state = self.lock();
+        if matches!(*state, State::Promised) {
+            *state = State::Announced;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits until the client has shown that it is there; false: it has not, or all is over.
+    pub(super) fn is_begun(&self, until: Instant, stop: &dyn Fn() -> bool) -> bool {
+        let mut state = self.lock();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match *state {
+                State::Announced => return true,
+                State::Promised if !left.is_zero() && !stop() => {}
+                State::Promised | State::Over(_) => return false,
+            }
+            let slice = left.min(Duration::from_millis(100));
+            state = self.changed.wait_timeout(state, slice).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// The data connection's seal, once.
     pub(super) fn take_seal(&self) -> Option<Sealed> {
         self.seal.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -102,6 +128,15 @@ impl Job {
     /// Leaves the outcome.
     pub(super) fn finish(&self, outcome: Outcome) {
         *self.lock() = State::Over(Some(Box::new(outcome)));
+        self.changed.notify_all();
+    }
+
+    /// If it was not begun, it will not be.
+    pub(super) fn withdraw(&self) {
+        let mut state = self.lock();
+        if matches!(*state, State::Promised) {
+            *state = State::Over(None);
+        }
         self.changed.notify_all();
     }
 
@@ -153,7 +188,7 @@ mod tests {
             let pause = Pause { at: Ns(asked), lasts: Ns(asked) };
             let json = serde_json::json!({
                 "data_port": 1, "bwlimit": 0, "busy": [], "hold": [], "timeout": asked, "capture": false,
-                "snaplen": u32::MAX, "block": null, "seed": 1, "path": "", "hello": null
+                "snaplen": u32::MAX, "block": null, "seed": 1, "path": "", "sealed": false
             });
             let wish: Prepare = serde_json::from_value(json).unwrap();
             let job = Job::new(
@@ -161,7 +196,6 @@ mod tests {
                 LONGEST,
                 Clock::new(),
                 Share::default(),
-                None,
             );
             assert_eq!(job.wish.timeout, kept, "{asked} ns");
             assert!(job.patience() <= LONGEST.to_std() + Duration::from_secs(10));
