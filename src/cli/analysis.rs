@@ -149,7 +149,7 @@ pub fn save(dir: &Path, report: &Report) -> Result<(), CliError> {
 }
 
 /// A log up to this length is read at once, bytes: that is faster, and takes that much memory.
-const SHORT_LOG: u64 = 4 << 20;
+const SHORT_LOG: u64 = 1 << 20;
 
 /// Reads an application's event log; none where there is no such file.
 pub fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {

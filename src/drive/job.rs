@@ -3,7 +3,7 @@
 
 use super::alive::Vitals;
 use super::clock::Clock;
-use super::control::{Pause, Prepare};
+use super::control::{Pause, Prepare, beat_every};
 use super::journal::Journal;
 use super::options::Busy;
 use super::part::Part;
@@ -11,6 +11,7 @@ use super::record::RunEnd;
 use super::seal::Sealed;
 use super::serve::LONGEST;
 use super::share::Share;
+use super::wire::WireError;
 use crate::model::{Ns, Side};
 use crate::report::SyncStats;
 use std::path::PathBuf;
@@ -146,16 +147,27 @@ impl Job {
         self.changed.notify_all();
     }
 
+    /// How long the data connection may go on where the control connection ended like this. What it heard last may be
+    /// a heartbeat younger than what the other one did; and only its own thread finds out that the peer is gone, keeps
+    /// what had arrived, and leaves no connection behind that the kernel goes on with.
+    pub(super) fn afterglow(&self, control: Option<&WireError>) -> Duration {
+        match control {
+            None => AFTERGLOW,
+            Some(WireError::Silent(_)) => AFTERGLOW + beat_every(self.wish.timeout.to_std()),
+            Some(_) => Duration::ZERO,
+        }
+    }
+
     /// Waits for the outcome of a run that began, after its end was announced; tells the data
-    /// connection to stop if it does not come, or at once if `hurry`.
-    pub(super) fn wait(&self, hurry: &dyn Fn() -> bool) -> Option<Outcome> {
+    /// connection to stop if it does not come in time, or at once if `hurry`.
+    pub(super) fn wait(&self, afterglow: Duration, hurry: &dyn Fn() -> bool) -> Option<Outcome> {
         let since = Instant::now();
         let mut state = self.lock();
         loop {
             if let State::Over(outcome) = &mut *state {
                 return outcome.take().map(|b| *b);
             }
-            if hurry() || since.elapsed() >= AFTERGLOW {
+            if hurry() || since.elapsed() >= afterglow {
                 self.stop.store(true, Ordering::Relaxed);
             }
             state = self
@@ -174,6 +186,45 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::AppLog;
+    use std::sync::Arc;
+
+    fn job(timeout: Ns) -> Job {
+        let json = serde_json::json!({
+            "data_port": 1, "bwlimit": null, "busy": [], "hold": [], "timeout": timeout, "capture": false,
+            "snaplen": 160, "block": null, "seed": 1, "path": "", "sealed": false
+        });
+        Job::new(serde_json::from_value(json).unwrap(), LONGEST, Clock::new(), Share::default())
+    }
+
+    /// It was stopped as if its user had: no part was kept, and the kernel went on with its connection.
+    #[test]
+    fn a_run_whose_control_connection_falls_silent_first_ends_by_its_own_time_out() {
+        let job = Arc::new(job(Ns::from_secs(4)));
+        job.begin(None);
+        let silent = WireError::Silent(Duration::from_secs(4));
+        let (glow, at) = (job.afterglow(Some(&silent)), "127.0.0.1:1".parse().unwrap());
+        // Heartbeats are a second apart: so much later the data connection's last sign of life can be.
+        assert!(glow > Duration::from_secs(1) && glow < Duration::from_secs(2), "{glow:?}");
+        assert_eq!(
+            (job.afterglow(None), job.afterglow(Some(&WireError::Closed))),
+            (AFTERGLOW, Duration::ZERO)
+        );
+        let data = Arc::clone(&job);
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(700));
+            let (side, events, files) = (Side::Server, Vec::new(), Vec::new());
+            let log =
+                AppLog { side, local: at, peer: at, events, files, samples: Vec::new(), offsets_known: true };
+            let end = RunEnd::TimedOut("no sign of life".to_owned());
+            let stopped = data.stop.load(Ordering::Relaxed);
+            let log = Journal::of(log);
+            data.finish(Outcome { end, stats: SyncStats::default(), log, errors: Vec::new(), part: None });
+            stopped
+        });
+        let outcome = job.wait(glow, &|| false).unwrap();
+        assert!(matches!(outcome.end, RunEnd::TimedOut(_)) && !thread.join().unwrap());
+    }
 
     /// A time-out that a peer asks for must not switch this side's own off, nor end all at once.
     #[test]

@@ -571,7 +571,8 @@ impl Server {
         }
         let finished = told.and_then(|()| self.accompany(channel, &mut promise, first, &clock, stop));
         let began = promise.is_taken();
-        let mut outcome = if began { job.wait(&|| stop() || finished.is_err()) } else { None };
+        let afterglow = job.afterglow(finished.as_ref().err());
+        let mut outcome = if began { job.wait(afterglow, &|| stop()) } else { None };
         if let (Some(part), Ok((true, _))) = (outcome.as_mut().and_then(|o| o.part.take()), &finished) {
             part.discard();
         }
