@@ -89,7 +89,7 @@ mod tests {
         let event = |n: u32| AppEvent {
             op: AppOp::Read,
             start: Ts(i64::from(n)),
-            ready: (n % 2 == 0).then_some(Ts(7)),
+            ready: n.is_multiple_of(2).then_some(Ts(7)),
             end: Ts(i64::from(n) + 1),
             offset: u64::from(n) * 10,
             len: 10,
