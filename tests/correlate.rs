@@ -8,6 +8,8 @@ mod case;
 mod script;
 #[path = "correlate/sums.rs"]
 mod sums;
+#[path = "correlate/thin.rs"]
+mod thin;
 
 use case::Case;
 use syncscope::model::tcp::{LossWhere, Owner, SegmentClass, StallCause};

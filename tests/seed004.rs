@@ -209,7 +209,7 @@ fn report(captures: &[&str]) -> Report {
         title: "seed004".to_owned(),
         slow_read: Ns::from_millis(50),
         captures: captures.iter().map(|c| input(c)).collect(),
-        logs: vec![LogInput { name: "receiver.events.json".to_owned(), log: log() }],
+        logs: vec![LogInput { name: "receiver.events.json".to_owned(), log: log(), whole: None }],
         ..BuildInputs::default()
     })
 }

@@ -109,3 +109,42 @@ fn a_request_that_nobody_answers_is_one_finding() {
     let said = findings[0]["message"].as_str().unwrap();
     assert!(said.contains("sent 4 times") && said.contains("never answered"), "{said}");
 }
+
+/// What was made so far stayed as a temporary file for good, and everything was sent again.
+#[test]
+fn a_receiver_that_was_killed_goes_on_where_it_was_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
+    std::fs::create_dir(&source).unwrap();
+    let mut x = 1u64;
+    let noise = std::iter::repeat_with(|| {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (x >> 56) as u8
+    });
+    let data: Vec<u8> = noise.take(8 << 20).collect();
+    std::fs::write(source.join("large"), &data).unwrap();
+    let serve = Serve::folder(&source);
+    let remote = format!("{}:", serve.1);
+    let ours = || -> Vec<_> {
+        let all = std::fs::read_dir(&copy).into_iter().flatten().map(|e| e.unwrap().path());
+        all.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(".syncscope-")).collect()
+    };
+    let mut killed = Command::new(env!("CARGO_BIN_EXE_syncscope"));
+    killed.args(["sync", "--no-capture", "--format", "json", "--bwlimit", "4MB/s", &remote]).arg(&copy);
+    killed.arg("--record").arg(dir.path().join("killed")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut killed = killed.spawn().unwrap();
+    let enough = || ours().iter().any(|p| p.metadata().is_ok_and(|m| m.len() > 2 << 20));
+    while !enough() && killed.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(ours().len(), 1, "what it was writing");
+    let out = sync(&remote, &copy, &dir.path().join("again"), "json");
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(std::fs::read(copy.join("large")).unwrap() == data);
+    assert_eq!(ours(), Vec::<std::path::PathBuf>::new());
+    let run: Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("again/run.json")).unwrap()).unwrap();
+    assert!(run["stats"]["literal"].as_u64().unwrap() < 6 << 20, "{}", run["stats"]);
+}

@@ -13,12 +13,14 @@
 
 mod bind;
 mod error;
+mod own;
 mod pattern;
 mod strace;
 pub mod time;
 
 pub use bind::{Bound, Candidate, Wanted, bind};
 pub use error::AppLogError;
+pub use own::each_event;
 pub use pattern::{HELP as PATTERN_HELP, Pattern};
 
 use crate::model::{AppLog, AppOp, Side, Ts};

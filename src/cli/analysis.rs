@@ -2,13 +2,14 @@
 
 use super::CliError;
 use super::reading::{self, Reading};
+use crate::applog::each_event;
 use crate::capture;
-use crate::correlate::{BuildInputs, CaptureInput, LogInput};
+use crate::correlate::{BuildInputs, CaptureInput, LogInput, thin};
 use crate::diagnose::build;
 use crate::lab::units::Dur;
 use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns, Side};
-use crate::report::{Report, RunInfo, record};
+use crate::report::{Quality, Report, RunInfo, Severity, record};
 use crate::view;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -65,13 +66,18 @@ pub fn report_run(dir: &Path, view: RunView) -> Result<Report, CliError> {
             }
         }
     }
-    let mut logs = Vec::new();
-    for (name, live) in [(record::CLIENT_EVENTS, view.client_log), (record::SERVER_EVENTS, None)] {
-        let log = match live {
-            Some(log) => Some(log),
-            None => read_log(&dir.join(name))?,
-        };
-        logs.extend(log.map(|log| LogInput { name: name.to_owned(), log }));
+    let (mut logs, mut quality) = (Vec::new(), Vec::new());
+    if captures.is_empty() && view.client_log.is_none() && EVENTS.iter().any(|name| is_long(&dir.join(name)))
+    {
+        (logs, quality) = thin_logs(dir, view.clock, view.slow_read)?;
+    } else {
+        for (name, live) in EVENTS.into_iter().zip([view.client_log, None]) {
+            let log = match live {
+                Some(log) => Some(log),
+                None => read_log(&dir.join(name))?,
+            };
+            logs.extend(log.map(|log| LogInput { name: name.to_owned(), log, whole: None }));
+        }
     }
     Ok(build(BuildInputs {
         title: view.title,
@@ -82,8 +88,53 @@ pub fn report_run(dir: &Path, view: RunView) -> Result<Report, CliError> {
         logs,
         run: view.run,
         clock: view.clock,
-        quality: Vec::new(),
+        quality,
     }))
+}
+
+/// The logs of a record.
+const EVENTS: [&str; 2] = [record::CLIENT_EVENTS, record::SERVER_EVENTS];
+
+fn is_long(path: &Path) -> bool {
+    path.metadata().is_ok_and(|m| m.len() > SHORT_LOG)
+}
+
+/// Of both logs what a report needs, so that a long run takes no more memory than a short one.
+fn thin_logs(
+    dir: &Path,
+    clock: Option<ClockOffset>,
+    slow: Ns,
+) -> Result<(Vec<LogInput>, Vec<Quality>), CliError> {
+    let (mut names, mut readers) = (Vec::new(), Vec::<Box<thin::Reader<'_, CliError>>>::new());
+    for name in EVENTS.into_iter().filter(|name| dir.join(name).exists()) {
+        let path = dir.join(name);
+        names.push(name);
+        readers.push(Box::new(move |each| {
+            let file = std::fs::File::open(&path).map_err(|e| unreadable(&path, &e))?;
+            let log = each_event(BufReader::new(file), each);
+            log.map_err(|e| CliError::Message(format!("{}: not an event log: {e}", path.display())))
+        }));
+    }
+    let (mut logs, mut quality) = (Vec::new(), Vec::new());
+    for ((log, whole), name) in thin::thin(&mut readers, clock, slow)?.into_iter().zip(names) {
+        let more = whole.slow.saturating_sub(thin::SLOW as u64);
+        if more > 0 {
+            let message = format!(
+                "{name}: {} reads took at least {slow}; the {} slowest are looked at, and the slowest of each \
+                 moment; --slow-read takes a longer time",
+                whole.slow,
+                thin::SLOW
+            );
+            let (code, severity) = ("slow-reads".to_owned(), Severity::Info);
+            quality.push(Quality { input: None, code, severity, count: more, message });
+        }
+        logs.push(LogInput { name: name.to_owned(), log, whole: Some(whole) });
+    }
+    Ok((logs, quality))
+}
+
+fn unreadable(path: &Path, e: &std::io::Error) -> CliError {
+    CliError::Message(format!("{}: {e}", path.display()))
 }
 
 /// Writes the report into the record folder.
@@ -98,17 +149,17 @@ pub fn save(dir: &Path, report: &Report) -> Result<(), CliError> {
 }
 
 /// A log up to this length is read at once, bytes: that is faster, and takes that much memory.
-const SHORT_LOG: u64 = 4 << 20;
+const SHORT_LOG: u64 = 1 << 20;
 
 /// Reads an application's event log; none where there is no such file.
 pub fn read_log(path: &Path) -> Result<Option<AppLog>, CliError> {
-    let fail = |e: std::io::Error| CliError::Message(format!("{}: {e}", path.display()));
+    let fail = |e: std::io::Error| unreadable(path, &e);
     let mut file = match std::fs::File::open(path) {
         Ok(f) => f,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(e)),
     };
-    let log = if file.metadata().map_err(fail)?.len() > SHORT_LOG {
+    let log = if is_long(path) {
         serde_json::from_reader(BufReader::new(file))
     } else {
         let mut text = Vec::new();

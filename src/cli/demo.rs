@@ -85,7 +85,7 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         })?
     };
     let options = sync_options(&scenario, addr, &local, &dir);
-    let probe = Probe::default();
+    let probe = Probe::new(true);
     let client = {
         let (stop, mut probe) = (Arc::clone(&stop), probe.clone());
         lab.spawn_thread(Side::Client, "sync", move || run_sync(&options, &stop, &mut probe))?

@@ -34,6 +34,7 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 /// What the run has shown so far.
 #[derive(Default)]
 struct Seen {
+    screens: bool,
     progress: Progress,
     live: Option<Arc<LiveRun>>,
     items: Vec<Item>,
@@ -44,6 +45,11 @@ struct Seen {
 pub struct Probe(Arc<Mutex<Seen>>);
 
 impl Probe {
+    /// One for screens, which show the log while it grows, or for a line of progress.
+    pub fn new(screens: bool) -> Probe {
+        Probe(Arc::new(Mutex::new(Seen { screens, ..Seen::default() })))
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -77,6 +83,10 @@ impl Probe {
 }
 
 impl Observer for Probe {
+    fn looks(&self) -> bool {
+        self.with(|seen| seen.screens)
+    }
+
     fn started(&mut self, live: &Arc<LiveRun>) {
         self.with(|seen| seen.live = Some(Arc::clone(live)));
     }

@@ -94,7 +94,7 @@ impl LogArgs {
         let (mut logs, mut quality) = (Vec::new(), Vec::new());
         for o in opened {
             match o.what {
-                Recognised::Own(log) => logs.push(LogInput { name: o.name, log: *log }),
+                Recognised::Own(log) => logs.push(LogInput { name: o.name, log: *log, whole: None }),
                 Recognised::Other(parsed) => {
                     let bound = applog::bind(parsed, &wanted, &flows)
                         .map_err(|e| CliError::Message(format!("{}: {e}", o.name)))?;
@@ -106,7 +106,11 @@ impl LogArgs {
                         count: n.count,
                         message: n.message,
                     }));
-                    logs.extend(bound.logs.into_iter().map(|log| LogInput { name: o.name.clone(), log }));
+                    logs.extend(bound.logs.into_iter().map(|log| LogInput {
+                        name: o.name.clone(),
+                        log,
+                        whole: None,
+                    }));
                 }
             }
         }

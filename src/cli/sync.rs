@@ -123,7 +123,8 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         snaplen: args.snaplen,
         ..SyncOptions::new(SocketAddr::from(([0; 4], 0)), mode, &remote.path, &local, &record)
     };
-    let probe = Probe::default();
+    let show = live::screens(args.format, color).filter(|_| !args.wishes.prints());
+    let probe = Probe::new(show.is_some());
     let items = probe.clone();
     let (stop_run, mut seen) = (Arc::clone(&stop), probe.clone());
     let (retries, folder) = (args.retry, record.clone());
@@ -135,7 +136,6 @@ pub fn run(args: Args, color: ColorWhen) -> Result<Outcome, CliError> {
         })
     })?;
     let mut ended = None;
-    let show = live::screens(args.format, color).filter(|_| !args.wishes.prints());
     let report = live::watch(run, probe, &record, view.clone(), show, &stop, |result| {
         let done = result?;
         let run =

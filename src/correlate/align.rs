@@ -3,10 +3,11 @@
 use super::clock::{self, Clock, Sighting};
 use super::input::{BuildInputs, CaptureInput};
 use super::stream::Stream;
+use super::thin::Whole;
 use super::{hull, place, same, shift, sight};
 use crate::model::app::ClockOffset;
 use crate::model::tcp::TapPosition;
-use crate::model::{AppLog, AppOp, Dir, FlowId, Ns, PerDir, RelSeq, Side, Span, Ts};
+use crate::model::{AppLog, AppOp, Dir, FlowId, Ns, PerDir, RelSeq, Side, Span};
 use crate::report::{ClockFit, Input, InputKind, PairedBy, Quality, Severity};
 use crate::tcp::Connection;
 use std::collections::HashMap;
@@ -79,6 +80,8 @@ pub struct LogView {
     pub input: u16,
     /// Times on the report's clock.
     pub log: AppLog,
+    /// How many reads it had before it was thinned.
+    pub reads: u64,
 }
 
 impl Flow {
@@ -506,7 +509,8 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
     for l in inputs {
         let input = u16::try_from(w.inputs.len()).unwrap_or(u16::MAX);
         let mut log = l.log;
-        let span = span_of(&log);
+        let whole = l.whole.unwrap_or_else(|| Whole::of(&log));
+        let span = whole.span;
         let flow = flow_of(&mut w.flows, &log);
         let same_host = known[index(log.side)];
         let clock =
@@ -523,7 +527,7 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
             kind: InputKind::AppLog,
             name: l.name,
             side: Some(log.side),
-            frames: log.events.len() as u64,
+            frames: whole.events,
             tcp: 0,
             span,
             clock: clock.filter(|_| input > 0).map(|c| c.told()),
@@ -533,7 +537,7 @@ fn logs(b: &mut BuildInputs, w: &mut World, sides: &[Option<Side>], clocks: &[Op
         });
         if let Some(f) = w.flows.get_mut(flow) {
             let side = log.side;
-            let view = Some(LogView { input, log });
+            let view = Some(LogView { input, log, reads: whole.reads });
             match side {
                 Side::Client => f.client_log = f.client_log.take().or(view),
                 Side::Server => f.server_log = f.server_log.take().or(view),
@@ -583,12 +587,6 @@ fn index(s: Side) -> usize {
 
 fn add(a: Clock, b: ClockOffset) -> Clock {
     Clock { offset: a.offset + b.offset, bound: a.bound + b.bound, ..a }
-}
-
-fn span_of(log: &AppLog) -> Option<Span> {
-    let start: Ts = log.events.iter().map(|e| e.start).min()?;
-    let end = log.events.iter().map(|e| e.end).max()?;
-    Some(Span::new(start, end))
 }
 
 /// The flow that a log belongs to: same addresses, else same ports (NAT), else the only one.

@@ -1,5 +1,6 @@
 //! What the edges hand in: everything that one analysis may rest on.
 
+use super::thin::Whole;
 use crate::model::app::ClockOffset;
 use crate::model::{AppLog, Ns, Side, Span};
 use crate::report::{InputFile, Quality, RunInfo};
@@ -62,4 +63,6 @@ pub struct LogInput {
     pub name: String,
     /// Its events, on the clock of its host.
     pub log: AppLog,
+    /// What it held before it was thinned, if it was.
+    pub whole: Option<Whole>,
 }

@@ -27,6 +27,7 @@ pub mod series;
 mod shift;
 mod sight;
 pub mod stream;
+pub mod thin;
 mod timeline;
 
 pub use align::{Flow, LogView, TapView, World, align, dir_of, sender};

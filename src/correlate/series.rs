@@ -9,14 +9,14 @@ pub const BUCKETS: i64 = 300;
 /// Connections that get series: those with the most bytes.
 pub const FLOWS: usize = 8;
 
-struct Grid {
+pub(super) struct Grid {
     start: Ts,
     step: Ns,
     len: usize,
 }
 
 impl Grid {
-    fn over(span: Span) -> Grid {
+    pub(super) fn over(span: Span) -> Grid {
         let len = span.len().0.max(1);
         let mut step = 1_000_000;
         // 1, 2, 5 × 10^n ns, from 1 ms
@@ -30,7 +30,7 @@ impl Grid {
         Grid { start: span.start, step: Ns(step), len: usize::try_from(len / step).unwrap_or(0) + 1 }
     }
 
-    fn bucket(&self, at: Ts) -> Option<usize> {
+    pub(super) fn bucket(&self, at: Ts) -> Option<usize> {
         let i = usize::try_from(at.since(self.start).0.div_euclid(self.step.0)).ok()?;
         (i < self.len).then_some(i)
     }

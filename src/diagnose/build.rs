@@ -9,7 +9,7 @@ use crate::correlate::peer::Peer;
 use crate::correlate::repair::is_loss;
 use crate::correlate::{self, BuildInputs, World, compare, reconcile};
 use crate::model::tcp::{Hole, Owner, SegmentClass, SegmentRecord, Stall, StallCause};
-use crate::model::{AppOp, Dir, Ns, Side, Span, Ts};
+use crate::model::{Dir, Ns, Side, Span, Ts};
 use crate::report::{Evidence, Incident, Meta, Quality, Report, SCHEMA, Severity};
 use crate::tcp::{CaptureFault, RTO_MIN};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -141,7 +141,7 @@ fn reads(w: &World, slow: Ns) -> Vec<Joined> {
 
 fn read_count(w: &World) -> u64 {
     let logs = w.flows.iter().flat_map(|f| [&f.client_log, &f.server_log]).flatten();
-    logs.flat_map(|l| &l.log.events).filter(|e| e.op == AppOp::Read).count() as u64
+    logs.map(|l| l.reads).sum()
 }
 
 /// Points each read to the hole it waited for, and tells that hole how long.

@@ -1,11 +1,12 @@
 //! Opening the two connections of a run: the data connection's port is bound before it connects, so
 //! that both captures can be on before its SYN.
 
-use super::control::Answer;
+use super::clock::{Clock, Exchange};
+use super::control::{Answer, Ask, Welcome};
 use super::error::DriveError;
-use super::seal::{Bond, MESSAGE, Opening};
+use super::seal::{Bond, FIRST, MESSAGE, Opening};
 use super::secret::Secret;
-use super::wire::{Channel, Frame, Kind, Stop, Token, WireError, preamble, wait_for};
+use super::wire::{Channel, Frame, Kind, Stop, Token, WireError, framed, preamble, wait_for};
 use crate::model::units::printable;
 use nix::poll::PollFlags;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -78,32 +79,21 @@ pub fn name_token(user: &str) -> Option<Token> {
     (!user.contains('\0')).then_some(token)
 }
 
-/// Opens the control connection. With a secret the server must have the same one.
+/// Opens the control connection; nothing is said on it yet.
 pub fn open_control(
     server: SocketAddr,
-    secret: Option<(&Secret, &str)>,
+    secured: bool,
     patience: Duration,
     stop: Stop<'_>,
 ) -> Result<Channel, DriveError> {
     let unreachable = |e: io::Error| match e.kind() {
         ErrorKind::Interrupted => DriveError::Interrupted,
-        _ => DriveError::unreachable(server, secret.is_some(), &e),
+        _ => DriveError::unreachable(server, secured, &e),
     };
     let socket =
         Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP)).map_err(unreachable)?;
     let stream = connect(socket, server, patience, stop).map_err(unreachable)?;
-    let mut channel = Channel::new(stream).map_err(unreachable)?;
-    let result = match secret {
-        None => channel.send_raw(&preamble(Kind::Control, Token::default()), patience, stop),
-        Some((secret, user)) => {
-            let name = name_token(user).ok_or_else(|| {
-                DriveError::local(format!("the user {user:?}"), "names have at most 16 bytes")
-            })?;
-            shake_hands(&mut channel, secret, &preamble(Kind::Secured, name), patience, stop)
-        }
-    };
-    result.map_err(|e| refusal(server, e))?;
-    Ok(channel)
+    Channel::new(stream).map_err(unreachable)
 }
 
 /// A server says no more than this to whom it does not let in.
@@ -131,20 +121,38 @@ pub(super) fn refusal(server: SocketAddr, e: WireError) -> DriveError {
     }
 }
 
-/// Both show each other that they have the secret.
-fn shake_hands(
+/// What the server answered within its handshake.
+#[derive(Debug)]
+pub(super) struct Welcomed {
+    pub(super) answer: Answer,
+    /// What the data connection's handshake is bound to.
+    pub(super) hash: Vec<u8>,
+    /// When both messages were sent and received.
+    pub(super) times: Exchange,
+}
+
+/// Both show each other that they have the secret. An announcement rides in the first message, if there is one and it
+/// is not too long; then its answer comes with the second. `sent` is called in between.
+pub(super) fn shake_hands(
     channel: &mut Channel,
-    secret: &Secret,
-    preamble: &[u8],
-    patience: Duration,
-    stop: Stop<'_>,
-) -> Result<(), WireError> {
+    (secret, user): (&Secret, Token),
+    announced: Option<&Ask>,
+    clock: &Clock,
+    sent: &dyn Fn(),
+    (patience, stop): (Duration, Stop<'_>),
+) -> Result<Option<Welcomed>, WireError> {
     // Whoever trickles does not hold the client up either.
     channel.until(Some(Instant::now() + patience));
-    let (opening, first) = Opening::new(Bond::Secret(secret, preamble))?;
-    channel.send_raw(&[preamble, &first].concat(), patience, stop)?;
+    let preamble = preamble(Kind::Secured, user);
+    let payload = announced.map(serde_json::to_vec).transpose().map_err(io::Error::from)?;
+    let payload = payload.filter(|p| p.len() + MESSAGE <= FIRST).unwrap_or_default();
+    let (opening, first) = Opening::new(Bond::Secret(secret, &preamble), &payload)?;
+    let hash = opening.hash().to_vec();
+    let t0 = clock.now();
+    channel.send_raw(&[&preamble[..], &framed(&first)].concat(), patience, stop)?;
+    sent();
     if channel.receive_raw(1, patience, stop)? != [0] {
-        let (frame, _) = channel.receive(&super::clock::Clock::new(), patience, stop)?;
+        let (frame, _) = channel.receive(clock, patience, stop)?;
         return Err(match frame {
             Frame::Message(_) => match frame.message()? {
                 Answer::Refused { message } => WireError::Refused(printable(&message)),
@@ -153,10 +161,16 @@ fn shake_hands(
             Frame::Chunk(_) => WireError::Garbage("no answer to the handshake".to_owned()),
         });
     }
-    let answer = channel.receive_raw(MESSAGE, patience, stop)?;
-    channel.secure(opening.finish(&answer)?)?;
+    let second = channel.receive_framed(usize::from(u16::MAX), patience, stop)?;
+    let t3 = clock.now();
+    let (sealed, said) = opening.finish(&second)?;
+    channel.secure(sealed)?;
     channel.until(None);
-    Ok(())
+    if payload.is_empty() || said.is_empty() {
+        return Ok(None);
+    }
+    let Welcome { t1, t2, answer } = Frame::Message(said).message()?;
+    Ok(Some(Welcomed { answer, hash, times: Exchange { t0, t1, t2, t3 } }))
 }
 
 #[cfg(test)]
@@ -180,8 +194,12 @@ mod tests {
     fn a_port_that_another_program_has_says_how_to_see_which() {
         let l = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = l.local_addr().unwrap();
-        let secret = Secret::new(b"a secret of some length").unwrap();
-        let e = open_control(to, Some((&secret, "")), Duration::from_millis(50), &|| false).unwrap_err();
+        let (secret, short) = (Secret::new(b"a secret of some length").unwrap(), Duration::from_millis(50));
+        let mut channel = open_control(to, true, short, &|| false).unwrap();
+        let clock = Clock::new();
+        let e =
+            shake_hands(&mut channel, (&secret, Token::default()), None, &clock, &|| {}, (short, &|| false));
+        let e = refusal(to, e.unwrap_err());
         assert!(e.to_string().contains(&format!("ss -ltnp 'sport = :{}'", to.port())), "{e}");
     }
 
@@ -216,7 +234,7 @@ mod tests {
         let l = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = l.local_addr().unwrap();
         drop(l);
-        let e = open_control(to, None, Duration::from_secs(1), &|| false).unwrap_err();
+        let e = open_control(to, false, Duration::from_secs(1), &|| false).unwrap_err();
         assert!(e.to_string().contains(&format!("syncscope serve --listen {to}")), "{e}");
     }
 }

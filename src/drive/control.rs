@@ -6,12 +6,15 @@
 //!  Ping ×4…16 ──────────────────► Pong                clocks, while the path is quiet
 //!  Prepare{port, options} ──────► start the capture
 //!         ◄────────────────────── Ready{token}
+//!  Begin ───────────────────────►                     behind a seal
 //!  (data connection from that port, with the token; without captures it is opened beside Prepare)
 //!  Beat ×… ─────────────────────► Beat                what each end is doing: see `alive`
 //!  Ping ×4…16 ──────────────────► Pong                clocks again: drift
 //!  Finish{fetch} ───────────────► stop the capture
 //!         ◄────────────────────── Ended{stats, …}, then log and capture as blobs
 //! ```
+//! Behind a seal and without captures, Prepare and Ready ride in the handshake ([`Welcome`]), which is one round trip
+//! less; the clocks are compared once with it, and then beside the first heartbeat.
 
 use super::alive::Beat;
 use super::clock::{Clock, Exchange, best_offset};
@@ -54,6 +57,11 @@ pub enum Ask {
     Ping,
     /// A data connection will come from this port.
     Prepare(Prepare),
+    /// It comes now, and nobody repeats what he heard. Only behind a seal.
+    Begin {
+        /// The second message of the data connection's handshake, in hexadecimal; none: it is plain.
+        hello: Option<String>,
+    },
     /// The client is there, and this is what it does.
     Beat(Beat),
     /// The run is over here.
@@ -88,8 +96,8 @@ pub struct Prepare {
     pub seed: u64,
     /// What is wanted: a module's name first, where the server has modules.
     pub path: String,
-    /// The first message of the data connection's handshake, in hexadecimal; none: it is to be plain.
-    pub hello: Option<String>,
+    /// Behind a seal: the data connection shall have one, too.
+    pub sealed: bool,
 }
 
 /// From the server.
@@ -111,7 +119,7 @@ pub enum Answer {
         timeout: Ns,
         /// What is wanted, below the module's folder.
         path: String,
-        /// The second message of the data connection's handshake.
+        /// The first message of the data connection's handshake, in hexadecimal; none: it is plain.
         hello: Option<String>,
         /// Why there is no capture, if one was asked for.
         no_capture: Option<String>,
@@ -125,6 +133,17 @@ pub enum Answer {
         /// Why.
         message: String,
     },
+}
+
+/// What a server answers within its handshake to a [`Prepare`] that came in the client's, and its times of both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Asked at.
+    pub t1: Ts,
+    /// Answered at.
+    pub t2: Ts,
+    /// [`Answer::Ready`] or [`Answer::Refused`].
+    pub answer: Answer,
 }
 
 /// How a run ended at the server.
@@ -157,27 +176,42 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// They were compared once already.
+    pub fn compared(once: Exchange) -> Clocks {
+        Clocks { asked: VecDeque::new(), exchanges: vec![once] }
+    }
+
     /// Asks.
     pub fn ask(
+        &mut self,
         channel: &mut Channel,
         clock: &Clock,
         patience: Duration,
         stop: Stop<'_>,
-    ) -> Result<Clocks, WireError> {
-        let mut clocks = Clocks::default();
+    ) -> Result<(), WireError> {
         for _ in 0..EXCHANGES {
-            clocks.asked.push_back(clock.now());
+            self.asked.push_back(clock.now());
             channel.send(&Ask::Ping, patience, stop)?;
             if channel.has_word(APART)? {
-                clocks.pong(channel.receive(clock, patience, stop)?)?;
-            } else if clocks.asked.len() >= FAR {
+                self.pong(channel.receive(clock, patience, stop)?)?;
+            } else if self.asked.len() >= FAR {
                 break;
             }
         }
-        Ok(clocks)
+        Ok(())
     }
 
-    /// The next answer that is none about time.
+    /// They were compared only once.
+    pub fn is_rough(&self) -> bool {
+        self.exchanges.len() == 1
+    }
+
+    /// Before they are compared once more; what was asked already is still answered.
+    pub fn anew(&mut self) {
+        self.exchanges.clear();
+    }
+
+    /// The next answer that is neither about time nor a heartbeat.
     pub fn next(
         &mut self,
         channel: &mut Channel,
@@ -186,8 +220,26 @@ impl Clocks {
         stop: Stop<'_>,
     ) -> Result<Answer, WireError> {
         loop {
-            if let Some(answer) = self.pong(channel.receive(clock, patience, stop)?)? {
-                return Ok(answer);
+            match self.pong(channel.receive(clock, patience, stop)?)? {
+                None | Some(Answer::Beat(_)) => {}
+                Some(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// The next heartbeat.
+    pub fn next_beat(
+        &mut self,
+        channel: &mut Channel,
+        clock: &Clock,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Beat, WireError> {
+        loop {
+            match self.pong(channel.receive(clock, patience, stop)?)? {
+                None => {}
+                Some(Answer::Beat(beat)) => return Ok(beat),
+                Some(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
             }
         }
     }
@@ -201,7 +253,6 @@ impl Clocks {
                 self.exchanges.push(Exchange { t0, t1, t2, t3 });
                 Ok(None)
             }
-            Answer::Beat(_) => Ok(None),
             Answer::Refused { message } => Err(WireError::Refused(printable(&message))),
             answer => Ok(Some(answer)),
         }

@@ -63,7 +63,12 @@ impl Pruner<'_> {
         let mut fate = Fate::Gone;
         for entry in names {
             let full = if path.is_empty() { entry.clone() } else { format!("{path}/{entry}") };
-            let one = if keep.contains(&entry) || part::is_ours(&entry) {
+            let one = if keep.contains(&entry) {
+                Fate::Stays
+            } else if part::is_ours(&entry) {
+                if !self.dry_run {
+                    part::tidy(dir, &entry);
+                }
                 Fate::Stays
             } else if !self.dry_run && self.removed.len() + self.faults.len() >= MOST {
                 Fate::Later

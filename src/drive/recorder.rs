@@ -5,11 +5,13 @@
 //! [`LiveRun`], from which others take snapshots while the run goes on.
 
 use super::clock::Clock;
+use super::journal::Journal;
 use crate::model::{AppEvent, AppLog, AppOp, Ns, Phase, Side, TcpSample, Ts};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Events kept of one run: about 700 MiB. A run that makes more keeps its beginning and says so.
+/// Events kept of one run: about 700 MiB, or 400 in a file. A run that makes more keeps its beginning and says so.
 const MAX_EVENTS: usize = 8 << 20;
 const FIRST_EVENTS: usize = 1 << 14;
 /// Pieces of work that take less than this, one right after the other, are one event …
@@ -33,42 +35,55 @@ pub struct Position {
 /// A log that is still growing, shared with whoever watches.
 #[derive(Debug)]
 pub struct LiveRun {
-    log: Mutex<AppLog>,
+    journal: Mutex<Journal>,
 }
 
 impl LiveRun {
     /// An empty log of a connection. An IPv4 address that an IPv6 socket reports in mapped form is
     /// written as IPv4: so it is on the wire.
     pub fn new(side: Side, local: SocketAddr, peer: SocketAddr) -> LiveRun {
-        let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        let (local, peer) = (plain(local), plain(peer));
-        let log = AppLog {
-            side,
-            local,
-            peer,
-            events: Vec::new(),
-            files: Vec::new(),
-            samples: Vec::new(),
-            offsets_known: true,
-        };
-        LiveRun { log: Mutex::new(log) }
+        LiveRun { journal: Mutex::new(Journal::of(empty(side, local, peer))) }
+    }
+
+    /// The same; what is older than the newest events goes to a file in this folder. A snapshot lacks it.
+    pub fn spilling(
+        side: Side,
+        local: SocketAddr,
+        peer: SocketAddr,
+        folder: &Path,
+    ) -> std::io::Result<LiveRun> {
+        Ok(LiveRun { journal: Mutex::new(Journal::spilling(empty(side, local, peer), folder)?) })
     }
 
     /// What was recorded so far; at most about 100 ms behind.
     pub fn snapshot(&self) -> AppLog {
-        self.lock().clone()
+        self.lock().log.clone()
     }
 
     /// The log itself, leaving an empty one.
-    pub fn take(&self) -> AppLog {
-        let mut log = self.lock();
-        let empty = AppLog { events: Vec::new(), files: Vec::new(), samples: Vec::new(), ..*log };
-        std::mem::replace(&mut log, empty)
+    pub fn take(&self) -> Journal {
+        let mut journal = self.lock();
+        let log = &journal.log;
+        let empty = empty(log.side, log.local, log.peer);
+        std::mem::replace(&mut journal, Journal::of(empty))
     }
 
-    fn lock(&self) -> MutexGuard<'_, AppLog> {
+    fn lock(&self) -> MutexGuard<'_, Journal> {
         // A log is valid after every statement that changes it; a panic elsewhere spoils nothing.
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn empty(side: Side, local: SocketAddr, peer: SocketAddr) -> AppLog {
+    let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+    AppLog {
+        side,
+        local: plain(local),
+        peer: plain(peer),
+        events: Vec::new(),
+        files: Vec::new(),
+        samples: Vec::new(),
+        offsets_known: true,
     }
 }
 
@@ -196,7 +211,7 @@ impl<'a> Recorder<'a> {
     /// Hands out what is new, with the names that events refer to by index. If somebody is just
     /// taking a snapshot, the next time will do: the pump never waits for an onlooker.
     pub fn publish(&mut self, files: &[String]) {
-        if let Ok(log) = self.shared.log.try_lock() {
+        if let Ok(log) = self.shared.journal.try_lock() {
             self.hand_out(log, files);
         }
     }
@@ -207,12 +222,11 @@ impl<'a> Recorder<'a> {
         self.hand_out(shared.lock(), files);
     }
 
-    fn hand_out(&mut self, mut log: MutexGuard<'_, AppLog>, files: &[String]) {
+    fn hand_out(&mut self, mut journal: MutexGuard<'_, Journal>, files: &[String]) {
         self.published += self.fresh.len();
-        log.events.append(&mut self.fresh);
-        log.samples.append(&mut self.samples);
-        let known = log.files.len();
-        log.files.extend_from_slice(files.get(known..).unwrap_or(&[]));
+        self.lost += journal.add(&mut self.fresh, &mut self.samples);
+        let known = journal.log.files.len();
+        journal.log.files.extend_from_slice(files.get(known..).unwrap_or(&[]));
     }
 
     /// Events that found no room.
@@ -269,7 +283,7 @@ mod tests {
         r.write(r.now(), None, 5, None, at(1000));
         r.work(r.now(), at(1001));
         r.finish(&[]);
-        let log = live.take();
+        let log = live.take().log;
         let work: Vec<_> = log.events.iter().filter(|e| e.op == AppOp::Work).collect();
         assert!(work.len() < 500, "{} events of 1001", work.len());
         assert_eq!((work[0].file, work.last().unwrap().file), (Some(0), Some(1001)));
@@ -297,7 +311,7 @@ mod tests {
         assert_eq!(live.snapshot().events.len(), 0, "put off");
         r.publish(&["a".to_owned()]);
         r.finish(&["a".to_owned(), "b".to_owned()]);
-        let log = live.take();
+        let log = live.take().log;
         assert_eq!((log.events.len(), log.files), (1, vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(live.snapshot().files.len(), 0);
     }

@@ -5,25 +5,27 @@
 
 use super::alive::Vitals;
 use super::clock::{Clock, over_run};
-use super::connect::{Bound, bind_beside, connect, open_control, refusal};
+use super::connect::{Bound, Welcomed, bind_beside, connect, name_token, open_control, refusal, shake_hands};
 use super::control::{
     Answer, Ask, Clocks, Ended, Pause, Prepare, beat_every, from_hex, message_from_hex, random, to_hex,
 };
 use super::engine::{Item, SessionEngine};
 use super::error::DriveError;
 use super::files::Disk;
+use super::journal::Journal;
 use super::options::{Busy, SyncOptions};
 use super::pump::{Engine, PumpOptions, Tick, pump};
 use super::record::{CaptureState, RUN, RunEnd, RunRecord, write_json};
 use super::recorder::{LiveRun, Position, Recorder};
-use super::seal::{Bond, Opening, Sealed};
+use super::seal::{self, Bond, Sealed};
 use super::sealed::SealedEngine;
+use super::secret::Secret;
 use super::tap::{self, Tap};
 use super::tcp_info::{self, forget_on_close, give_up_after};
 use super::wire::{Channel, Kind, Stop, Token, WireError, preamble};
 use crate::model::app::ClockOffset;
 use crate::model::units::printable;
-use crate::model::{AppLog, Ns, Phase, Side, Ts};
+use crate::model::{Ns, Phase, Side, Ts};
 use crate::report::{SyncStats, record};
 use crate::sync::{Config, Session};
 use std::fs::File;
@@ -70,6 +72,11 @@ pub struct Progress {
 
 /// Who watches a run. `()` does not.
 pub trait Observer {
+    /// Whether the log is looked at while it grows. Else only its newest part stays in memory.
+    fn looks(&self) -> bool {
+        true
+    }
+
     /// The data connection is open; `live` is the client's log as it grows.
     fn started(&mut self, live: &Arc<LiveRun>) {
         let _ = live;
@@ -86,7 +93,11 @@ pub trait Observer {
     }
 }
 
-impl Observer for () {}
+impl Observer for () {
+    fn looks(&self) -> bool {
+        false
+    }
+}
 
 /// Runs one sync against a [`super::serve`] and writes its record.
 ///
@@ -118,10 +129,16 @@ fn recorded(
     let stopped = || stop.load(Ordering::Relaxed);
     let run =
         Client { options, clock: Clock::new(), patience: options.timeout.min(PATIENCE), stop: &stopped };
-    let secret = options.secret.as_ref().map(|s| (s, options.user.as_str()));
-    let mut channel = open_control(options.server, secret, run.patience, &stopped)?;
-    let mut clocks =
-        Clocks::ask(&mut channel, &run.clock, run.patience, &stopped).map_err(|e| run.refusal(e))?;
+    let secret = match &options.secret {
+        Some(secret) => Some((
+            secret,
+            name_token(&options.user).ok_or_else(|| {
+                DriveError::local(format!("the user {:?}", options.user), "names have at most 16 bytes")
+            })?,
+        )),
+        None => None,
+    };
+    let mut channel = open_control(options.server, secret.is_some(), run.patience, &stopped)?;
     let data =
         bind_beside(channel.stream()).map_err(|e| DriveError::local("a port for the data connection", e))?;
     let seed = match options.seed {
@@ -130,9 +147,14 @@ fn recorded(
             .map_err(|e| DriveError::local("/dev/urandom", e))
             .map(|r| u128::from_ne_bytes(r) as u64)?,
     };
-    // Before the server begins its half: it may keep that in the same folder.
-    clear_old(&options.record);
-    let ready = run.prepare(&mut channel, &mut clocks, &data, seed)?;
+    let ask = Ask::Prepare(run.wish(&data, seed, secret.is_some()));
+    let (ready, mut clocks) = match secret {
+        Some(secret) => run.announce_sealed(&mut channel, secret, ask, &data),
+        None => channel
+            .send_raw(&preamble(Kind::Control, Token::default()), run.patience, &stopped)
+            .and_then(|()| run.announce(&mut channel, &ask, &data)),
+    }
+    .map_err(|e| run.refusal(e))?;
     let before = clocks.offset().map_err(|e| run.refusal(e))?;
     let (server_without, server_timeout) = (ready.no_capture.clone(), ready.timeout);
     give_up_after(channel.stream(), options.timeout);
@@ -150,10 +172,10 @@ fn recorded(
     let pulse = Pulse::new(run.clock.now(), every, channel.stream().try_clone().ok());
     let (moved, beats) = std::thread::scope(|scope| {
         let beats = scope.spawn(|| -> Result<_, WireError> {
-            run.beat(&mut channel, &pulse)?;
+            run.beat(&mut channel, &mut clocks, &pulse)?;
             // While the data connection still waits for the peer's FIN: that would be one round trip more.
             let done = pulse.done.load(Ordering::Relaxed);
-            done.then(|| run.wind_up(&mut channel, &RunEnd::Done, before)).transpose()
+            done.then(|| run.wind_up(&mut channel, &mut clocks, &RunEnd::Done)).transpose()
         });
         let beating = beats.thread().clone();
         let done = || {
@@ -165,7 +187,7 @@ fn recorded(
         // This may take its time, and the server wants to hear that somebody is there.
         if let Some(t) = tap {
             let hurry = matches!(moved.end, RunEnd::TimedOut(_) | RunEnd::Interrupted);
-            client_capture = Some(t.stop(Some(&moved.log), hurry));
+            client_capture = Some(t.stop(Some(&moved.log.log), hurry));
         }
         pulse.over.store(true, Ordering::Relaxed);
         beats.thread().unpark();
@@ -181,7 +203,7 @@ fn recorded(
         true => Err(WireError::Silent(silent.to_std())),
         false => beats.and_then(|ended| match ended {
             Some(ended) => Ok(ended),
-            None => run.wind_up(&mut channel, &moved.end, before),
+            None => run.wind_up(&mut channel, &mut clocks, &moved.end),
         }),
     };
     if matches!(ended, Err(WireError::Silent(_))) {
@@ -199,7 +221,7 @@ fn recorded(
         dir: options.record.clone(),
         mode: options.mode,
         server: options.server,
-        client: moved.log.local,
+        client: moved.log.log.local,
         end: moved.end,
         stats: moved.stats,
         clock: Some(clock),
@@ -340,6 +362,8 @@ struct Client<'a> {
 struct Ready {
     token: Token,
     path: String,
+    /// The first message of the data connection's handshake.
+    hello: Option<String>,
     seal: Option<Sealed>,
     no_capture: Option<String>,
     timeout: Duration,
@@ -349,7 +373,7 @@ struct Ready {
 struct Moved {
     end: RunEnd,
     stats: SyncStats,
-    log: AppLog,
+    log: Journal,
     errors: Vec<String>,
 }
 
@@ -358,27 +382,14 @@ impl Client<'_> {
         refusal(self.options.server, e)
     }
 
-    fn prepare(
-        &self,
-        channel: &mut Channel,
-        clocks: &mut Clocks,
-        data: &Bound,
-        seed: u64,
-    ) -> Result<Ready, DriveError> {
+    /// What is wanted of the server.
+    fn wish(&self, data: &Bound, seed: u64, secured: bool) -> Prepare {
         let o = self.options;
-        let garbage = |what: &str| self.refusal(WireError::Garbage(what.to_owned()));
-        let opening = match channel.seal().filter(|_| !o.plain_data) {
-            Some(control) => {
-                let bond = Bond::Within(control);
-                Some(Opening::new(bond).map_err(|e| self.refusal(WireError::Seal(e)))?)
-            }
-            None => None,
-        };
         let servers = |all: &[Busy]| {
             let mine = all.iter().filter(|b| b.side == Side::Server);
             mine.map(|b| Pause { at: b.at, lasts: b.lasts }).collect()
         };
-        let wish = Prepare {
+        Prepare {
             data_port: data.port,
             bwlimit: o.bwlimit,
             busy: servers(&o.busy),
@@ -389,34 +400,77 @@ impl Client<'_> {
             block: o.block,
             seed,
             path: o.remote_path.clone(),
-            hello: opening.as_ref().map(|(_, first)| to_hex(first)),
+            sealed: secured && !o.plain_data,
+        }
+    }
+
+    /// Shows that this end has the secret, and announces the run with the same message; unless packets are captured:
+    /// the server's capture begins with the announcement, and nothing begins before it knows that this is no recording.
+    fn announce_sealed(
+        &self,
+        channel: &mut Channel,
+        secret: (&Secret, Token),
+        ask: Ask,
+        data: &Bound,
+    ) -> Result<(Ready, Clocks), WireError> {
+        let early = Some(&ask).filter(|_| !self.options.capture);
+        let sent = || {
+            if early.is_some() {
+                data.set_out(self.options.server);
+            }
         };
-        let answer = channel
-            .send(&Ask::Prepare(wish), self.patience, self.stop)
-            .and_then(|()| {
-                // Without captures nobody has to see its SYN: that spares a round trip.
-                if !o.capture {
-                    data.set_out(o.server);
-                }
-                clocks.next(channel, &self.clock, self.patience, self.stop)
-            })
-            .map_err(|e| self.refusal(e))?;
+        let within = (self.patience, self.stop);
+        let (ready, clocks, hash) = match shake_hands(channel, secret, early, &self.clock, &sent, within)? {
+            Some(Welcomed { answer, hash, times }) => {
+                clear_old(&self.options.record);
+                (self.ready(answer)?, Clocks::compared(times), hash)
+            }
+            None => {
+                let (ready, clocks) = self.announce(channel, &ask, data)?;
+                let none = || WireError::Garbage("no seal".to_owned());
+                (ready, clocks, channel.seal().ok_or_else(none)?.hash().to_vec())
+            }
+        };
+        let sealed = match (self.options.plain_data, ready.hello.as_deref().and_then(message_from_hex)) {
+            (true, _) => None,
+            (false, Some(first)) => Some(seal::Heard::new(Bond::Within(&hash), &first)?.0.answer(&[])?),
+            // Never plainly because somebody left the answer out.
+            (false, None) => {
+                return Err(WireError::Garbage("no handshake for the data connection".to_owned()));
+            }
+        };
+        let (seal, second) = sealed.unzip();
+        let begin = Ask::Begin { hello: second.as_deref().map(to_hex) };
+        channel.send(&begin, self.patience, self.stop)?;
+        Ok((Ready { seal, ..ready }, clocks))
+    }
+
+    /// Compares the clocks and announces the run.
+    fn announce(&self, channel: &mut Channel, ask: &Ask, data: &Bound) -> Result<(Ready, Clocks), WireError> {
+        let mut clocks = Clocks::default();
+        clocks.ask(channel, &self.clock, self.patience, self.stop)?;
+        // Before the server begins its half: it may keep that in the same folder.
+        clear_old(&self.options.record);
+        channel.send(ask, self.patience, self.stop)?;
+        // Without captures nobody has to see its SYN: that spares a round trip.
+        if !self.options.capture {
+            data.set_out(self.options.server);
+        }
+        let answer = clocks.next(channel, &self.clock, self.patience, self.stop)?;
+        Ok((self.ready(answer)?, clocks))
+    }
+
+    /// Takes the answer to the announcement; its seal is still to come.
+    fn ready(&self, answer: Answer) -> Result<Ready, WireError> {
+        let garbage = |what: &str| WireError::Garbage(what.to_owned());
         match answer {
             Answer::Ready { token, timeout, path, hello, no_capture } => {
                 let token = from_hex(&token).ok_or_else(|| garbage("a token that is none"))?;
-                let seal = match (opening, hello.as_deref().and_then(message_from_hex)) {
-                    (None, _) => None,
-                    (Some((opening, _)), Some(second)) => {
-                        Some(opening.finish(&second).map_err(|e| self.refusal(WireError::Seal(e)))?)
-                    }
-                    // Never plainly because somebody left the answer out.
-                    (Some(_), None) => return Err(garbage("no handshake for the data connection")),
-                };
                 let no_capture = no_capture.map(|why| printable(&why));
-                Ok(Ready { token, path, seal, no_capture, timeout: timeout.to_std() })
+                Ok(Ready { token, path, hello, seal: None, no_capture, timeout: timeout.to_std() })
             }
-            Answer::Refused { message } => Err(self.refusal(WireError::Refused(printable(&message)))),
-            _ => Err(self.refusal(WireError::Garbage("no answer to the announcement of a run".to_owned()))),
+            Answer::Refused { message } => Err(WireError::Refused(printable(&message))),
+            _ => Err(garbage("no answer to the announcement of a run")),
         }
     }
 
@@ -428,34 +482,41 @@ impl Client<'_> {
     }
 
     /// Tells the server what this end does, and hears the same, until the run is over.
-    fn beat(&self, channel: &mut Channel, pulse: &Pulse) -> Result<(), WireError> {
+    fn beat(&self, channel: &mut Channel, clocks: &mut Clocks, pulse: &Pulse) -> Result<(), WireError> {
         let is_over = || pulse.over.load(Ordering::Relaxed);
+        if clocks.is_rough() {
+            match clocks.ask(channel, &self.clock, self.options.timeout, &is_over) {
+                Ok(()) | Err(WireError::Stopped) => {}
+                Err(e) => return Err(self.gave_up(e, pulse)),
+            }
+        }
         while !is_over() {
             let next = Instant::now() + pulse.every;
             let heard = channel
                 .send(&Ask::Beat(pulse.vitals.mine()), self.options.timeout, &is_over)
-                .and_then(|()| channel.receive(&self.clock, self.options.timeout, &is_over))
-                .and_then(|(frame, _)| frame.message::<Answer>());
+                .and_then(|()| clocks.next_beat(channel, &self.clock, self.options.timeout, &is_over));
             match heard {
-                Ok(Answer::Beat(beat)) => {
+                Ok(beat) => {
                     let now = self.clock.now();
                     pulse.vitals.hear(now, beat);
                     pulse.answered.store(now.0, Ordering::Relaxed);
                 }
-                Ok(Answer::Refused { message }) => {
-                    let message = printable(&message);
-                    let _ = pulse.refused.set((Instant::now(), message.clone()));
-                    return Err(WireError::Refused(message));
-                }
-                Ok(_) => return Err(WireError::Garbage("no answer to a heartbeat".to_owned())),
                 Err(WireError::Stopped) => break,
-                Err(e) => return Err(e),
+                Err(e) => return Err(self.gave_up(e, pulse)),
             }
             while !is_over() && Instant::now() < next {
                 std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
         }
         Ok(())
+    }
+
+    /// The server said that it has given up, if that is it.
+    fn gave_up(&self, e: WireError, pulse: &Pulse) -> WireError {
+        if let WireError::Refused(message) = &e {
+            let _ = pulse.refused.set((Instant::now(), message.clone()));
+        }
+        e
     }
 
     /// Opens the data connection and moves everything over it.
@@ -470,7 +531,11 @@ impl Client<'_> {
     ) -> Moved {
         let o = self.options;
         let local = data.addr;
-        let live = Arc::new(LiveRun::new(Side::Client, local, o.server));
+        let live = Arc::new(match observer.looks() || o.capture {
+            true => LiveRun::new(Side::Client, local, o.server),
+            false => LiveRun::spilling(Side::Client, local, o.server, &o.record)
+                .unwrap_or_else(|_| LiveRun::new(Side::Client, local, o.server)),
+        });
         let mut recorder = Recorder::new(self.clock, &live);
         let began = self.clock.now();
         let mut config = Config::new(seed);
@@ -533,15 +598,17 @@ impl Client<'_> {
             errors.push(format!("the log is full: {} events at its end are missing", recorder.lost()));
         }
         recorder.finish(engine.files());
-        Moved { end, stats, log: live.snapshot(), errors }
+        // Whoever looks at it goes on for a moment.
+        let log = if observer.looks() { Journal::of(live.snapshot()) } else { live.take() };
+        Moved { end, stats, log, errors }
     }
 
     /// Compares the clocks again and fetches the server's half of the record.
     fn wind_up(
         &self,
         channel: &mut Channel,
+        clocks: &mut Clocks,
         end: &RunEnd,
-        before: ClockOffset,
     ) -> Result<(ClockOffset, Ended), WireError> {
         // Once the user has said stop, `stop` stays set: what is left is a little time.
         let since = Instant::now();
@@ -554,10 +621,11 @@ impl Client<'_> {
             RunEnd::Done | RunEnd::Failed(_) => self.patience + Duration::from_secs(2),
         };
         // Over a long path that takes too long for somebody who has said stop.
-        let mut clocks = match hurried {
-            true => Clocks::default(),
-            false => Clocks::ask(channel, &self.clock, patience, &stop)?,
-        };
+        let before = clocks.offset()?;
+        if !hurried {
+            clocks.anew();
+            clocks.ask(channel, &self.clock, patience, &stop)?;
+        }
         let wish = Ask::Finish { stopped: hurried, fetch: self.options.fetch };
         channel.send(&wish, patience, &stop)?;
         let Answer::Ended(ended) = clocks.next(channel, &self.clock, patience, &stop)? else {

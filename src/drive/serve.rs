@@ -9,41 +9,46 @@
 //!         ├─ 'S' control behind a seal, 'C' control: clocks, Prepare → a Job in the table, capture on … Finish
 //!         └─ 'D' data: token → takes its Job out of the table, pumps at once, leaves the outcome in it
 //! ```
+//! Behind a seal Prepare may ride in the first message of the handshake, which anybody can repeat who heard it. For it
+//! there is a [`Promise`]: a Job of a few kilobytes that lives no longer than the connection, and an answer that only
+//! the one who said it first can read. No seat of a run, no folder, no capture, and a data connection waits, until the
+//! client's first record was opened.
 
 use super::clock::Clock;
 use super::connect::name_token;
-use super::control::{Answer, Ask, Ended, Prepare, message_from_hex, random, to_hex};
+use super::control::{Answer, Ask, Ended, Prepare, random};
 use super::engine::SessionEngine;
 use super::error::DriveError;
 use super::files::Disk;
 use super::gate::{Access, Turnstile};
 use super::job::{Job, Outcome};
+use super::journal::Journal;
+use super::promise::{self, Admitted, Jobs, Promise, welcome};
 use super::pump::{PumpOptions, pump};
 use super::record::{CaptureState, RunEnd, write_json};
 use super::recorder::{LiveRun, Recorder};
 use super::run::SALVAGE;
 use super::scratch::Scratch;
-use super::seal::{self, Bond, MESSAGE, Sealed};
+use super::seal::{Bond, FIRST, Heard, Opening};
 use super::sealed::SealedEngine;
 use super::secret::Secret;
 use super::share::{self, Share};
 use super::tap::{self, Tap};
 use super::tcp_info::{forget_on_close, give_up_after};
-use super::wire::{self, BadPreamble, Channel, Kind, PREAMBLE, Stop, Token, WireError, wait_for};
+use super::wire::{self, BadPreamble, Channel, Frame, Kind, PREAMBLE, Stop, WireError, framed, wait_for};
 use crate::model::units::printable;
-use crate::model::{Ns, Side};
+use crate::model::{Ns, Side, Ts};
 use crate::report::record;
 use crate::sync::{Config, Session};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use socket2::SockRef;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where the server says what happens: one line a call.
@@ -120,7 +125,7 @@ pub struct Server {
     nobody: Secret,
     gate: Turnstile,
     options: ServeOptions,
-    jobs: Mutex<HashMap<Token, Arc<Job>>>,
+    jobs: Jobs,
     connections: AtomicUsize,
     runs: AtomicUsize,
 }
@@ -160,7 +165,7 @@ impl Server {
             nobody,
             gate: Turnstile::new(options.max_per_address, options.max_rate),
             options,
-            jobs: Mutex::new(HashMap::new()),
+            jobs: Jobs::default(),
             connections: AtomicUsize::new(0),
             runs: AtomicUsize::new(0),
         })
@@ -245,8 +250,9 @@ impl Server {
             Ok((Kind::Control | Kind::Secured, _)) => {
                 let Ok(mut channel) = Channel::new(stream) else { return };
                 channel.until(Some(accepted + self.options.handshake));
-                match self.admit(&mut channel, peer, &raw, stop) {
-                    Ok(user) => self.control(channel, peer, &user, stop),
+                let clock = Clock::new();
+                match self.admit(&mut channel, peer, &raw, clock, stop) {
+                    Ok(admitted) => self.control(channel, peer, admitted, clock, stop),
                     Err(WireError::Refused(message)) => {
                         self.say(&format!("{peer}: {message}"));
                         let _ = channel.send(&Answer::Refused { message }, self.options.handshake, stop);
@@ -254,7 +260,7 @@ impl Server {
                     Err(e) => self.say(&format!("{peer}: {e}")),
                 }
             }
-            Ok((Kind::Data, token)) => match self.lock().remove(&token) {
+            Ok((Kind::Data, token)) => match promise::take(&self.jobs, &token) {
                 Some(job) => self.data(&job, stream, accepted, &greeting, stop),
                 None => self.say(&format!("{peer}: a data connection that nobody announced")),
             },
@@ -271,25 +277,27 @@ impl Server {
         }
     }
 
-    /// Finds out who it is. The user's name is his word until his first record could be opened.
+    /// Finds out who it is. The user's name, and what he announces, is his word until his first record could be opened.
     fn admit(
         &self,
         channel: &mut Channel,
         peer: SocketAddr,
         preamble: &[u8; PREAMBLE],
+        clock: Clock,
         stop: Stop<'_>,
-    ) -> Result<String, WireError> {
+    ) -> Result<Admitted<'_>, WireError> {
         let patience = self.options.handshake;
         let secured = matches!(wire::parse_preamble(preamble), Ok((Kind::Secured, _)));
         match (secured, self.options.secrets.is_empty()) {
-            (false, true) => return Ok(String::new()),
+            (false, true) => return Ok(Admitted::default()),
             (false, false) => {
                 let message = "this server asks for a secret: syncscope sync --secret-file FILE";
                 return Err(WireError::Refused(message.to_owned()));
             }
             (true, _) => {}
         }
-        let first = channel.receive_raw(MESSAGE, patience, stop)?;
+        let first = channel.receive_framed(FIRST, patience, stop)?;
+        let t1 = clock.now();
         if self.options.secrets.is_empty() {
             channel.send_raw(&[1], patience, stop)?;
             let message = "this server has no secret, so it cannot show that it is the right one; give it the \
@@ -299,24 +307,79 @@ impl Server {
         let named = |name: &str| name_token(name).is_some_and(|t| preamble.ends_with(&t));
         let known = self.options.secrets.iter().find(|(name, _)| named(name));
         let secret = known.map_or(&self.nobody, |(_, s)| s);
-        match seal::answer(Bond::Secret(secret, preamble), &first) {
-            Ok((sealed, second)) => {
-                channel.send_raw(&[&[0], &second[..]].concat(), patience, stop)?;
-                channel.secure(sealed)?;
-                Ok(known.map(|(name, _)| name.clone()).unwrap_or_default())
-            }
-            Err(_) => {
-                self.gate.wrong(peer.ip());
-                channel.send_raw(&[1], patience, stop)?;
-                let message = "this end does not have the same secret as the server, or the user's name is wrong; check \
-                               --secret-file and --user";
-                Err(WireError::Refused(message.to_owned()))
-            }
+        let Ok((heard, payload)) = Heard::new(Bond::Secret(secret, preamble), &first) else {
+            self.gate.wrong(peer.ip());
+            channel.send_raw(&[1], patience, stop)?;
+            let message = "this end does not have the same secret as the server, or the user's name is wrong; check \
+                           --secret-file and --user";
+            return Err(WireError::Refused(message.to_owned()));
+        };
+        let user = known.map(|(name, _)| name.clone()).unwrap_or_default();
+        let (promise, answer) = match payload.is_empty() {
+            true => (None, Vec::new()),
+            false => match self.promise_early(&payload, (peer, &user), heard.hash(), clock) {
+                Ok(promise) => {
+                    let answer = welcome(promise.ready(None), t1, &clock)?;
+                    (Some(promise), answer)
+                }
+                Err(e) => {
+                    self.say(&format!("{peer}: {e}"));
+                    (None, welcome(Answer::Refused { message: e.to_string() }, t1, &clock)?)
+                }
+            },
+        };
+        let (sealed, second) = heard.answer(&answer)?;
+        channel.send_raw(&[&[0], &framed(&second)[..]].concat(), patience, stop)?;
+        channel.secure(sealed)?;
+        Ok(Admitted { user, promise })
+    }
+
+    /// What can be answered to an announcement that may be a recording.
+    fn promise_early(
+        &self,
+        announced: &[u8],
+        who: (SocketAddr, &str),
+        hash: &[u8],
+        clock: Clock,
+    ) -> Result<Promise<'_>, WireError> {
+        if self.runs.load(Ordering::Acquire) >= self.max_runs() {
+            return Err(WireError::Refused(FULL.to_owned()));
+        }
+        match Frame::Message(announced.to_owned()).message()? {
+            // A capture would be begun before it is known whether anybody is there.
+            Ask::Prepare(wish) if !wish.capture => self.promise(wish, who, Some(hash), clock),
+            _ => Err(WireError::Garbage("no announcement in the handshake".to_owned())),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Token, Arc<Job>>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Finds what is wanted, and has a [`Job`] ready for its data connection.
+    fn promise(
+        &self,
+        wish: Prepare,
+        (peer, user): (SocketAddr, &str),
+        hash: Option<&[u8]>,
+        clock: Clock,
+    ) -> Result<Promise<'_>, WireError> {
+        let (share, path) =
+            share::find(&self.shares, &wish.path, user, peer.ip()).map_err(WireError::Refused)?;
+        let path = path.to_owned();
+        let opening = match hash {
+            None => None,
+            Some(_) if !wish.sealed && self.options.plain_data => None,
+            Some(_) if !wish.sealed => {
+                return Err(WireError::Refused(
+                    "this server sends and takes no plain data; it would with --plain-data".to_owned(),
+                ));
+            }
+            Some(hash) => Some(Opening::new(Bond::Within(hash), &[])?),
+        };
+        let own = Ns(i64::try_from(self.options.timeout.as_nanos()).unwrap_or(i64::MAX));
+        let job = Job::new(wish, own, clock, share.clone());
+        Ok(Promise::new(&self.jobs, random()?, job, path, opening))
+    }
+
+    fn max_runs(&self) -> usize {
+        (self.options.max_connections / 2).max(1)
     }
 
     /// Runs the sync of one announced data connection.
@@ -329,7 +392,13 @@ impl Server {
         stop: Stop<'_>,
     ) {
         let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return job.abandon() };
-        let live = LiveRun::new(Side::Server, local, peer);
+        // Its first word is on the other connection, and may still be on its way.
+        if !job.is_begun(accepted + self.options.handshake, &|| stop()) {
+            return job.abandon();
+        }
+        let scratch = job.scratch.get().filter(|_| !job.wish.capture);
+        let spilling = scratch.and_then(|folder| LiveRun::spilling(Side::Server, local, peer, folder).ok());
+        let live = spilling.unwrap_or_else(|| LiveRun::new(Side::Server, local, peer));
         let clock = job.clock;
         let mut recorder = Recorder::new(clock, &live);
         for (start, end, len) in greeting {
@@ -375,10 +444,16 @@ impl Server {
     }
 
     /// Serves one client's control connection.
-    fn control(&self, mut channel: Channel, peer: SocketAddr, user: &str, stop: Stop<'_>) {
+    fn control(
+        &self,
+        mut channel: Channel,
+        peer: SocketAddr,
+        Admitted { user, mut promise }: Admitted<'_>,
+        clock: Clock,
+        stop: Stop<'_>,
+    ) {
         let patience = self.options.handshake.min(self.options.timeout);
         give_up_after(channel.stream(), self.options.timeout);
-        let clock = Clock::new();
         // Behind a seal, only the first record shows that the handshake was no recording.
         let mut first = match channel.receive(&clock, patience, stop) {
             Ok(f) => Some(f),
@@ -395,12 +470,15 @@ impl Server {
             }
         };
         channel.until(Some(Instant::now() + patience + PREPARE));
-        let Some(_seat) = Seat::take(&self.runs, (self.options.max_connections / 2).max(1)) else {
-            let message = "no room for another run now; try again later".to_owned();
-            let _ = channel.send(&Answer::Refused { message }, patience, stop);
+        let Some(_seat) = Seat::take(&self.runs, self.max_runs()) else {
+            let _ = channel.send(&Answer::Refused { message: FULL.to_owned() }, patience, stop);
             return;
         };
         let result = loop {
+            if let Some(promise) = promise.take() {
+                channel.until(None);
+                break self.host(&mut channel, (peer, &user), (promise, first), clock, stop);
+            }
             let next = first.take().map_or_else(|| channel.receive(&clock, patience, stop), Ok);
             let (frame, t1) = match next {
                 Ok(f) => f,
@@ -413,8 +491,11 @@ impl Server {
                     }
                 }
                 Ok(Ask::Prepare(wish)) => {
-                    channel.until(None);
-                    break self.host(&mut channel, (peer, user), wish, clock, stop);
+                    let hash = channel.seal().map(|s| s.hash().to_vec());
+                    match self.promise(wish, (peer, &user), hash.as_deref(), clock) {
+                        Ok(made) => promise = Some(made),
+                        Err(e) => break Err(e),
+                    }
                 }
                 Ok(_) => break Err(WireError::Garbage("nothing was prepared".to_owned())),
                 Err(e) => break Err(e),
@@ -435,19 +516,16 @@ impl Server {
         }
     }
 
-    /// One run, from its announcement to the handing over of the record.
+    /// One run, from its announcement to the handing over of the record. `first` is the record that was opened, where
+    /// the announcement came with the handshake; else it is still to be answered.
     fn host(
         &self,
         channel: &mut Channel,
         (peer, user): (SocketAddr, &str),
-        wish: Prepare,
+        (mut promise, first): (Promise<'_>, Option<(Frame, Ts)>),
         clock: Clock,
         stop: Stop<'_>,
     ) -> Result<(), WireError> {
-        let (share, path) =
-            share::find(&self.shares, &wish.path, user, peer.ip()).map_err(WireError::Refused)?;
-        let path = path.to_owned();
-        let (seal, hello) = self.data_seal(channel, &wish)?;
         let local = channel.stream().local_addr()?;
         let scratch = match (&self.options.keep, &self.options.scratch) {
             (None, Some(folder)) => Scratch::below(folder)?,
@@ -456,9 +534,8 @@ impl Server {
         for old in [record::SERVER_CAPTURE, record::SERVER_EVENTS] {
             let _ = std::fs::remove_file(scratch.path().join(old));
         }
-        let token = random()?;
-        let own = Ns(i64::try_from(self.options.timeout.as_nanos()).unwrap_or(i64::MAX));
-        let job = Arc::new(Job::new(wish, own, clock, share.clone(), seal));
+        let job = Arc::clone(&promise.job);
+        let _ = job.scratch.set(scratch.path().to_owned());
         give_up_after(channel.stream(), job.wish.timeout.to_std());
         let client = SocketAddr::new(peer.ip(), job.wish.data_port);
         let mut tap = None;
@@ -483,26 +560,24 @@ impl Server {
                 }
             }
         }
-        self.lock().insert(token, Arc::clone(&job));
         let who = if user.is_empty() { String::new() } else { format!(" of {}", printable(user)) };
         self.say(&format!("{client}: a run{who} begins"));
-        let ready = Answer::Ready {
-            token: to_hex(&token),
-            timeout: job.wish.timeout,
-            path,
-            hello,
-            no_capture: no_capture.clone(),
+        let told = match first {
+            Some(_) => Ok(()),
+            None => channel.send(&promise.ready(no_capture.clone()), self.options.handshake, stop),
         };
-        let finished = channel
-            .send(&ready, self.options.handshake, stop)
-            .and_then(|()| self.accompany(channel, &job, &clock, stop));
-        let began = self.lock().remove(&token).is_none();
-        let mut outcome = if began { job.wait(&|| stop() || finished.is_err()) } else { None };
+        if channel.seal().is_none() {
+            job.begin(None);
+        }
+        let finished = told.and_then(|()| self.accompany(channel, &mut promise, first, &clock, stop));
+        let began = promise.is_taken();
+        let afterglow = job.afterglow(finished.as_ref().err());
+        let mut outcome = if began { job.wait(afterglow, &|| stop()) } else { None };
         if let (Some(part), Ok((true, _))) = (outcome.as_mut().and_then(|o| o.part.take()), &finished) {
             part.discard();
         }
         let capture = match (tap, no_capture) {
-            (Some(t), _) => Some(t.stop(outcome.as_ref().map(|o| &o.log), stop() || finished.is_err())),
+            (Some(t), _) => Some(t.stop(outcome.as_ref().map(|o| &o.log.log), stop() || finished.is_err())),
             (None, Some(why)) => Some(CaptureState { problem: Some(why), ..CaptureState::default() }),
             (None, None) => None,
         };
@@ -530,45 +605,27 @@ impl Server {
         hand_over(channel, ended, &log_file, &capture_file, job.patience(), stop)
     }
 
-    /// The seal of the data connection that is to come, and the answer to the client's half of it.
-    fn data_seal(
-        &self,
-        channel: &Channel,
-        wish: &Prepare,
-    ) -> Result<(Option<Sealed>, Option<String>), WireError> {
-        match (channel.seal(), &wish.hello) {
-            (None, _) => Ok((None, None)),
-            (Some(_), None) if self.options.plain_data => Ok((None, None)),
-            (Some(_), None) => Err(WireError::Refused(
-                "this server sends and takes no plain data; it would with --plain-data".to_owned(),
-            )),
-            (Some(control), Some(hello)) => {
-                let garbage = || WireError::Garbage("a handshake that is none".to_owned());
-                let first = message_from_hex(hello).ok_or_else(garbage)?;
-                let (seal, second) = seal::answer(Bond::Within(control), &first)?;
-                Ok((Some(seal), Some(to_hex(&second))))
-            }
-        }
-    }
-
     /// Answers the client while its run goes on; returns whether its user ended it, and whether it wants to have
     /// log and capture.
     fn accompany(
         &self,
         channel: &mut Channel,
-        job: &Job,
+        promise: &mut Promise<'_>,
+        mut first: Option<(Frame, Ts)>,
         clock: &Clock,
         stop: Stop<'_>,
     ) -> Result<(bool, bool), WireError> {
+        let job = Arc::clone(&promise.job);
         let patience = job.patience();
         loop {
-            let (frame, t1) = channel.receive(clock, patience, stop)?;
+            let (frame, t1) = first.take().map_or_else(|| channel.receive(clock, patience, stop), Ok)?;
             match frame.message()? {
                 Ask::Ping => channel.send(&Answer::Pong { t1, t2: clock.now() }, patience, stop)?,
                 Ask::Beat(beat) => {
                     job.vitals.hear(t1, beat);
                     channel.send(&Answer::Beat(job.vitals.mine()), patience, stop)?;
                 }
+                Ask::Begin { hello } => promise.keep(hello.as_deref())?,
                 Ask::Finish { stopped, fetch } => return Ok((stopped, fetch)),
                 Ask::Prepare(_) => return Err(WireError::Garbage("one run at a time".to_owned())),
             }
@@ -580,7 +637,7 @@ fn summary(
     outcome: Option<Outcome>,
     capture: Option<CaptureState>,
     clock: &Clock,
-) -> (Ended, Option<crate::model::AppLog>) {
+) -> (Ended, Option<Journal>) {
     let mut ended = Ended {
         end: None,
         stats: Default::default(),
@@ -679,6 +736,8 @@ impl Drop for Seat<'_> {
 
 /// How long a client may compare clocks before it says what it wants.
 const PREPARE: Duration = Duration::from_secs(30);
+/// Told to those for whom there is no seat.
+const FULL: &str = "no room for another run now; try again later";
 /// Told to those whose run goes on.
 const STOPPED: &str =
     "the server was stopped there (Ctrl-C or SIGTERM); start it again, and the next sync goes on";

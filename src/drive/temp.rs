@@ -55,8 +55,10 @@ impl Temp {
     /// Behind what an earlier run had of it.
     pub(super) fn go_on(dir: Arc<OwnedFd>, place: &str, found: Found, basis: bool) -> Result<Temp, FsError> {
         let mut temp = if basis { Temp::keep(dir, place)? } else { Temp::empty(dir, place) };
-        let name = OwnTemp::name();
-        let (file, digest) = found.adopt(&name).map_err(|e| changed(sys("take up the part", e)))?;
+        part::clear(&temp.dir, place);
+        let names = (part::temp_name(place), OwnTemp::name());
+        let taken = found.adopt(names.0, names.1);
+        let (file, digest, name) = taken.map_err(|e| changed(sys("take up the part", e)))?;
         (temp.file, temp.digest) = (Some((Arc::new(file), OwnTemp::new(&temp.dir, name))), digest);
         Ok(temp)
     }
@@ -75,7 +77,7 @@ impl Temp {
 
     /// The file that is there is not right after all.
     pub(super) fn fork(&mut self) -> Result<(), FsError> {
-        self.file = Some(create(&self.dir)?);
+        self.file = Some(create_long(&self.dir, &self.place)?);
         Ok(())
     }
 
@@ -112,7 +114,7 @@ impl Temp {
                 self.short = Some(short);
                 return Ok(());
             }
-            self.file = Some(create(&self.dir)?);
+            self.file = Some(create_long(&self.dir, &self.place)?);
             if !short.is_empty() {
                 self.put(short)?;
             }
@@ -252,6 +254,20 @@ fn umask() -> u32 {
         let told = status.lines().find_map(|l| l.strip_prefix("Umask:"));
         told.and_then(|m| u32::from_str_radix(m.trim(), 8).ok()).unwrap_or(0o022)
     })
+}
+
+/// A file that takes its time: the next run finds it if this one is killed ([`part`]).
+fn create_long(dir: &Arc<OwnedFd>, place: &str) -> Result<(Arc<File>, OwnTemp), FsError> {
+    part::clear(dir, place);
+    let name = part::temp_name(place);
+    if let Ok(fd) = open_below(dir, name.as_str(), MAKE, Mode::from_bits_truncate(0o600)) {
+        let file = File::from(fd);
+        if part::lock(dir, &name, &file) {
+            return Ok((Arc::new(file), OwnTemp::new(dir, name)));
+        }
+    }
+    // Another run writes the same file at this moment, or there is more wrong, of which the next attempt tells.
+    create(dir)
 }
 
 fn create(dir: &Arc<OwnedFd>) -> Result<(Arc<File>, OwnTemp), FsError> {

@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Version of the control protocol.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Bytes that both connections begin with.
 pub const PREAMBLE: usize = 24;
 const MAGIC: &[u8; 6] = b"syncsc";
@@ -87,6 +87,12 @@ pub fn parse_preamble(raw: &[u8; PREAMBLE]) -> Result<(Kind, Token), BadPreamble
     let mut token = [0; 16];
     token.copy_from_slice(&raw[8..]);
     Ok((kind, token))
+}
+
+/// A message of a handshake with its length before it.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(message.len()).unwrap_or(u16::MAX);
+    [&len.to_le_bytes(), message].concat()
 }
 
 /// Could a stream that begins with these bytes still become ours?
@@ -250,6 +256,21 @@ impl Channel {
                 self.wait(PollFlags::POLLIN, since, patience, stop)?;
             }
         }
+    }
+
+    /// The next message of a handshake, with its length before it: at most `longest` bytes.
+    pub fn receive_framed(
+        &mut self,
+        longest: usize,
+        patience: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Vec<u8>, WireError> {
+        let len = self.receive_raw(2, patience, stop)?;
+        let len = len.first_chunk().map_or(0, |len| usize::from(u16::from_le_bytes(*len)));
+        if len > longest {
+            return Err(WireError::Garbage(format!("a message of a handshake with {len} bytes")));
+        }
+        self.receive_raw(len, patience, stop)
     }
 
     /// Takes what is there; false: nothing.

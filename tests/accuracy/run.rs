@@ -189,7 +189,7 @@ fn reports(tapes: &[Tape; 2], dir: &Path, logs: bool) -> Vec<(Tap, Report)> {
     let names = if logs { &[record::CLIENT_EVENTS, record::SERVER_EVENTS][..] } else { &[] };
     let logs = names.iter().filter_map(|name| {
         let log = read_log(&dir.join(name)).unwrap()?;
-        Some(LogInput { name: (*name).to_owned(), log })
+        Some(LogInput { name: (*name).to_owned(), log, whole: None })
     });
     let both = [0, 1].map(|i| capture(i, Some(TAPS[i].2)));
     vec![

@@ -82,7 +82,7 @@ fn end(side: Side, socket: TcpStream, to_send: u64, to_get: u64, on: bool) -> (f
         tick: &mut |_| {},
     };
     assert_eq!(pump(&socket, &mut engine, &mut recorder, options), RunEnd::Done);
-    (cpu() - began, live.take().events.len())
+    (cpu() - began, live.take().log.events.len())
 }
 
 /// How long it took, processor time of both sides, events of both sides.

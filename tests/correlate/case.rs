@@ -195,7 +195,11 @@ impl Case {
         let (client, server) = ("192.0.2.1:40000".parse().ok()?, "192.0.2.2:873".parse().ok()?);
         let (local, peer) = if side == Side::Client { (client, server) } else { (server, client) };
         let log = AppLog { side, local, peer, events, files: vec![], samples: vec![], offsets_known: true };
-        (!log.events.is_empty()).then(|| LogInput { name: format!("{}.events.json", side.as_str()), log })
+        (!log.events.is_empty()).then(|| LogInput {
+            name: format!("{}.events.json", side.as_str()),
+            log,
+            whole: None,
+        })
     }
 }
 

@@ -61,7 +61,7 @@ fn log(side: Side, events: Vec<AppEvent>) -> LogInput {
     let (client, server) = ("192.0.2.1:40000".parse().unwrap(), "192.0.2.2:873".parse().unwrap());
     let (local, peer) = if side == Side::Client { (client, server) } else { (server, client) };
     let log = AppLog { side, local, peer, events, files: vec![], samples: vec![], offsets_known: true };
-    LogInput { name: String::new(), log }
+    LogInput { name: String::new(), log, whole: None }
 }
 
 proptest! {

@@ -72,7 +72,10 @@ pub fn capture(segments: Vec<Segment>) -> CaptureInput {
 }
 
 pub fn report(captures: Vec<CaptureInput>, logs: Vec<AppLog>) -> Report {
-    let logs = logs.into_iter().map(|log| LogInput { name: "log\x1b[2J\u{2066}".to_owned(), log }).collect();
+    let logs = logs
+        .into_iter()
+        .map(|log| LogInput { name: "log\x1b[2J\u{2066}".to_owned(), log, whole: None })
+        .collect();
     build(BuildInputs {
         title: "title\x1b[31m\r\n\u{202e}".to_owned(),
         slow_read: Ns::from_millis(100),

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use syncscope::drive::clock::Clock;
-use syncscope::drive::control::{Answer, Ask, to_hex};
+use syncscope::drive::control::{Answer, Ask, Welcome, to_hex};
 use syncscope::drive::gate::{Access, network};
-use syncscope::drive::seal::{Bond, MESSAGE, Opening, answer};
-use syncscope::drive::wire::{Channel, Kind, PREAMBLE, preamble};
+use syncscope::drive::seal::{Bond, FIRST, Heard, Opening};
+use syncscope::drive::wire::{Channel, Frame, Kind, PREAMBLE, framed, preamble};
 use syncscope::drive::{
     DriveError, Mode, RunEnd, RunRecord, Secret, ServeOptions, Server, Share, SyncOptions, run_sync,
 };
@@ -111,13 +111,16 @@ pub fn impostor(listener: &TcpListener, secret: Option<&Secret>, mut answers: im
     let (patience, no) = (Duration::from_secs(60), || false);
     let mut channel = Channel::new(listener.accept().unwrap().0).unwrap();
     let hello = channel.receive_raw(PREAMBLE, patience, &no).unwrap();
+    let clock = Clock::new();
     if let Some(secret) = secret {
-        let first = channel.receive_raw(MESSAGE, patience, &no).unwrap();
-        let (sealed, second) = answer(Bond::Secret(secret, &hello), &first).unwrap();
-        channel.send_raw(&[&[0], &second[..]].concat(), patience, &no).unwrap();
+        let first = channel.receive_framed(FIRST, patience, &no).unwrap();
+        let (heard, asked) = Heard::new(Bond::Secret(secret, &hello), &first).unwrap();
+        let answer = answers(Frame::Message(asked).message().unwrap());
+        let welcome = serde_json::to_vec(&Welcome { t1: clock.now(), t2: clock.now(), answer }).unwrap();
+        let (sealed, second) = heard.answer(&welcome).unwrap();
+        channel.send_raw(&[&[0], &framed(&second)[..]].concat(), patience, &no).unwrap();
         channel.secure(sealed).unwrap();
     }
-    let clock = Clock::new();
     while let Ok((frame, t1)) = channel.receive(&clock, patience, &no) {
         let answer = match frame.message().unwrap() {
             Ask::Ping => Answer::Pong { t1, t2: clock.now() },
@@ -188,9 +191,11 @@ fn cve_2026_70454_without_the_secret_there_is_no_way_in_and_none_around() {
         let at = heard.windows(24).position(|w| w == hello).unwrap();
         let runs = || said.lock().unwrap().iter().filter(|l| l.contains("a run begins")).count();
         let before = runs();
-        let answer = asks(addr, &heard[at..at + 24 + 48]);
-        assert_eq!((answer.first(), answer.len()), (Some(&0), 49), "an answer, and no more");
-        assert!(asks(addr, &heard[at..heard.len().min(at + 4000)]).len() <= 49);
+        let first = at + 26 + usize::from(u16::from_le_bytes([heard[at + 24], heard[at + 25]]));
+        let answer = asks(addr, &heard[at..first]);
+        let longest = 3 + usize::from(u16::from_le_bytes([answer[1], answer[2]]));
+        assert_eq!((answer[0], answer.len()), (0, longest), "an answer, and no more");
+        assert_eq!(asks(addr, &heard[at..heard.len().min(at + 4000)]).len(), longest);
         assert_eq!(runs(), before, "{said:?}");
     });
 
@@ -209,10 +214,12 @@ fn cve_2026_70454_without_the_secret_there_is_no_way_in_and_none_around() {
         let addr = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let mut s = listener.accept().unwrap().0;
-            let mut first = [0; 72];
+            let mut first = [0; 26];
             s.read_exact(&mut first).unwrap();
-            let words = if reflect { first[24..].to_vec() } else { vec![7; 48] };
-            s.write_all(&[&[0], &words[..]].concat()).unwrap();
+            let mut words = vec![0; usize::from(u16::from_le_bytes([first[24], first[25]]))];
+            s.read_exact(&mut words).unwrap();
+            let words = if reflect { words } else { vec![7; 48] };
+            s.write_all(&[&[0], &framed(&words)[..]].concat()).unwrap();
             let mut rest = Vec::new();
             let _ = s.read_to_end(&mut rest);
             rest.len()
@@ -266,7 +273,7 @@ fn cve_2026_70464_whoever_trickles_is_gone_at_the_deadline() {
         ServeOptions { max_connections: 4, handshake: Duration::from_secs(2), ..ServeOptions::default() };
     let secured = ServeOptions { secrets: with_secret("right").secrets, ..few.clone() };
     let hello = preamble(Kind::Secured, [0; 16]);
-    let shaken = Opening::new(Bond::Secret(&secret("right"), &hello)).unwrap().1;
+    let shaken = framed(&Opening::new(Bond::Secret(&secret("right"), &hello), &[]).unwrap().1);
     let message = [&preamble(Kind::Control, [0; 16])[..], &60_000u32.to_le_bytes(), &[1]].concat();
     let trickle = |what: &str, server: ServeOptions, first: &[u8]| {
         let key = (!server.secrets.is_empty()).then(|| secret("right"));

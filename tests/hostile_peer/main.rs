@@ -17,6 +17,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod door;
+mod early;
 mod paths;
 #[allow(dead_code)]
 #[path = "../sync_pair/rig.rs"]

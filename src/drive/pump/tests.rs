@@ -97,7 +97,7 @@ fn drive(side: Side, socket: TcpStream, mut e: End, stop: &AtomicBool) -> (RunEn
         tick: &mut |_| {},
     };
     let how = pump(&socket, &mut e.engine, &mut rec, options);
-    (how, live.take())
+    (how, live.take().log)
 }
 
 fn pair() -> (TcpStream, TcpStream) {

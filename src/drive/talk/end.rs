@@ -111,7 +111,7 @@ impl End {
         let Ok(Cmd::StopTap) = self.cmds.recv() else { return Err(lost()) };
         let socket = actor.finish();
         let dropped = dropper.map(|d| d.join().unwrap_or_else(|_| Err("its thread died".to_owned())));
-        let log = live.take();
+        let log = live.take().log;
         let capture = match tap {
             Ok(tap) => tap.stop(Some(&log), false),
             Err(why) => CaptureState { problem: Some(why), ..CaptureState::default() },

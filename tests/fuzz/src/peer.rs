@@ -10,7 +10,7 @@ use syncscope::drive::clock::{Exchange, best_offset, over_run};
 use syncscope::drive::control::{Answer, Ask, from_hex, message_from_hex, to_hex};
 use syncscope::drive::pump::Engine;
 use syncscope::drive::recorder::Position;
-use syncscope::drive::seal::{Bond, Opening, SealError, Sealed, answer};
+use syncscope::drive::seal::{Bond, Heard, Opening, SealError, Sealed};
 use syncscope::drive::sealed::SealedEngine;
 use syncscope::drive::wire::{Frame, Inbox, PREAMBLE, WireError, parse_preamble, preamble, unpack};
 use syncscope::model::{Ns, Ts};
@@ -18,9 +18,12 @@ use syncscope::model::{Ns, Ts};
 /// Both ends of a connection after its handshake.
 fn pair() -> (Sealed, Sealed) {
     let s = secret();
-    let (opening, first) = Opening::new(Bond::Secret(&s, b"ann")).unwrap();
-    let (there, second) = answer(Bond::Secret(&s, b"ann"), &first).unwrap();
-    (opening.finish(&second).unwrap(), there)
+    let (opening, first) = Opening::new(Bond::Secret(&s, b"ann"), b"hello").unwrap();
+    let (heard, said) = Heard::new(Bond::Secret(&s, b"ann"), &first).unwrap();
+    let (there, second) = heard.answer(&said).unwrap();
+    let (here, said) = opening.finish(&second).unwrap();
+    assert_eq!(said, b"hello");
+    (here, there)
 }
 
 fn secret() -> Secret {
@@ -32,13 +35,13 @@ pub fn seal(data: &[u8]) {
     let [what, rest @ ..] = data else { return };
     let s = secret();
     match what {
-        0 => assert_eq!(answer(Bond::Secret(&s, b"ann"), rest).unwrap_err(), SealError::Secret),
+        0 => assert_eq!(Heard::new(Bond::Secret(&s, b"ann"), rest).unwrap_err(), SealError::Secret),
         1 => {
-            let opening = Opening::new(Bond::Secret(&s, b"ann")).unwrap().0;
+            let opening = Opening::new(Bond::Secret(&s, b"ann"), &[]).unwrap().0;
             assert_eq!(opening.finish(rest).unwrap_err(), SealError::Secret);
         }
         // The data connection's handshake has no secret of its own: anybody can make one, and nothing with it.
-        2 => drop(answer(Bond::Within(&pair().0), rest)),
+        2 => drop(Heard::new(Bond::Within(pair().0.hash()), rest).and_then(|h| h.0.answer(&[]))),
         _ => records(rest),
     }
 }
@@ -234,8 +237,8 @@ impl Hearer {
         assert_eq!(Frame::Message(again).message::<Ask>()?, ask);
         match ask {
             Ask::Beat(beat) => self.beat(beat),
-            Ask::Prepare(wish) => drop(wish.hello.as_deref().and_then(message_from_hex)),
-            Ask::Ping | Ask::Finish { .. } => {}
+            Ask::Begin { hello } => drop(hello.as_deref().and_then(message_from_hex)),
+            Ask::Prepare(_) | Ask::Ping | Ask::Finish { .. } => {}
         }
         Ok(())
     }
