@@ -240,8 +240,8 @@ fn spoil(segments: &mut Vec<Segment>, random: &mut Random) {
                 segments.insert(later, copy);
             }
             2 => segments.swap(i, later),
-            3 => segments[i..].iter_mut().for_each(|s| s.ts = s.ts + Ns((some % 3_000_000_000) as i64)),
-            4 => s.ts = s.ts + Ns((some % 60_000_000) as i64 - 30_000_000),
+            3 => segments[i..].iter_mut().for_each(|s| s.ts += Ns((some % 3_000_000_000) as i64)),
+            4 => s.ts += Ns((some % 60_000_000) as i64 - 30_000_000),
             5 => s.ack = s.ack.plus(numbers),
             6 => s.ack = Seq(s.ack.0.wrapping_sub(numbers)),
             7 => s.seq = s.seq.plus(numbers),
