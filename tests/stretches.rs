@@ -227,21 +227,24 @@ fn real_captures_are_told_alike_at_once_and_one_by_one() {
 
 /// Does to some segments what networks, captures and forgers do.
 fn spoil(segments: &mut Vec<Segment>, random: &mut Random) {
-    for _ in 0..1 + random.below(6) {
+    for _ in 0..1 + random.below(8) {
         let i = random.below(segments.len() as u64) as usize;
         let later = (i + 1 + random.below(40) as usize).min(segments.len() - 1);
         let some = random.next();
         let numbers = 1 + (some % 3_000) as u32;
         let s = &mut segments[i];
-        match random.below(22) {
+        match random.below(24) {
             0 => drop(segments.remove(i)),
             1 => {
                 let copy = *s;
                 segments.insert(later, copy);
             }
             2 => segments.swap(i, later),
-            3 => segments[i..].iter_mut().for_each(|s| s.ts = s.ts + Ns((some % 3_000_000_000) as i64)),
-            4 => s.ts = s.ts + Ns((some % 60_000_000) as i64 - 30_000_000),
+            3 => {
+                let most = [3_000_000_000, 300_000_000, 80_000_000][(some % 3) as usize];
+                segments[i..].iter_mut().for_each(|s| s.ts += Ns((some % most) as i64));
+            }
+            4 => s.ts += Ns((some % 60_000_000) as i64 - 30_000_000),
             5 => s.ack = s.ack.plus(numbers),
             6 => s.ack = Seq(s.ack.0.wrapping_sub(numbers)),
             7 => s.seq = s.seq.plus(numbers),
@@ -260,6 +263,8 @@ fn spoil(segments: &mut Vec<Segment>, random: &mut Random) {
                 segments[i..later].iter_mut().for_each(|s| s.window = s.window.wrapping_sub(numbers as u16))
             }
             20 => segments[i..later].iter_mut().for_each(|s| s.ip_id = s.ip_id.map(|id| id.wrapping_add(3))),
+            21 => segments.iter_mut().for_each(|s| s.ip_id = None),
+            22 => segments.iter_mut().for_each(|s| s.ip_id = s.ip_id.map(|id| id.wrapping_mul(0x9e37))),
             _ => drop(segments.drain(i..later)),
         }
         if segments.len() < 50 {
