@@ -127,6 +127,9 @@ fn damaged(trace: &Trace, half: &Half, dir: Dir) -> HashSet<usize> {
     (0..half.records.len()).filter(|&i| bad(i)).collect()
 }
 
+/// Packets after one that are looked through for the next ACK.
+const LOOKED_THROUGH: usize = 256;
+
 /// It reached past what the receiver had granted: the receiver may drop it, and says so at once (RFC 9293 §3.10.7.4). A
 /// capture may lack the ACK that granted more; the next one shows that.
 fn beyond_window(trace: &Trace, word: &Word, sent: &SegmentRecord) -> bool {
@@ -137,7 +140,8 @@ fn beyond_window(trace: &Trace, word: &Word, sent: &SegmentRecord) -> bool {
         return false;
     }
     let after = trace.packets.partition_point(|p| p.frame <= sent.frame);
-    let next = trace.packets[after..].iter().find(|p| p.dir != sent.dir && p.ack.is_some());
+    let mut soon = trace.packets[after..].iter().take(LOOKED_THROUGH);
+    let next = soon.find(|p| p.dir != sent.dir && p.ack.is_some());
     next.and_then(|p| edge(p.ack?, p.window?)).is_none_or(|edge| sent.range().end > edge)
 }
 
