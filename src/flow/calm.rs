@@ -8,7 +8,7 @@
 //! Most packets of a transfer are such. That nothing happens is proved once, here; each pass then only looks whether it
 //! had settled before, and takes what it counts. A packet in doubt ends the run, and is looked at by every pass.
 
-use super::trace::{NEAR, Packet, Twin, reach_of};
+use super::trace::{NEAR, Packet, reach_of};
 use crate::decode::Segment;
 use crate::model::{Dir, Ns, PerDir, RelSeq, Seq, StreamRange, Ts};
 use std::ops::Range;
@@ -197,28 +197,8 @@ impl Finder {
         }
         let end = seq.plus(i64::from(s.len));
         run.grow(packets.len(), mine, dir, (end, ack), s);
-        packets.push(Packet {
-            frame: s.frame,
-            ts: s.ts,
-            dir,
-            seq,
-            end,
-            len: s.len,
-            ack: Some(ack),
-            window: by.shift.map(|k| u64::from(s.window) << k.min(14)),
-            raw_window: s.window,
-            flags: s.flags,
-            timestamps: s.options.timestamps,
-            ip_id: s.ip_id,
-            ttl: s.ttl,
-            dont_fragment: s.dont_fragment,
-            sacks: None,
-            checksum: s.checksum,
-            checksum_ok: s.checksum_ok,
-            link_key: s.link_key,
-            interface: s.interface,
-            twin: Twin::None,
-        });
+        let window = by.shift.map(|k| u64::from(s.window) << k.min(14));
+        packets.push(Packet::of(s, dir, StreamRange { start: seq, end }, Some(ack), window));
         mine.nxt = Some(end);
         theirs.una = Some(ack);
         (mine.ack, mine.raw_window, mine.ip_id, mine.ts) = (Some(ack), s.window, s.ip_id, s.ts);

@@ -30,7 +30,7 @@ pub struct Packet {
     /// First sequence number.
     pub seq: RelSeq,
     /// One past the last; SYN and FIN have one each.
-    pub(super) end: RelSeq,
+    end: RelSeq,
     /// Payload bytes.
     pub len: u32,
     /// Acknowledgment number, in the numbers of the other direction.
@@ -50,7 +50,7 @@ pub struct Packet {
     /// DF.
     pub dont_fragment: bool,
     /// Few packets have SACK blocks: they lie elsewhere, so that all passes over the others read less.
-    pub(super) sacks: Option<Box<Sacks>>,
+    sacks: Option<Box<Sacks>>,
     /// Checksum field, to compare packets.
     pub checksum: u16,
     /// The checksum is right.
@@ -65,7 +65,7 @@ pub struct Packet {
 
 /// The SACK blocks of one packet, in the numbers of the other direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sacks {
+struct Sacks {
     /// Without the DSACK.
     blocks: [StreamRange; 4],
     /// How many of them count.
@@ -74,6 +74,39 @@ pub(super) struct Sacks {
 }
 
 impl Packet {
+    /// A segment with its direction, its place in the stream, and what it says; without its SACK blocks.
+    #[inline]
+    pub(super) fn of(
+        s: &Segment,
+        dir: Dir,
+        range: StreamRange,
+        ack: Option<RelSeq>,
+        window: Option<u64>,
+    ) -> Packet {
+        Packet {
+            frame: s.frame,
+            ts: s.ts,
+            dir,
+            seq: range.start,
+            end: range.end,
+            len: s.len,
+            ack,
+            window,
+            raw_window: s.window,
+            flags: s.flags,
+            timestamps: s.options.timestamps,
+            ip_id: s.ip_id,
+            ttl: s.ttl,
+            dont_fragment: s.dont_fragment,
+            sacks: None,
+            checksum: s.checksum,
+            checksum_ok: s.checksum_ok,
+            link_key: s.link_key,
+            interface: s.interface,
+            twin: Twin::None,
+        }
+    }
+
     /// The sequence numbers it covers, SYN and FIN included.
     #[inline]
     pub fn range(&self) -> StreamRange {
@@ -384,33 +417,14 @@ impl Trace {
             } else {
                 speaks.then(|| back.unwrap(s.ack))
             };
-            let mut p = Packet {
-                frame: s.frame,
-                ts: s.ts,
-                dir,
-                seq,
-                end: seq.plus(i64::from(s.len) + i64::from(s.flags.syn()) + i64::from(s.flags.fin())),
-                len: s.len,
-                ack,
-                window: match (s.flags.syn(), scales[dir], s.window) {
-                    (true, ..) => Some(u64::from(s.window)),
-                    (_, Some(k), w) => Some(u64::from(w) << k.min(14)),
-                    (_, None, 0) => Some(0),
-                    (_, None, _) => None,
-                },
-                raw_window: s.window,
-                flags: s.flags,
-                timestamps: s.options.timestamps,
-                ip_id: s.ip_id,
-                ttl: s.ttl,
-                dont_fragment: s.dont_fragment,
-                sacks: None,
-                checksum: s.checksum,
-                checksum_ok: s.checksum_ok,
-                link_key: s.link_key,
-                interface: s.interface,
-                twin: Twin::None,
+            let end = seq.plus(i64::from(s.len) + i64::from(s.flags.syn()) + i64::from(s.flags.fin()));
+            let window = match (s.flags.syn(), scales[dir], s.window) {
+                (true, ..) => Some(u64::from(s.window)),
+                (_, Some(k), w) => Some(u64::from(w) << k.min(14)),
+                (_, None, 0) => Some(0),
+                (_, None, _) => None,
             };
+            let mut p = Packet::of(s, dir, StreamRange { start: seq, end }, ack, window);
             if let Some(ack) = ack {
                 back.newest = back.newest.max(ack);
                 let granted = p.window.unwrap_or(u64::from(s.window) << 14).max(1 << 16);
